@@ -1,0 +1,1 @@
+"""What a step does to data. Imports schemas, never pipeline."""

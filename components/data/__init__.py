@@ -1,0 +1,1 @@
+"""Files to examples, their statistics, their schema and what does not fit it."""

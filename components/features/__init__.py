@@ -1,0 +1,1 @@
+"""Raw examples to features."""

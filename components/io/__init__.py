@@ -1,0 +1,1 @@
+"""File formats and the engines that read and write them."""

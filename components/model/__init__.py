@@ -1,0 +1,1 @@
+"""Features to a model, and what the model is worth."""

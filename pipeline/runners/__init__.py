@@ -1,0 +1,1 @@
+"""The plan translated for an engine."""

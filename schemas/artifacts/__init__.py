@@ -1,0 +1,26 @@
+"""The artifacts that steps exchange, each with its layout on disk (TFX's own)."""
+
+from schemas.artifacts.anomalies import Anomalies
+from schemas.artifacts.blessing import Blessing
+from schemas.artifacts.evaluation import Evaluation
+from schemas.artifacts.examples import Examples, TransformedExamples
+from schemas.artifacts.feature_schema import FeatureSchema
+from schemas.artifacts.hyperparameters import Hyperparameters
+from schemas.artifacts.model import Model
+from schemas.artifacts.pushed_model import PushedModel
+from schemas.artifacts.statistics import Statistics
+from schemas.artifacts.transform_graph import TransformGraph
+
+__all__ = [
+    "Anomalies",
+    "Blessing",
+    "Evaluation",
+    "Examples",
+    "FeatureSchema",
+    "Hyperparameters",
+    "Model",
+    "PushedModel",
+    "Statistics",
+    "TransformGraph",
+    "TransformedExamples",
+]

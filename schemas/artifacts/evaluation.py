@@ -1,0 +1,31 @@
+"""Evaluation: TFMA's output, which its notebooks and views read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from schemas.artifact import Artifact
+
+
+@dataclass(frozen=True)
+class Evaluation(Artifact):
+    """
+    ```
+    eval_config.json                      what was asked
+    metrics-00000-of-00001.tfrecord       MetricsForSlice, one record per slice
+    plots-00000-of-00001.tfrecord
+    attributions-00000-of-00001.tfrecord
+    validations.tfrecord                  the verdict on the thresholds
+    ```
+    `tfma.load_eval_result(path)` opens the directory.
+
+    Properties: `metrics`, the overall value of each metric of the candidate; `examples`, how many were evaluated;
+    `slices`, how many slices were computed.
+    """
+
+    TYPE_NAME: ClassVar[str] = "ModelEvaluation"
+
+    def describe(self) -> str:
+        metrics = self.properties.get("metrics", {})
+        return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

@@ -1,0 +1,37 @@
+"""Model: a SavedModel to serve, with the trainable form beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from schemas.artifact import Artifact
+
+
+@dataclass(frozen=True)
+class Model(Artifact):
+    """
+    ```
+    Format-Serving/saved_model.pb, variables/, assets/    what is evaluated and pushed
+    Format-Keras/                                         tf_keras model without the signatures; absent when run_fn made the model
+    ```
+    Properties: `metrics`, the last value of each training and validation metric; `steps`, how many were trained.
+    """
+
+    TYPE_NAME: ClassVar[str] = "Model"
+
+    @property
+    def serving(self) -> Path:
+        """The SavedModel, with the tag `serve`."""
+        return self.path / "Format-Serving"
+
+    @property
+    def keras(self) -> Path:
+        """The trainable form."""
+        return self.path / "Format-Keras"
+
+    def describe(self) -> str:
+        steps, metrics = self.properties.get("steps"), self.properties.get("metrics", {})
+        parts = [f"{steps:,} steps"] if steps is not None else []
+        return ", ".join(parts + [f"{name} {value:.4g}" for name, value in metrics.items()])

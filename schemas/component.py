@@ -1,0 +1,149 @@
+"""The whole contract of a step: what `run`'s signature may say, and what the framework gives it.
+
+A component is a frozen, keyword-only dataclass. Its fields are settings, `__post_init__` checks them (raising ConfigError
+with every problem, each beginning with the field's name), and `run` is the work:
+
+    @dataclass(frozen=True, kw_only=True)
+    class StatisticsGen:
+        sample_rate: float = 1.0
+
+        def run(self, examples: Examples, beam: BeamOptions, statistics: Out[Statistics]) -> None: ...
+
+The types of `run`'s parameters are the contract, and nothing else declares ports:
+
+| annotation | meaning |
+|---|---|
+| an artifact type (`Examples`) | an input; wired by name, or left out where exactly one earlier step makes one |
+| `TransformedExamples \\| Examples` | an input of the first of these types that an earlier step makes |
+| an artifact type `\\| None = None` | an input that may stay unwired |
+| `Out[Statistics]` | an output: an existing empty directory to fill |
+| `BeamOptions`, `Scratch`, `Seed`, `Baseline`, `Progress`, `Lineage` | what the step asks of the framework |
+
+Types of settings that the framework acts on:
+
+| annotation | meaning |
+|---|---|
+| `UserCode` | dotted path of a user's function; its module and what that imports become part of the step's key |
+| `InputFiles` | a path, glob or `pkg://package/path`; the content of the files becomes part of the step's key |
+
+A step that publishes outside the store (Pusher) also has the two methods of `Publisher`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, runtime_checkable
+
+from schemas.artifacts.pushed_model import PushedModel
+
+if TYPE_CHECKING:
+    from schemas.passport import Passport
+
+T = TypeVar("T")
+
+
+class OutputMarker:
+    """What makes `Out[T]` an output. There is one, `OUTPUT`."""
+
+
+OUTPUT = OutputMarker()
+Out = Annotated[T, OUTPUT]
+"""`Out[Statistics]` is a Statistics whose directory is still empty."""
+
+
+class UserCodeMarker:
+    """What makes `UserCode` followed into the user's modules."""
+
+
+class InputFilesMarker:
+    """What makes the files behind `InputFiles` part of the key."""
+
+
+UserCode = Annotated[str, UserCodeMarker()]
+InputFiles = Annotated[str, InputFilesMarker()]
+
+
+@runtime_checkable
+class Component(Protocol):
+    """Anything with a `run` method whose annotations follow this module's table."""
+
+    run: Any  # every component has its own signature
+
+
+@dataclass(frozen=True)
+class BeamOptions:
+    """Where a step's Beam pipeline runs. `args` are passed to Beam as they are.
+
+    `runner` is a Beam runner's name; `InMemoryRunner` is Beam's in-process one, named outright because newer versions of
+    DirectRunner try to download a binary.
+    """
+
+    runner: str = "InMemoryRunner"
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A directory that survives a killed run and is removed once the step's outputs are published.
+
+    It belongs to the step's key: what is found there was written by an earlier attempt at exactly this work.
+    """
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Seed:
+    """The run's seed; None means that randomness is wanted. Part of the key of the steps that ask for it."""
+
+    value: int | None = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The model to compare against: what the serving directory serves now. `path` is a SavedModel, None when there is none.
+
+    `digest` is the Model artifact's digest as its passport records it; `version` the served version number.
+    """
+
+    path: Path | None = None
+    digest: str | None = None
+    version: int | None = None
+
+
+class Progress:
+    """How far a step is. Calling it is cheap and may be done as often as one likes; the base class drops the report."""
+
+    def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
+        """`done` of `total` (None when unknown) `unit` are finished."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a run's artifacts came from, as far as the step's ancestors go. JSON data throughout.
+
+    `steps` maps each ancestor's id to {"key", "component", "settings", "inputs", "outputs"}, where `inputs` and `outputs`
+    map a port to {"type", "digest", "properties"}, and an ExampleGen's `files` lists {"path", "digest", "bytes"} of what
+    it read.
+    """
+
+    pipeline: str = ""
+    run: str = ""
+    graph_digest: str = ""
+    git_commit: str | None = None
+    steps: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    baseline: Baseline = field(default_factory=Baseline)
+
+
+@runtime_checkable
+class Publisher(Protocol):
+    """A component that publishes outside the store, into a serving directory."""
+
+    def served(self) -> tuple[int, Passport | None, Path] | None:
+        """(version, its passport if it has one, its directory) of what is served now; None when nothing is."""
+
+    def holds(self, pushed: PushedModel) -> bool:
+        """Whether what an earlier run pushed is still there, so that the push need not be repeated."""

@@ -1,0 +1,47 @@
+"""PipelineConfig: the shape of a definition, frozen and closed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JsonScalar = bool | int | float | str | None
+
+STEP_ID = r"^[a-z][a-z0-9_]*$"
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=63)]
+StepId = Annotated[str, Field(pattern=STEP_ID, max_length=63)]
+Wire = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class StepConfig(_Closed):
+    """One step: which component, its settings, and the wires that are not left out."""
+
+    uses: str  # a short name (StatisticsGen) or a dotted path
+    inputs: dict[str, Wire] = Field(default_factory=dict)  # port: step.output
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")  # the component's settings
+    cache: bool = True  # False: run every time, whatever the key says
+
+
+class BeamConfig(_Closed):
+    """Where the data steps' Beam pipelines run."""
+
+    runner: str = "InMemoryRunner"
+    args: list[str] = Field(default_factory=list)
+
+
+class PipelineConfig(_Closed):
+    """A whole definition, as `pipeline.yaml` has it. Paths are relative to the directory the command is run in."""
+
+    name: Name
+    root: str = ".penstock"  # artifacts, scratch and ledger
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
+    ledger: str | None = None  # SQLAlchemy URL; None: ledger.sqlite under the root
+    parallel: int | None = Field(default=None, ge=1)  # steps at once; None: one per processor
+    parameters: dict[str, JsonScalar] = Field(default_factory=dict)
+    beam: BeamConfig = Field(default_factory=BeamConfig)
+    steps: dict[StepId, StepConfig] = Field(min_length=1)

@@ -1,0 +1,62 @@
+"""Passport: what a pushed model says of itself, in `assets.extra/passport.json` inside its version directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from schemas.errors import ArtifactError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passport:
+    """The lineage of one pushed model. Everything in it is JSON data.
+
+    `model_digest` is the digest of the Model artifact in the store, `files` maps every file of the version directory but
+    the passport itself to its sha256. `baseline` is {"version", "digest"} of the model this one was compared with, None for
+    the first. `metrics` are the candidate's overall metrics, `gates` the verdicts, `steps` the ancestors as `Lineage` has
+    them.
+    """
+
+    FILE: ClassVar[str] = "assets.extra/passport.json"
+
+    format: int = 1
+    pipeline: str
+    run: str
+    graph_digest: str = ""
+    git_commit: str | None = None
+    pushed_at: str  # ISO 8601, UTC
+    version: int
+    model_digest: str
+    files: Mapping[str, str]
+    baseline: Mapping[str, Any] | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    gates: tuple[Mapping[str, Any], ...] = ()
+    steps: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+
+    def write(self, version_directory: Path) -> Path:
+        """Write the passport into a version directory that is being staged; gives the file."""
+        file = version_directory / self.FILE
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        return file
+
+    @classmethod
+    def read(cls, version_directory: Path) -> Passport | None:
+        """The passport of a version; None when it has none (another tool pushed it). Raises ArtifactError when unreadable."""
+        file = version_directory / cls.FILE
+        if not file.is_file():
+            return None
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            known = {name: found[name] for name in cls.__dataclass_fields__ if name in found}
+            known["gates"] = tuple(known.get("gates", ()))
+            return cls(**known)
+        except (ValueError, TypeError) as error:
+            raise ArtifactError(
+                f"{file}: not a passport ({error}). Remove the version directory if it is not served, or push again."
+            ) from error
