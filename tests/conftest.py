@@ -1,0 +1,38 @@
+"""What every test needs: the environment the steps run in, and the data that is installed with tfx."""
+
+from __future__ import annotations
+
+import os
+
+# Read once, when TensorFlow is first imported: tf.keras is tf_keras.
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+def installed_data(path: str) -> Path:
+    """A file of an installed package, found without importing it: 'tfx/components/testdata'."""
+    package, _, rest = path.partition("/")
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / rest
+
+
+@pytest.fixture(scope="session")
+def taxi_csv() -> Path:
+    """15,002 real taxi trips, 18 columns, with a header."""
+    return installed_data("tfx/examples/chicago_taxi_pipeline/data/simple/data.csv")
+
+
+@pytest.fixture(scope="session")
+def small_taxi_csv(taxi_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 300 trips."""
+    file = tmp_path_factory.mktemp("taxi") / "trips.csv"
+    with taxi_csv.open(encoding="utf-8") as lines:
+        file.write_text("".join(line for line, _ in zip(lines, range(301), strict=False)), encoding="utf-8")
+    return file
