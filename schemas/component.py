@@ -126,7 +126,7 @@ class Lineage:
 
     `steps` maps each ancestor's id to {"key", "component", "settings", "inputs", "outputs"}, where `inputs` and `outputs`
     map a port to {"type", "digest", "properties"}, and an ExampleGen's `files` lists {"path", "digest", "bytes"} of what
-    it read.
+    it read. `inputs` are the asking step's own: port -> {"step", "output", "type", "digest"}.
     """
 
     pipeline: str = ""
@@ -134,6 +134,7 @@ class Lineage:
     graph_digest: str = ""
     git_commit: str | None = None
     steps: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     baseline: Baseline = field(default_factory=Baseline)
 
