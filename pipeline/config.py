@@ -1,0 +1,211 @@
+"""pipeline.yaml -> PipelineConfig: every mistake at once, each with its line, path and a suggestion."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from schemas.config import BeamConfig, PipelineConfig, StepConfig
+from schemas.errors import ConfigError, did_you_mean
+
+KeyPath = tuple[str | int, ...]
+_PARAMETER = re.compile(r"\$\{([^}]*)\}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where each value of a definition was written, for messages."""
+
+    file: str
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)  # 1-based
+    overridden: frozenset[KeyPath] = frozenset()
+
+    def at(self, path: KeyPath) -> str:
+        """'pipeline.yaml:12: steps.trainer.with.stps', or with the nearest parent's line where the value itself has none."""
+        dotted = ".".join(map(str, path))
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.overridden:
+                return f"--set {dotted}"
+            if path[:length] in self.lines:
+                place = f"{self.file}:{self.lines[path[:length]]}"
+                return f"{place}: {dotted}" if dotted else place
+        return f"{self.file}: {dotted}" if dotted else self.file
+
+
+def read_config(file: Path, overrides: Iterable[str] = ()) -> tuple[PipelineConfig, Source]:
+    """The definition in `file` with `overrides` (each `a.b=value`, the value read as YAML) put in and parameters filled.
+
+    Raises ConfigError with every problem of the shape; settings of components are checked when the graph is built.
+    """
+    raw, lines = _read_yaml(file)
+    overridden = [_apply_override(raw, override) for override in overrides]
+    source = Source(str(file), lines, frozenset(overridden))
+    problems: list[str] = []
+    filled = _fill_parameters(raw, raw.get("parameters"), (), source, problems)
+    config = _check_shape(filled, source, problems)
+    if problems or config is None:
+        raise ConfigError(*problems)
+    return config, source
+
+
+def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import DuplicateKeyError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = sorted(str(p) for p in Path().glob("configs/*/pipeline.yaml"))
+        raise ConfigError(
+            f"{file}: there is no such file" + (f". Definitions here: {', '.join(near)}" if near else "")
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as text: {error}") from error
+    try:
+        loaded = YAML(typ="rt").load(text)
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        found = re.search(r'duplicate key "?([^" ]+)"?', str(error.problem))
+        name = found.group(1) if found else "a key"
+        raise ConfigError(f"{file}:{line}: '{name}' stands here twice; rename or remove one") from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
+        raise ConfigError(f"{place}: not valid YAML: {error.problem or error.context}") from error
+    except YAMLError as error:
+        raise ConfigError(f"{file}: not valid YAML: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{file}: expected a mapping with name and steps, found {type(loaded).__name__}")
+    lines: dict[KeyPath, int] = {(): 1}
+    return _plain(loaded, (), lines), lines
+
+
+def _plain(node: Any, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
+    """ruamel's round-trip types as plain ones, noting the line of every key and item."""
+    if isinstance(node, dict):
+        for key in node:
+            if (position := node.lc.data.get(key) if hasattr(node, "lc") and node.lc.data else None) is not None:
+                lines[(*path, str(key))] = position[0] + 1
+        return {str(key): _plain(value, (*path, str(key)), lines) for key, value in node.items()}
+    if isinstance(node, list):
+        for index in range(len(node)):
+            if (position := node.lc.data.get(index) if hasattr(node, "lc") and node.lc.data else None) is not None:
+                lines[(*path, index)] = position[0] + 1
+        return [_plain(value, (*path, index), lines) for index, value in enumerate(node)]
+    if isinstance(node, bool) or node is None:
+        return node
+    if isinstance(node, (datetime.date, datetime.datetime)):
+        return node.isoformat()
+    for plain in (int, float, str):
+        if isinstance(node, plain):
+            return plain(node)
+    return node
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> KeyPath:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    dotted, equals, text = override.partition("=")
+    path = tuple(dotted.strip().split("."))
+    if not equals or not all(path):
+        raise ConfigError(f"--set {override}: expected path=value, as in --set parameters.train_steps=20")
+    steps = raw.get("steps")
+    if isinstance(steps, dict) and path[0] in steps and path[0] not in PipelineConfig.model_fields:
+        # A step's own name is a short way to its settings: trainer.steps=20.
+        path = (
+            "steps",
+            path[0],
+            *(path[1:] if path[1:2] in [("with",), ("inputs",), ("uses",), ("cache",)] else ("with", *path[1:])),
+        )
+    try:
+        value = _plain(YAML(typ="rt").load(text), (), {}) if text.strip() else None
+    except YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML") from error
+    if path[0] == "parameters" and len(path) == 2:
+        declared = raw.get("parameters")
+        if not isinstance(declared, dict) or path[1] not in declared:
+            known = declared if isinstance(declared, dict) else {}
+            raise ConfigError(
+                f"--set {override}: the definition has no parameter '{path[1]}'."
+                + (did_you_mean(path[1], known) or f" It has: {', '.join(known) or 'none'}")
+            )
+        _check_parameter_type(path[1], declared[path[1]], value, override)
+    node: Any = raw
+    for part in path[:-1]:
+        child = node.setdefault(part, {}) if isinstance(node, dict) else None
+        if child is None:
+            child = node[part] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: '{part}' is {child!r}, not a section")
+        node = child
+    node[path[-1]] = value
+    return path
+
+
+def _check_parameter_type(name: str, declared: Any, value: Any, override: str) -> None:
+    same = declared is None or value is None or type(value) is type(declared)
+    if not same and not (isinstance(declared, float) and type(value) is int):
+        raise ConfigError(
+            f"--set {override}: parameter '{name}' is of type {type(declared).__name__} (default {declared!r})"
+        )
+
+
+def _fill_parameters(node: Any, parameters: Any, path: KeyPath, source: Source, problems: list[str]) -> Any:
+    """`${parameters.x}` replaced: by the typed value where it is the whole string, by its text inside a longer one."""
+    if path == ("parameters",):
+        return node
+    if isinstance(node, dict):
+        return {key: _fill_parameters(value, parameters, (*path, key), source, problems) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_fill_parameters(value, parameters, (*path, i), source, problems) for i, value in enumerate(node)]
+    if not isinstance(node, str):
+        return node
+    known = parameters if isinstance(parameters, dict) else {}
+
+    def value_of(reference: str) -> Any:
+        scope, _, name = reference.strip().partition(".")
+        if scope != "parameters" or name not in known:
+            hint = did_you_mean(name, known) or f" Parameters: {', '.join(known) or 'none'}"
+            problems.append(f"{source.at(path)}: '${{{reference}}}' names no parameter.{hint}")
+            return None
+        return known[name]
+
+    whole = _PARAMETER.fullmatch(node)
+    if whole:
+        return value_of(whole.group(1))
+    return _PARAMETER.sub(lambda match: str(value_of(match.group(1))), node)
+
+
+def _check_shape(raw: Any, source: Source, problems: list[str]) -> PipelineConfig | None:
+    from pydantic import ValidationError
+
+    try:
+        return PipelineConfig.model_validate(raw)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            loc = tuple(part for part in item["loc"] if part not in ("[key]", "bool", "int", "float", "str"))
+            problems.append(f"{source.at(loc)}: {_explain(item['type'], item, loc)}")
+        return None
+
+
+def _explain(kind: str, item: Any, loc: KeyPath) -> str:
+    if kind == "extra_forbidden":
+        model = StepConfig if loc[0] == "steps" else BeamConfig if loc[0] == "beam" else PipelineConfig
+        known = [info.alias or name for name, info in model.model_fields.items()]
+        return "no such setting." + (did_you_mean(str(loc[-1]), known) or f" There are: {', '.join(known)}")
+    if kind == "missing":
+        return "missing"
+    if kind == "string_pattern_mismatch":
+        allowed = "digits and hyphens" if loc == ("name",) else "digits and underscores"
+        wanted = f"lower-case letters, {allowed}, beginning with a letter"
+        if "inputs" in loc:
+            wanted = "step.output, as in example_gen.examples"
+        return f"{item['input']!r} is not valid here: expected {wanted}"
+    message = item["msg"][:1].lower() + item["msg"][1:]
+    return f"{item['input']!r} is not valid here: {message}"

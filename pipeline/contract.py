@@ -1,0 +1,185 @@
+"""The contract of a component, read from the annotations of its fields and of `run`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from schemas.artifact import Artifact
+from schemas.component import (
+    Baseline,
+    BeamOptions,
+    InputFilesMarker,
+    Lineage,
+    OutputMarker,
+    Progress,
+    Publisher,
+    Scratch,
+    Seed,
+    UserCodeMarker,
+)
+from schemas.errors import ConfigError, did_you_mean
+
+ASKS = (BeamOptions, Scratch, Seed, Baseline, Progress, Lineage)
+
+
+@dataclass(frozen=True)
+class InputPort:
+    """An input of a step: `types` in order of preference."""
+
+    name: str
+    types: tuple[type[Artifact], ...]
+    optional: bool
+
+    def accepts(self, artifact: type[Artifact]) -> bool:
+        return issubclass(artifact, self.types)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a component takes, makes and asks for."""
+
+    component: type[Any]
+    inputs: Mapping[str, InputPort]
+    outputs: Mapping[str, type[Artifact]]
+    asks: Mapping[str, type[Any]]  # parameter of run: one of ASKS
+    user_code: tuple[str, ...]  # settings that hold a dotted path of the user's
+    input_files: tuple[str, ...]  # settings that hold a path, glob or pkg:// address
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the step publishes outside the store."""
+        return isinstance(self.component, type) and all(
+            callable(getattr(self.component, name, None)) for name in _PUBLISHER_METHODS
+        )
+
+    def ask(self, kind: type[Any]) -> str | None:
+        """The parameter of `run` that asks for `kind`, None when it does not."""
+        return next((name for name, asked in self.asks.items() if asked is kind), None)
+
+
+_PUBLISHER_METHODS = tuple(name for name in vars(Publisher) if not name.startswith("_"))
+
+
+def read_contract(component: type[Any]) -> Contract:
+    """The contract of `component`. Raises ConfigError naming every annotation that is not part of schemas/component.py's table."""
+    where = f"{component.__module__}.{component.__qualname__}"
+    if not dataclasses.is_dataclass(component) or not callable(getattr(component, "run", None)):
+        raise ConfigError(f"{where} is not a component: expected a dataclass with a method named run")
+    inputs: dict[str, InputPort] = {}
+    outputs: dict[str, type[Artifact]] = {}
+    asks: dict[str, type[Any]] = {}
+    problems: list[str] = []
+    for name, hint in _run_hints(getattr(component, "run"), where).items():  # noqa: B009 mypy knows no run here
+        port = _input_port(name, hint)
+        if get_origin(hint) is not None and any(isinstance(m, OutputMarker) for m in getattr(hint, "__metadata__", ())):
+            outputs[name] = get_args(hint)[0]
+        elif hint in ASKS:
+            asks[name] = hint
+        elif port is not None:
+            inputs[name] = port
+        else:
+            problems.append(
+                f"{where}.run: parameter '{name}' is annotated {hint!r}, which is neither an artifact, Out[artifact] nor "
+                f"one of {', '.join(ask.__name__ for ask in ASKS)}"
+            )
+    if problems:
+        raise ConfigError(*problems)
+    hints = get_type_hints(component, include_extras=True)
+    fields = [field.name for field in dataclasses.fields(component)]
+    return Contract(
+        component=component,
+        inputs=inputs,
+        outputs=outputs,
+        asks=asks,
+        user_code=tuple(name for name in fields if _marked(hints[name], UserCodeMarker)),
+        input_files=tuple(name for name in fields if _marked(hints[name], InputFilesMarker)),
+    )
+
+
+def _run_hints(run: Callable[..., Any], where: str) -> dict[str, Any]:
+    try:
+        hints = get_type_hints(run, include_extras=True)
+    except NameError as error:
+        raise ConfigError(
+            f"{where}.run: an annotation cannot be read ({error}). Import its type at module level"
+        ) from error
+    hints.pop("return", None)
+    return hints
+
+
+def _input_port(name: str, hint: Any) -> InputPort | None:
+    alternatives = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    artifacts = tuple(t for t in alternatives if isinstance(t, type) and issubclass(t, Artifact))
+    optional = type(None) in alternatives
+    if not artifacts or len(artifacts) + optional != len(alternatives):
+        return None
+    return InputPort(name=name, types=artifacts, optional=optional)
+
+
+def _marked(hint: Any, marker: type[Any]) -> bool:
+    """Whether `hint` is `Annotated[..., marker]`, also as `... | None` or as the item of a tuple."""
+    if any(isinstance(m, marker) for m in getattr(hint, "__metadata__", ())):
+        return True
+    return any(_marked(argument, marker) for argument in get_args(hint) if not isinstance(argument, (str, marker)))
+
+
+def settings_of(component: Any) -> dict[str, Any]:
+    """Every setting of a component object, defaults included, as JSON data in the order of the fields."""
+    settings: dict[str, Any] = json.loads(
+        json.dumps({f.name: getattr(component, f.name) for f in dataclasses.fields(component)})
+    )
+    return settings
+
+
+def build_component(component: type[Any], settings: Mapping[str, Any]) -> Any:
+    """The component with `settings` (JSON data, as YAML gives it) checked against its fields.
+
+    Raises ConfigError with one problem per wrong setting, each beginning with the setting's name.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    hints = get_type_hints(component, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(component)}
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name not in fields:
+            known = ", ".join(fields) or "none"
+            problems.append(
+                f"{name}: no such setting.{did_you_mean(name, fields) or f' {component.__name__} has: {known}'}"
+            )
+            continue
+        try:
+            # JSON mode: a list may become a tuple and an int a float, while "5" never becomes 5.
+            values[name] = TypeAdapter(hints[name]).validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            problems.extend(_setting_problems(name, hints[name], error))
+    required = [
+        f.name for f in fields.values() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    problems.extend(f"{name}: missing, and it has no default" for name in required if name not in settings)
+    if problems:
+        raise ConfigError(*problems)
+    return component(**values)
+
+
+def _setting_problems(name: str, hint: Any, error: Any) -> list[str]:
+    # A value may fail each arm of a union; the first complaint per place says enough.
+    seen: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        arms = [
+            part for part in item["loc"] if isinstance(part, int) or (isinstance(part, str) and part.isidentifier())
+        ]
+        inner = [part for part in arms if part not in ("str", "int", "float", "bool", "none", "tuple", "dict", "list")]
+        place = ".".join([name, *map(str, inner)])
+        seen.setdefault(place, f"{place}: {item['input']!r} is not valid here: {_lower_first(item['msg'])}")
+    return list(seen.values())
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

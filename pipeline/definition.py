@@ -1,0 +1,98 @@
+"""A pipeline written in Python: steps are component objects, wires are attributes.
+
+taxi = Pipeline(name="chicago-taxi", seed=13)
+example_gen = taxi.step("example_gen", ExampleGen(source="trips.csv"))
+statistics_gen = taxi.step("statistics_gen", StatisticsGen(), examples=example_gen.examples)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.contract import read_contract, settings_of
+from pipeline.graph import Declared, Wire, build_graph
+from pipeline.loading import Definition
+from schemas.component import BeamOptions
+from schemas.config import PipelineConfig
+from schemas.errors import ConfigError, did_you_mean
+
+
+class StepHandle:
+    """A declared step; each of its outputs is an attribute to wire into a later step."""
+
+    def __init__(self, id: str, outputs: tuple[str, ...]) -> None:  # noqa: A002 the definition's own word
+        self._id = id
+        self._outputs = outputs
+
+    def __getattr__(self, output: str) -> Wire:
+        if output.startswith("_") or output not in self._outputs:
+            raise AttributeError(
+                f"step '{self._id}' has no output '{output}'."
+                + (did_you_mean(output, self._outputs) or f" Its outputs: {', '.join(self._outputs) or 'none'}")
+            )
+        return Wire(self._id, output)
+
+
+class Pipeline:
+    """A definition in the making. The arguments are those of pipeline.yaml, with the same defaults and checks."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: str | Path = ".penstock",
+        seed: int | None = None,
+        ledger: str | None = None,
+        parallel: int | None = None,
+        beam: BeamOptions | None = None,
+    ) -> None:
+        self._options = {"name": name, "root": str(root), "seed": seed, "ledger": ledger, "parallel": parallel}
+        self._beam = beam or BeamOptions()
+        self._steps: list[Declared] = []
+
+    def step(self, id: str, component: Any, *, cache: bool = True, **inputs: Wire) -> StepHandle:  # noqa: A002
+        """Add a step. `inputs` are wires by port; those left out are filled as in pipeline.yaml.
+
+        Raises ConfigError when the id is taken or `component` is not a component.
+        """
+        if any(declared.id == id for declared in self._steps):
+            raise ConfigError(f"steps.{id}: there are two steps of this name; rename one")
+        contract = read_contract(type(component))
+        wrong = [
+            f"steps.{id}.inputs.{port}: expected an output of a step, found {wire!r}"
+            for port, wire in inputs.items()
+            if not isinstance(wire, Wire)
+        ]
+        if wrong:
+            raise ConfigError(*wrong)
+        kind = type(component)
+        self._steps.append(
+            Declared(
+                id, f"{kind.__module__}.{kind.__qualname__}", settings_of(component), contract, dict(inputs), cache
+            )
+        )
+        return StepHandle(id, tuple(contract.outputs))
+
+    def definition(self) -> Definition:
+        """The wired definition. Raises ConfigError with every problem."""
+        from pydantic import ValidationError
+
+        try:
+            config = PipelineConfig.model_validate(
+                {**self._options, "steps": {step.id: {"uses": step.component} for step in self._steps}}
+            )
+        except ValidationError as error:
+            raise ConfigError(
+                *(
+                    f"{'.'.join(map(str, item['loc']))}: {item['input']!r} is not valid here: {item['msg']}"
+                    for item in error.errors()
+                )
+            ) from error
+        return Definition(
+            graph=build_graph(config.name, config.seed, self._steps),
+            root=Path(config.root),
+            ledger=config.ledger,
+            parallel=config.parallel,
+            beam=self._beam,
+        )

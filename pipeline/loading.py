@@ -1,0 +1,165 @@
+"""What a user names (a YAML file, or module:object) -> Definition: a wired graph and where it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Source, read_config
+from pipeline.contract import Contract, build_component, read_contract, settings_of
+from pipeline.graph import Declared, Graph, Wire, build_graph
+from schemas.component import BeamOptions
+from schemas.config import PipelineConfig, StepConfig
+from schemas.dotted_path import resolve
+from schemas.errors import ConfigError, did_you_mean
+
+COMPONENTS: Mapping[str, str] = {
+    "ExampleGen": "components.data.example_gen.ExampleGen",
+    "StatisticsGen": "components.data.statistics_gen.StatisticsGen",
+    "SchemaGen": "components.data.schema_gen.SchemaGen",
+    "ImportSchema": "components.data.schema_gen.ImportSchema",
+    "ExampleValidator": "components.data.example_validator.ExampleValidator",
+    "Transform": "components.features.transform.Transform",
+    "Tuner": "components.model.tuner.Tuner",
+    "Trainer": "components.model.trainer.Trainer",
+    "Evaluator": "components.model.evaluator.Evaluator",
+    "Pusher": "components.release.pusher.Pusher",
+}
+"""The short names `uses` knows. Anything else is a dotted path."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A pipeline that can be planned and run."""
+
+    graph: Graph
+    root: Path
+    ledger: str | None = None
+    parallel: int | None = None
+    beam: BeamOptions = field(default_factory=BeamOptions)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    target: str = ""  # what the user named, for messages and for commands to repeat
+
+
+def load(target: str, overrides: Iterable[str] = (), root: str | None = None) -> Definition:
+    """The definition that `target` names: a YAML file, or `module:object` with a Pipeline or a callable that makes one.
+
+    `overrides` are `a.b=value`; for `module:object` only `parameters.x=value`, passed to the callable as x. `root`
+    replaces the definition's own. Raises ConfigError with every problem found.
+    """
+    make_importable(Path.cwd())
+    if ":" in target and not target.endswith((".yaml", ".yml")):
+        definition = _load_object(target, list(overrides))
+    else:
+        config, source = read_config(Path(target), overrides)
+        definition = definition_of(config, source)
+    definition = replace(definition, target=target)
+    return replace(definition, root=Path(root)) if root else definition
+
+
+def make_importable(directory: Path) -> None:
+    """Let modules in `directory` be imported, after everything installed: a user's folder never hides ours."""
+    if str(directory) not in sys.path:
+        sys.path.append(str(directory))
+
+
+def definition_of(config: PipelineConfig, source: Source) -> Definition:
+    """Components found, settings checked, wires filled. Raises ConfigError with every problem."""
+    problems: list[str] = []
+    declared: list[Declared] = []
+    places: dict[str, str] = {}
+    for step_id, step in config.steps.items():
+        places[step_id] = source.at(("steps", step_id))
+        places.update({f"{step_id}.{port}": source.at(("steps", step_id, "inputs", port)) for port in step.inputs})
+        try:
+            declared.append(_declare(step_id, step, source))
+        except ConfigError as error:
+            problems.extend(error.problems)
+    graph: Graph | None = None
+    if len(declared) == len(config.steps):
+        try:
+            graph = build_graph(config.name, config.seed, declared, places)
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems or graph is None:
+        raise ConfigError(*problems)
+    return Definition(
+        graph=graph,
+        root=Path(config.root),
+        ledger=config.ledger,
+        parallel=config.parallel,
+        beam=BeamOptions(config.beam.runner, tuple(config.beam.args)),
+        parameters=dict(config.parameters),
+    )
+
+
+def _declare(step_id: str, step: StepConfig, source: Source) -> Declared:
+    at = ("steps", step_id)
+    component, contract = find_component(step.uses, source.at((*at, "uses")))
+    try:
+        built = build_component(component, step.with_)
+    except ConfigError as error:
+        # Each problem begins with the setting's name: put the place it was written before it.
+        located = []
+        for problem in error.problems:
+            name, colon, rest = problem.partition(":")
+            path = (*at, "with", *name.split(".")) if colon and name.replace(".", "").isidentifier() else (*at, "with")
+            located.append(f"{source.at(path)}: {rest.strip() if len(path) > 3 else problem}")
+        raise ConfigError(*located) from error
+    return Declared(
+        id=step_id,
+        component=f"{component.__module__}.{component.__qualname__}",
+        settings=settings_of(built),
+        contract=contract,
+        inputs={port: Wire(*wire.split(".")) for port, wire in step.inputs.items()},
+        cache=step.cache,
+    )
+
+
+def find_component(uses: str, place: str) -> tuple[type[Any], Contract]:
+    """The component class behind a short name or a dotted path, and its contract."""
+    dotted = COMPONENTS.get(uses, uses)
+    if "." not in dotted and ":" not in dotted:
+        raise ConfigError(
+            f"{place}: there is no component '{uses}'."
+            + (did_you_mean(uses, COMPONENTS) or f" Short names: {', '.join(COMPONENTS)}; or give a dotted path")
+        )
+    try:
+        component = resolve(dotted)
+        return component, read_contract(component)
+    except ConfigError as error:
+        raise ConfigError(*(f"{place}: {problem}" for problem in error.problems)) from error
+
+
+def _load_object(target: str, overrides: list[str]) -> Definition:
+    from pipeline.definition import Pipeline
+
+    found = resolve(target)
+    if callable(found) and not isinstance(found, Pipeline):
+        arguments = {}
+        for override in overrides:
+            path, _, value = override.partition("=")
+            scope, _, name = path.partition(".")
+            if scope != "parameters" or not name:
+                raise ConfigError(f"--set {override}: {target} is Python; it takes only parameters.NAME=value")
+            arguments[name] = _yaml_value(value)
+        try:
+            found = found(**arguments)
+        except TypeError as error:
+            raise ConfigError(f"{target}: {error}") from error
+    elif overrides:
+        raise ConfigError(f"--set {overrides[0]}: {target} is a Pipeline, not a function with parameters")
+    if not isinstance(found, Pipeline):
+        raise ConfigError(
+            f"{target} is {type(found).__name__}; expected a pipeline.definition.Pipeline or a function that returns one"
+        )
+    return found.definition()
+
+
+def _yaml_value(text: str) -> Any:
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe").load(text)
