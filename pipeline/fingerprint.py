@@ -1,0 +1,317 @@
+"""What a step's key is made of: code by syntax tree, settings, library versions, and digests of input content."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.machinery
+import importlib.metadata
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.graph import canonical_json
+from schemas.errors import ConfigError
+
+OURS = ("components", "schemas")
+
+
+@dataclass(frozen=True)
+class ModuleFingerprint:
+    """One module: its file, and a digest of each top-level definition and of the rest.
+
+    Comments, blank lines, formatting and docstrings do not count; everything else does.
+    """
+
+    file: str
+    definitions: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        return _sha256(canonical_json(dict(self.definitions)))
+
+
+@dataclass(frozen=True)
+class Closure:
+    """A module and everything it imports, as far as that is the user's (or ours); below that, the libraries."""
+
+    modules: Mapping[str, ModuleFingerprint]
+    libraries: Mapping[str, str]  # distribution: version
+
+    def as_json(self) -> dict[str, Any]:
+        """What a manifest keeps, so that a later plan can name what changed."""
+        return {
+            name: {"file": module.file, "digest": module.digest, "definitions": dict(module.definitions)}
+            for name, module in sorted(self.modules.items())
+        }
+
+
+def code_closure(dotted: Iterable[str]) -> Closure:
+    """Every module that the objects at these dotted paths import, directly or not, read without running any of it.
+
+    Followed are modules outside the standard library and the installed packages, Penstock's own, and those that share
+    their top-level package with a path in `dotted` (an installed project's). Imports inside functions count. A module that
+    imports by a computed name takes its whole package along: when in doubt, rerun.
+
+    Raises ConfigError for a module that does not exist or is not valid Python.
+    """
+    roots = [path.replace(":", ".").rpartition(".")[0] for path in dotted]
+    own = {root.partition(".")[0] for root in roots} | set(OURS)
+    modules: dict[str, ModuleFingerprint] = {}
+    outside: set[str] = set()
+    waiting = list(roots)
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        top = name.partition(".")[0]
+        if top in sys.stdlib_module_names:
+            continue
+        file = find_module(name)
+        if file is None:
+            if name in roots:
+                raise ConfigError(
+                    f"'{name}' does not import: there is no such module in {Path.cwd()} or among the installed packages"
+                )
+            outside.add(top)  # an attribute, an optional import, or a package that is not installed
+            continue
+        if top not in own and _is_installed(file):
+            outside.add(top)
+            continue
+        parent = name.rpartition(".")[0]
+        if parent:
+            waiting.append(parent)  # importing a module runs its packages' __init__ first
+        if file.suffix != ".py":
+            continue  # a namespace package has no code
+        modules[name] = fingerprint_module(file)
+        waiting.extend(_imports(file, name))
+    return Closure(modules=modules, libraries=_versions(outside))
+
+
+@functools.cache
+def _parse(file: Path, mtime_ns: int) -> ast.Module:
+    """The syntax tree without docstrings and without what stands under `if TYPE_CHECKING:`, which never runs."""
+    try:
+        tree = ast.parse(file.read_bytes(), filename=str(file))
+    except SyntaxError as error:
+        raise ConfigError(f"{_shown(file)}:{error.lineno}: not valid Python: {error.msg}") from error
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            if node.body and _is_docstring(node.body[0]):
+                del node.body[0]
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            node.body = [ast.Pass()]
+    return tree
+
+
+def _tree(file: Path) -> ast.Module:
+    return _parse(file, file.stat().st_mtime_ns)
+
+
+def fingerprint_module(file: Path) -> ModuleFingerprint:
+    """The digests of one file's definitions. Raises ConfigError when it is not valid Python."""
+    rest: list[str] = []
+    definitions: dict[str, list[str]] = {}
+    for node in _tree(file).body:
+        dumped = ast.dump(node)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            definitions.setdefault(node.name, []).append(dumped)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)) and (name := _assigned_name(node)):
+            definitions.setdefault(name, []).append(dumped)
+        else:
+            rest.append(dumped)
+    digests = {name: _sha256("\n".join(dumps)) for name, dumps in definitions.items()}
+    # The order of definitions matters to a module's behaviour only through the statements between them; those, and the
+    # order of all names, are the rest.
+    digests["<module>"] = _sha256("\n".join([*rest, *definitions]))
+    return ModuleFingerprint(file=_shown(file), definitions=digests)
+
+
+def _assigned_name(node: ast.Assign | ast.AnnAssign) -> str | None:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else None
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _imports(file: Path, module: str) -> Iterator[str]:
+    """Names of the modules that a module may import; a name may turn out to be an attribute."""
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(_tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")
+                kept = parents[: len(parents) - node.level + 1]
+                base = ".".join([*kept, base] if base else kept)
+            if base:
+                yield base
+                yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
+        elif isinstance(node, ast.Call) and _called_name(node) in ("import_module", "__import__"):
+            first = node.args[0] if node.args else None
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                name = first.value
+                yield f"{package}{name}" if name.startswith(".") and package else name.lstrip(".")
+            elif module.partition(".")[0] not in OURS:
+                yield from _whole_package(file.parent, package)
+
+
+def _called_name(node: ast.Call) -> str:
+    function = node.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _whole_package(directory: Path, package: str) -> Iterator[str]:
+    for other in sorted(directory.rglob("*.py")):
+        parts = other.relative_to(directory).with_suffix("").parts
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        if all(part.isidentifier() for part in parts):
+            yield ".".join([*([package] if package else []), *parts])
+
+
+def find_module(name: str) -> Path | None:
+    """The file of a module (a directory for a namespace package), found without importing its parents; None if absent."""
+    path: list[str] | None = None
+    found: Path | None = None
+    for depth in range(1, name.count(".") + 2):
+        partial = ".".join(name.split(".")[:depth])
+        try:
+            spec = importlib.machinery.PathFinder.find_spec(partial, path)
+        except (ImportError, ValueError):
+            return None
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations) if spec.submodule_search_locations is not None else []
+        if spec.origin:
+            found = Path(spec.origin)
+        elif path:
+            found = Path(path[0])
+    return found
+
+
+def _is_installed(file: Path) -> bool:
+    return any(file.is_relative_to(base) for base in _installed_bases())
+
+
+@functools.cache
+def _installed_bases() -> tuple[Path, ...]:
+    paths = sysconfig.get_paths()
+    return tuple({Path(paths[kind]) for kind in ("purelib", "platlib", "stdlib", "platstdlib")})
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
+
+
+def _versions(tops: Iterable[str]) -> dict[str, str]:
+    """Versions of the distributions that provide these top-level packages."""
+    found: dict[str, str] = {}
+    for top in tops:
+        # `google` is shared by dozens of distributions; the one that steps read and write with is protobuf.
+        names = ["protobuf"] if top == "google" else _distributions().get(top, [])
+        found.update({name.lower(): importlib.metadata.version(name) for name in names})
+    return dict(sorted(found.items()))
+
+
+def _shown(file: Path) -> str:
+    """The path as a person would write it: relative to the working directory where it is below it."""
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
+
+
+def file_digest(file: Path) -> str:
+    """sha256 of a file's content, read in pieces: 'sha256:<hex>'."""
+    with file.open("rb") as stream:
+        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """The key of a step from its parts (see `pipeline.plan.key_parts`): sha256 in hex, 64 characters.
+
+    Modules count by digest alone, so that where a file lies does not matter.
+    """
+    counted = {name: value for name, value in parts.items() if name not in ("code", "user_code", "files")}
+    for kind in ("code", "user_code"):
+        counted[kind] = {name: module["digest"] for name, module in parts.get(kind, {}).items()}
+    counted["files"] = {
+        setting: [[Path(file["path"]).name, file["digest"]] for file in files]
+        for setting, files in parts.get("files", {}).items()
+    }
+    return hashlib.sha256(canonical_json(counted).encode()).hexdigest()
+
+
+def what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why two sets of key parts give different keys, one phrase for each difference: 'features.py: fill_missing changed'."""
+    reasons: list[str] = []
+    for kind in ("user_code", "code"):
+        reasons += _changed_modules(old.get(kind, {}), new.get(kind, {}))
+    reasons += _changed_values("", old.get("settings", {}), new.get("settings", {}))
+    reasons += _changed_files(old.get("files", {}), new.get("files", {}))
+    inputs_before, inputs_now = old.get("inputs", {}), new.get("inputs", {})
+    for port in sorted(set(inputs_before) | set(inputs_now)):
+        if inputs_before.get(port) != inputs_now.get(port):
+            verb = "is new" if port not in inputs_before else "is gone" if port not in inputs_now else "changed"
+            reasons.append(f"input {port} {verb}")
+    reasons += _changed_values("", old.get("libraries", {}), new.get("libraries", {}))
+    for name in ("component", "seed", "baseline", "python"):
+        if old.get(name) != new.get(name):
+            reasons.append(f"{name} {_short(old.get(name))} -> {_short(new.get(name))}")
+    return tuple(reasons)
+
+
+def _changed_modules(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    reasons = []
+    for module in sorted(set(old) | set(new)):
+        before, now = old.get(module), new.get(module)
+        if before is None or now is None:
+            present = now or before
+            reasons.append(f"{present['file']} is {'new' if before is None else 'gone'}")  # type: ignore[index]
+        elif before["digest"] != now["digest"]:
+            names = sorted(
+                name
+                for name in set(before["definitions"]) | set(now["definitions"])
+                if before["definitions"].get(name) != now["definitions"].get(name)
+            )
+            # A new or removed name also changes the module's own digest; the name says it better.
+            named = [name for name in names if name != "<module>"] or ["the module's statements"]
+            reasons.append(f"{now['file']}: {', '.join(named)} changed")
+    return reasons
+
+
+def _changed_values(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{prefix}{name} {_short(old.get(name))} -> {_short(new.get(name))}"
+        for name in sorted(set(old) | set(new))
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _changed_files(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    reasons = []
+    for setting in sorted(set(old) | set(new)):
+        before = {Path(file["path"]).name: file["digest"] for file in old.get(setting, [])}
+        now = {Path(file["path"]).name: file["digest"] for file in new.get(setting, [])}
+        for name in sorted(set(before) | set(now)):
+            if before.get(name) != now.get(name):
+                verb = "is new" if name not in before else "is gone" if name not in now else "changed"
+                reasons.append(f"{name} {verb}")
+    return reasons
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
