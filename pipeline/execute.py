@@ -1,0 +1,286 @@
+"""One step, from its order to its published outputs: what a local process and a container's task both do."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.contract import Contract, build_component, read_contract
+from pipeline.loading import make_importable
+from pipeline.store import Execution, InputRecord, RefusalRecord, Store
+from schemas.artifact import Artifact
+from schemas.component import Baseline, BeamOptions, Lineage, Progress, Scratch, Seed
+from schemas.dotted_path import resolve
+from schemas.errors import ConfigError, PenstockError, Refused, StepFailed, StoreError, UserCodeError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderInput:
+    """Where one input is: output `output` of execution (`step`, `key`) in the order's root. `kind` is its class."""
+
+    step: str
+    key: str
+    output: str
+    kind: str
+    type: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """Everything that one step needs to run, as JSON in a file: what `pipeline step` takes."""
+
+    pipeline: str
+    run: str
+    step: str
+    component: str  # dotted path of the class
+    settings: Mapping[str, Any]
+    key: str
+    key_parts: Mapping[str, Any]
+    inputs: Mapping[str, OrderInput]
+    root: str  # of the store
+    directory: str  # working directory: relative paths and the user's modules start here
+    beam: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    replace: bool = False  # run and publish although the key is published
+    format: int = FORMAT
+
+    def write(self, path: Path) -> None:
+        """Write the order where `pipeline step` will read it."""
+        try:
+            path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Order:
+        """The order in a file. Raises ConfigError when there is none."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            found["inputs"] = {port: OrderInput(**value) for port, value in found["inputs"].items()}
+            return cls(**found)
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{path}: there is no such file; a run writes one per step under <root>/runs/<run>/"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path}: not a step's order: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a step ended, as it crosses from its process to the runner.
+
+    `action` is `run`, `reuse` (another run had published the key), `refused` or `failed`.
+    """
+
+    action: str
+    seconds: float
+    error: str | None = None  # class name, for refused and failed
+    message: str = ""
+    published: bool = True
+
+
+def run_order(order: Order, progress: Progress | None = None, on_wait: Callable[[str], None] | None = None) -> Outcome:
+    """Run the step and publish its outputs. Never raises for what goes wrong in the step: that is in the outcome.
+
+    The full traceback goes to stderr, which the runners send to the step's log.
+    """
+    started = time.monotonic()
+    try:
+        return _run(order, progress or Progress(), on_wait, started)
+    except Refused as refused:
+        return Outcome(
+            action="refused",
+            seconds=time.monotonic() - started,
+            error=type(refused).__name__,
+            message=str(refused),
+            published=False,
+        )
+    except Exception as error:  # noqa: BLE001 whatever a component or the user's code raises becomes the step's outcome
+        traceback.print_exc()
+        explained = explain(error, order)
+        return Outcome(
+            action="failed",
+            seconds=time.monotonic() - started,
+            error=type(explained).__name__,
+            message=str(explained),
+            published=False,
+        )
+
+
+def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None, started: float) -> Outcome:
+    store = Store(order.root).open()
+    prepare_process(order)
+    kind = resolve(order.component)
+    contract = read_contract(kind)
+    component = build_component(kind, order.settings)
+    with store.execution_lock(order.step, order.key, on_wait, run=order.run):
+        if not order.replace:
+            found = store.find(order.step, order.key)
+            if found is not None:
+                return Outcome(action="reuse", seconds=time.monotonic() - started)
+        inputs = {port: _open_input(store, wire) for port, wire in order.inputs.items()}
+        refused: Refused | None = None
+        with store.stage(order.step, order.key) as staging:
+            outputs = {name: cls(staging.output(name)) for name, cls in contract.outputs.items()}
+            arguments = {**inputs, **outputs, **_asked(order, contract, store, progress)}
+            arguments |= {port: None for port in contract.inputs if port not in inputs}
+            try:
+                component.run(**arguments)
+            except Refused as error:
+                if not error.keep_outputs:
+                    raise
+                refused = error
+            seconds = time.monotonic() - started
+            staging.publish(
+                component=order.component,
+                pipeline=order.pipeline,
+                run=order.run,
+                seconds=seconds,
+                key_parts=order.key_parts,
+                inputs={
+                    port: InputRecord(wire.step, wire.key, wire.output, wire.type, wire.digest)
+                    for port, wire in order.inputs.items()
+                },
+                outputs={name: (cls.TYPE_NAME, outputs[name].properties) for name, cls in contract.outputs.items()},
+                refusal=RefusalRecord(type(refused).__name__, str(refused)) if refused else None,
+                replace=order.replace,
+            )
+        store.drop_scratch(order.step, order.key)
+    if refused:
+        return Outcome(action="refused", seconds=seconds, error=type(refused).__name__, message=str(refused))
+    return Outcome(action="run", seconds=seconds)
+
+
+def prepare_process(order: Order) -> None:
+    """What has to be so before any engine or user module is imported."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # read once by TensorFlow: tf.keras is tf_keras
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.chdir(order.directory)
+    make_importable(Path(order.directory))
+    if order.key_parts.get("user_code"):
+        # KerasTuner binds itself to whatever `keras` is when it is first imported, and the user's module may be that first.
+        resolve("components.io.keras.arrange")()
+
+
+def _open_input(store: Store, wire: OrderInput) -> Artifact:
+    """The artifact behind a wire, every byte of it checked. Raises ArtifactError, saying how to rebuild it."""
+    execution = store.find(wire.step, wire.key)
+    if execution is None:
+        raise StoreError(
+            f"{wire.step}.{wire.output}: {store.root}/store/{wire.step}/{wire.key} is gone; run the pipeline again to remake it"
+        )
+    store.verify(execution)
+    return open_output(execution, wire.output, resolve(wire.kind))
+
+
+def open_output(execution: Execution, output: str, kind: type[Artifact]) -> Artifact:
+    """A published output as its artifact."""
+    return kind(execution.output(output), dict(execution.manifest.outputs[output].properties))
+
+
+def _asked(order: Order, contract: Contract, store: Store, progress: Progress) -> dict[str, Any]:
+    """The framework's own arguments of `run`."""
+    given: dict[type[Any], Callable[[], Any]] = {
+        BeamOptions: lambda: (
+            BeamOptions(order.beam["runner"], tuple(order.beam["args"])) if order.beam else BeamOptions()
+        ),
+        Scratch: lambda: Scratch(store.scratch(order.step, order.key)),
+        Seed: lambda: Seed(order.seed),
+        Baseline: lambda: _baseline(order.baseline),
+        Progress: lambda: progress,
+        Lineage: lambda: _lineage(order.lineage),
+    }
+    return {name: given[kind]() for name, kind in contract.asks.items()}
+
+
+def _baseline(found: Mapping[str, Any]) -> Baseline:
+    path = found.get("path")
+    return Baseline(Path(path) if path else None, found.get("digest"), found.get("version"))
+
+
+def _lineage(found: Mapping[str, Any]) -> Lineage:
+    return Lineage(**{**found, "baseline": _baseline(found.get("baseline", {}))})
+
+
+_BEAM_SUFFIX = re.compile(r"\s*\[while running '[^']*'\]")
+_TF_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+
+
+def explain(error: BaseException, order: Order) -> PenstockError:
+    """The error to show: the user's file, line and exception first where the user's code is on its way."""
+    place = _user_place(error, _user_files(order))
+    message = _BEAM_SUFFIX.sub("", _message(error))
+    if isinstance(error, PenstockError):
+        if place:
+            return type(error)(f"{place}: {message}")
+        return error
+    if place:
+        return UserCodeError(f"{place}: {type(error).__name__}: {message}")
+    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return StoreError(f"the disk is full: {error}. Free space and run again; finished steps are kept")
+    return StepFailed(f"{type(error).__name__}: {message}")
+
+
+def _message(error: BaseException) -> str:
+    """The exception's own words. TensorFlow puts the user's frames before them, Beam repeats the error after them."""
+    if isinstance(error, KeyError) and error.args:
+        return repr(error.args[0])
+    text = str(error)
+    if "in user code:" in text:
+        lines = [line.strip() for line in text.splitlines()]
+        own = [i for i, line in enumerate(lines) if line.startswith(f"{type(error).__name__}: ")]
+        if own:
+            return "\n".join(line for line in lines[own[-1] :] if line).removeprefix(f"{type(error).__name__}: ")
+    return text.strip()
+
+
+def _user_files(order: Order) -> dict[str, str]:
+    """Absolute path of each of the user's modules, and the shorter one to show."""
+    modules = order.key_parts.get("user_code", {})
+    files = {module["file"] for module in modules.values()}
+    return {str((Path(order.directory) / file).resolve()): file for file in files}
+
+
+def _user_place(error: BaseException, files: Mapping[str, str]) -> str | None:
+    """'configs/taxi/features.py:41 in fill_missing', the innermost frame of the user's; None when there is none."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        for frame in reversed(traceback.extract_tb(current.__traceback__)):
+            shown = files.get(str(Path(frame.filename).resolve()))
+            if shown:
+                return f"{shown}:{frame.lineno} in {frame.name}"
+        for file, line, name in reversed(_TF_FRAME.findall(str(current))):
+            shown = files.get(str(Path(file).resolve()))
+            if shown:
+                return f"{shown}:{line} in {name.rstrip('*').strip()}"
+        waiting += [current.__cause__, current.__context__]
+    if isinstance(error, SyntaxError) and error.filename:
+        shown = files.get(str(Path(error.filename).resolve()))
+        return f"{shown}:{error.lineno}" if shown else None
+    return None
+
+
+def exit_now(code: int) -> None:
+    """End this process without the interpreter's shutdown, in which TensorFlow's and Beam's threads have crashed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

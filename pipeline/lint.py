@@ -1,0 +1,127 @@
+"""What is wrong with a graph although its shape is right: one small function per rule."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.contract import read_contract
+from pipeline.fingerprint import find_module
+from pipeline.graph import Graph
+from schemas.dotted_path import resolve
+from schemas.errors import DataError, did_you_mean
+from schemas.input_files import expand
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing a rule found. An error keeps the pipeline from running, a warning does not."""
+
+    level: Literal["error", "warning"]
+    step: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"steps.{self.step}: {self.message}"
+
+
+def lint(graph: Graph) -> tuple[Finding, ...]:
+    """Every finding of every rule, errors first."""
+    found = [finding for rule in RULES for finding in rule(graph)]
+    return tuple(sorted(found, key=lambda finding: finding.level))
+
+
+def user_code_exists(graph: Graph) -> Iterator[Finding]:
+    """A setting names a function of the user's that is not there. The module is read, not run."""
+    for step in graph.steps:
+        for setting in read_contract(resolve(step.component)).user_code:
+            value = step.settings.get(setting)
+            for path in [value] if isinstance(value, str) else value or []:
+                problem = _missing(path)
+                if problem:
+                    yield Finding("error", step.id, f"{setting}: {problem}")
+
+
+def _missing(dotted: str) -> str | None:
+    module, _, name = dotted.replace(":", ".").rpartition(".")
+    if not module:
+        return f"'{dotted}' is not a dotted path: expected package.module.name"
+    file = find_module(module)
+    if file is None:
+        parent = module
+        while parent and find_module(parent) is None:
+            parent = parent.rpartition(".")[0]
+        looked = (
+            f"in {find_module(parent)}"
+            if parent
+            else "in the directory the command is run in and the installed packages"
+        )
+        return f"'{dotted}' does not import: there is no module '{module}' {looked}"
+    if file.suffix != ".py":
+        return None
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError as error:
+        return f"'{dotted}' does not import: {file}:{error.lineno}: not valid Python: {error.msg}"
+    names = set(_defined_names(tree))
+    if name in names or "*" in names or "__getattr__" in names:
+        return None
+    return f"'{dotted}' does not import: {module} has no '{name}'.{did_you_mean(name, names)}"
+
+
+def _defined_names(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield from ((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def input_files_exist(graph: Graph) -> Iterator[Finding]:
+    """A setting names files and none is there."""
+    for step in graph.steps:
+        for setting in read_contract(resolve(step.component)).input_files:
+            value = step.settings.get(setting)
+            for path in [value] if isinstance(value, str) else value or []:
+                try:
+                    expand(path)
+                except DataError as error:
+                    yield Finding("error", step.id, f"{setting}: {error}")
+
+
+def one_publisher_per_destination(graph: Graph) -> Iterator[Finding]:
+    """Two steps push to one serving directory: which model serves would be chance."""
+    seen: dict[str, str] = {}
+    for step in graph.steps:
+        destination = step.settings.get("destination")
+        if isinstance(destination, str) and read_contract(resolve(step.component)).publishes:
+            if destination in seen:
+                yield Finding(
+                    "error",
+                    step.id,
+                    f"destination: '{destination}' is where '{seen[destination]}' pushes too; give each its own directory",
+                )
+            seen.setdefault(destination, step.id)
+
+
+def blessing_needs_thresholds(graph: Graph) -> Iterator[Finding]:
+    """An evaluation without thresholds blesses nothing, so nothing would be pushed."""
+    for step in graph.steps:
+        if "ModelBlessing" in step.outputs.values() and step.settings.get("thresholds") in ({}, [], None):
+            yield Finding(
+                "warning",
+                step.id,
+                "no thresholds are set, so no model will be blessed; set thresholds: {auc: {min: 0.7}}",
+            )
+
+
+RULES: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
+    user_code_exists,
+    input_files_exist,
+    one_publisher_per_destination,
+    blessing_needs_thresholds,
+)

@@ -1,0 +1,196 @@
+"""Plan: which steps run and which are reused, and why."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipeline.contract import Contract, build_component, read_contract
+from pipeline.fingerprint import code_closure, file_digest, key_of, what_changed
+from pipeline.graph import Graph, Step
+from pipeline.store import Execution, Store
+from schemas.component import Baseline, Publisher, Seed
+from schemas.dotted_path import resolve
+from schemas.errors import ConfigError
+from schemas.input_files import expand
+
+Action = Literal["run", "reuse", "refused", "wait"]
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What happens to one step, and why.
+
+    `action`: `run`; `reuse`, the store holds its outputs; `refused`, the store holds a gate's no to exactly this; `wait`,
+    a step before it runs, and only what that makes decides (reused when it turns out unchanged).
+    """
+
+    step: str
+    action: Action
+    reasons: tuple[str, ...]
+    key: str | None = None
+    parts: Mapping[str, Any] | None = None
+    execution: Execution | None = None  # what the store holds under the key; a step that runs all the same replaces it
+    baseline: Baseline = field(default_factory=Baseline)
+
+
+def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[StepPlan, ...]:
+    """The plan of every step, in order, without running or writing anything.
+
+    Raises ConfigError, DataError (input files) and ArtifactError (a corrupt artifact that would be reused).
+    """
+    plans: list[StepPlan] = []
+    executions: dict[str, Execution] = {}
+    for step in graph.steps:
+        undecided = [wire.step for wire in step.inputs.values() if wire.step not in executions]
+        if undecided:
+            reasons = tuple(f"{parent} runs before it" for parent in dict.fromkeys(undecided))
+            plans.append(StepPlan(step.id, "run" if step.id in force else "wait", reasons))
+            continue
+        plan = decide(graph, step, executions, store, force)
+        if plan.action == "reuse" and plan.execution is not None:
+            executions[step.id] = plan.execution
+        plans.append(plan)
+    return tuple(plans)
+
+
+def decide(
+    graph: Graph, step: Step, executions: Mapping[str, Execution], store: Store, force: Collection[str] = ()
+) -> StepPlan:
+    """The plan of one step whose inputs are all there. `executions` holds the steps before it."""
+    contract = read_contract(resolve(step.component))
+    baseline = find_baseline(graph, step, contract, executions) if contract.ask(Baseline) else Baseline()
+    parts = key_parts(graph, step, contract, executions, baseline)
+    key = key_of(parts)
+    found = store.find(step.id, key)
+
+    def plan(action: Action, *reasons: str) -> StepPlan:
+        return StepPlan(step.id, action, reasons, key, parts, found, baseline)
+
+    if step.id in force:
+        return plan("run", "forced")
+    if not step.cache:
+        return plan("run", "cache: false")
+    if found is None:
+        latest = store.latest(step.id)
+        reasons = what_changed(latest.key_parts, parts) if latest else ("it never ran",)
+        return plan("run", *(reasons or ("its outputs are not in the store",)))
+    if found.manifest.refusal is not None:
+        return plan("refused", "nothing changed since it was refused")
+    gone = _published_is_gone(step, contract, found)
+    return plan("run", gone) if gone else plan("reuse", "nothing changed")
+
+
+def key_parts(
+    graph: Graph, step: Step, contract: Contract, executions: Mapping[str, Execution], baseline: Baseline
+) -> dict[str, Any]:
+    """Everything the step's outputs depend on, as JSON data; `fingerprint.key_of` turns it into the key.
+
+    Settings that name files or the user's code count by content, not by name. Raises ConfigError for a module that does
+    not exist, DataError for input files that do not.
+    """
+    user_paths = [path for name in contract.user_code for path in _paths(step.settings.get(name))]
+    ours = code_closure([step.component])
+    theirs = code_closure(user_paths)
+    parts: dict[str, Any] = {
+        "component": step.component,
+        "code": ours.as_json(),
+        "user_code": {name: module for name, module in theirs.as_json().items() if name not in ours.modules},
+        "settings": {name: value for name, value in step.settings.items() if name not in contract.input_files},
+        "libraries": {**ours.libraries, **theirs.libraries},
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "inputs": {
+            port: executions[wire.step].manifest.outputs[wire.output].digest for port, wire in step.inputs.items()
+        },
+        "files": {
+            name: [
+                {"path": str(file), "digest": file_digest(file), "bytes": file.stat().st_size}
+                for path in _paths(step.settings.get(name))
+                for file in expand(path)
+            ]
+            for name in contract.input_files
+        },
+    }
+    if contract.ask(Seed):
+        parts["seed"] = graph.seed
+    if contract.ask(Baseline):
+        parts["baseline"] = {"digest": baseline.digest, "version": baseline.version} if baseline.digest else None
+    return parts
+
+
+def _paths(setting: Any) -> list[str]:
+    """The paths in a setting: one, several or none."""
+    if setting is None:
+        return []
+    return [setting] if isinstance(setting, str) else list(setting)
+
+
+def find_baseline(graph: Graph, step: Step, contract: Contract, executions: Mapping[str, Execution]) -> Baseline:
+    """The model that the serving directory of the graph's first publishing step serves now.
+
+    Where that is the very candidate (its passport names the digest of the Model that `step` takes), the baseline is the one
+    recorded in the passport, so that an unchanged run changes nothing. With several publishing steps the first one below
+    `step` counts.
+    """
+    publisher = _first_publisher(graph, step)
+    served = publisher.served() if publisher else None
+    if served is None:
+        return Baseline()
+    version, passport, path = served
+    if passport is None:  # pushed by another tool: its version is all there is to know it by
+        return Baseline(path=path, digest=f"version:{version}", version=version)
+    candidates = {
+        executions[wire.step].manifest.outputs[wire.output].digest
+        for wire in step.inputs.values()
+        if graph[wire.step].outputs[wire.output] == "Model"
+    }
+    if passport.model_digest not in candidates:
+        return Baseline(path=path, digest=passport.model_digest, version=version)
+    if passport.baseline is None:
+        return Baseline()
+    recorded = path.parent / str(passport.baseline["version"])
+    # When the recorded version has been removed since, its digest still finds the evaluation that was made of it.
+    return Baseline(
+        path=recorded if recorded.is_dir() else None,
+        digest=passport.baseline["digest"],
+        version=passport.baseline["version"],
+    )
+
+
+def _first_publisher(graph: Graph, step: Step) -> Publisher | None:
+    below = graph.descendants(step.id)
+    for candidate in graph.steps:
+        if candidate.id in below:
+            kind = resolve(candidate.component)
+            if read_contract(kind).publishes:
+                publisher: Publisher = build_component(kind, candidate.settings)
+                return publisher
+    return None
+
+
+def _published_is_gone(step: Step, contract: Contract, found: Execution) -> str | None:
+    """For a publishing step: why what it pushed is not there any more. None when it is, and for every other step."""
+    from schemas.artifacts import PushedModel
+
+    if not contract.publishes:
+        return None
+    publisher: Publisher = build_component(contract.component, step.settings)
+    for output, record in found.manifest.outputs.items():
+        pushed = PushedModel(found.output(output), dict(record.properties))
+        if record.type == PushedModel.TYPE_NAME and not publisher.holds(pushed):
+            return f"{pushed.version_path} is gone"
+    return None
+
+
+def check_steps(graph: Graph, names: Collection[str]) -> None:
+    """Raise ConfigError unless every name is a step of `graph`."""
+    problems: list[str] = []
+    for name in names:
+        try:
+            graph[name]
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigError(*problems)
