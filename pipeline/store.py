@@ -739,7 +739,7 @@ def _bytes_under(directory: Path) -> int:
     with contextlib.suppress(FileNotFoundError):  # its owner may be at work
         for _, path in _leaves(directory, ""):
             with contextlib.suppress(FileNotFoundError):
-                total += path.lstat().st_size
+                total += 0 if path.is_dir() else path.lstat().st_size
     return total
 
 
