@@ -1,0 +1,359 @@
+"""Examples -> TransformGraph, TransformedExamples: preprocessing_fn analysed on one split, applied to all."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.io import beam as beam_io
+from components.io import tfrecord
+from components.io.keras import arrange, spare_libraries_autograph
+from schemas.artifacts import Examples, FeatureSchema, TransformedExamples, TransformGraph
+from schemas.component import BeamOptions, Out, Progress, UserCode
+from schemas.dotted_path import resolve
+from schemas.errors import ConfigError, DataError, UserCodeError, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from tensorflow_metadata.proto.v0 import schema_pb2
+    from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
+
+BATCH_ROWS = 8192  # of one Arrow batch: the cost of a batch vanishes, and its columns are still a few MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transform:
+    """Examples -> TransformGraph, TransformedExamples: preprocessing_fn analysed on one split, applied to all.
+
+    The graph is TFT's, and its analyzers run as TFT's Beam pipeline. A shard of the examples becomes the shard of the
+    same number with its records in the same order, so equal input gives equal files.
+    """
+
+    preprocessing_fn: UserCode
+    analyze_split: str = "train"  # what vocabularies, means and quantiles are learnt from
+    custom_config: dict[str, Any] = field(default_factory=dict)  # given to a preprocessing_fn with such a parameter
+
+    def __post_init__(self) -> None:
+        problems = []
+        if "." not in self.preprocessing_fn:
+            problems.append(
+                f"preprocessing_fn: '{self.preprocessing_fn}' is not a dotted path. Give one such as "
+                f"my_project.features.preprocessing_fn"
+            )
+        if not self.analyze_split:
+            problems.append("analyze_split: is empty. Give the name of a split, such as train")
+        if problems:
+            raise ConfigError(*problems)
+
+    def run(
+        self,
+        examples: Examples,
+        schema: FeatureSchema,
+        beam: BeamOptions,
+        progress: Progress,
+        transform_graph: Out[TransformGraph],
+        transformed_examples: Out[TransformedExamples],
+    ) -> None:
+        """Fill both outputs.
+
+        Raises UnknownSplit when there is no `analyze_split`; DataError when that split is empty, when the data does not
+        fit the schema or the function names a feature that the schema does not have; UserCodeError when the function
+        returns something else than named tensors. What the function itself raises passes through.
+        """
+        analyzed = examples.files(self.analyze_split)
+        if not any(True for file in analyzed for _ in tfrecord.read(file)):
+            raise DataError(
+                f"split '{self.analyze_split}' of {examples.path} has no records, so there is nothing to learn from. "
+                f"Give it a weight in ExampleGen's splits, or analyze another split with analyze_split"
+            )
+        arrange()
+        preprocessing = Preprocessing(self.preprocessing_fn, self.custom_config)
+        preprocessing.load()  # a mistake in the user's module shows before anything slow is imported
+        spare_libraries_autograph()
+
+        raw = read_schema(schema.file)
+        for_analysis, for_transform = _columns(raw, preprocessing)
+        shards = _shards(examples, transformed_examples)
+        temporary = transform_graph.path / ".temporary"  # where every Beam worker that writes the graph can reach it
+        records = examples.properties.get("records", {})
+        total = records.get(self.analyze_split, 0) + sum(records.values()) if records else None
+        with beam_io.RowCount(progress, total) as count:
+            _analyze(raw, for_analysis, analyzed, preprocessing, beam, count, transform_graph, temporary)
+            transformed = _transform(raw, for_transform, shards, beam, count, transform_graph, temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
+        transformed_examples.properties["records"] = {split: transformed.get(split, 0) for split in examples.splits}
+        transform_graph.properties["features"] = len(read_schema(transform_graph.transformed_schema).feature)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """A user's preprocessing_fn with its inputs and outputs checked. It is pickled as its name, so that Beam can."""
+
+    dotted: str
+    custom_config: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        """The function, with custom_config bound when it has such a parameter, as TFX does."""
+        function = resolve(self.dotted)
+        if not callable(function):
+            raise UserCodeError(f"{self.dotted} is a {type(function).__name__}, not a function of the raw features")
+        if "custom_config" in inspect.signature(function).parameters:
+            return lambda inputs: function(inputs, custom_config=dict(self.custom_config))
+        return function
+
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The transformed features by name. Raises DataError for a feature that is not there."""
+        import tensorflow as tf
+
+        outputs = self.load()(RawFeatures(inputs))
+        wanted = "it must return a dict of transformed features by name, each a tf.Tensor, SparseTensor or RaggedTensor"
+        if not isinstance(outputs, dict):
+            raise UserCodeError(f"{self.dotted} returned {_shown(outputs)}: {wanted}")
+        if not outputs:
+            raise UserCodeError(f"{self.dotted} returned an empty dict: {wanted}")
+        wrong = [
+            f"'{name}' is {_shown(value)}" if isinstance(name, str) else f"the name {name!r} is not a string"
+            for name, value in outputs.items()
+            if not isinstance(name, str) or not isinstance(value, tf.Tensor | tf.SparseTensor | tf.RaggedTensor)
+        ]
+        if wrong:
+            raise UserCodeError(f"{self.dotted}: {'; '.join(wrong)}: {wanted}")
+        return outputs
+
+
+class RawFeatures(dict[str, Any]):
+    """What preprocessing_fn gets: the raw features by name, which says what there is when asked for what there is not."""
+
+    def __missing__(self, name: str) -> Any:
+        raise DataError(
+            f"there is no raw feature '{name}'.{did_you_mean(str(name), self)} "
+            f"The schema has: {', '.join(sorted(self)) or 'none'}"
+        )
+
+
+def read_schema(file: Path) -> schema_pb2.Schema:
+    """The schema in a .pbtxt file. Raises DataError when it cannot be parsed."""
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    try:
+        return text_format.Parse(file.read_text(encoding="utf-8"), schema_pb2.Schema())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not a schema in text form: {error}") from error
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of one split, and the file it becomes."""
+
+    split: str
+    source: str
+    target: str
+
+
+def _shards(examples: Examples, transformed: TransformedExamples) -> list[Shard]:
+    shards = []
+    for split in examples.splits:
+        directory = transformed.split_path(split)
+        directory.mkdir(parents=True, exist_ok=True)
+        files = examples.files(split)
+        for number, file in enumerate(files):
+            target = directory / f"transformed_examples-{number:05d}-of-{len(files):05d}.gz"
+            shards.append(Shard(split, str(file), str(target)))
+    return shards
+
+
+def _columns(raw: schema_pb2.Schema, preprocessing: Preprocessing) -> tuple[list[str], list[str]]:
+    """The raw features that the analyzers need, and those that the transformed features depend on; sorted.
+
+    Both trace the function, so the user's own mistakes appear here, outside of Beam.
+    """
+    import tensorflow_transform as tft
+
+    specs = _tfxio(raw).TensorAdapter().OriginalTypeSpecs()
+    return (
+        sorted(tft.get_analyze_input_columns(preprocessing, specs)),
+        sorted(tft.get_transform_input_columns(preprocessing, specs)),
+    )
+
+
+def _analyze(
+    raw: schema_pb2.Schema,
+    columns: list[str],
+    files: list[Path],
+    preprocessing: Preprocessing,
+    options: BeamOptions,
+    count: beam_io.RowCount,
+    graph: TransformGraph,
+    temporary: Path,
+) -> None:
+    """Run the analyzers over `files` and write the graph with its two schemas."""
+    import apache_beam as beam
+    import tensorflow_transform.beam as tft_beam
+    from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
+
+    config, projected = _projection(raw, columns)
+    with beam_io.pipeline(options) as pipeline, tft_beam.Context(temp_dir=str(temporary)):
+        batches = (
+            pipeline
+            | "Files" >> beam.Create([(number, str(file)) for number, file in enumerate(files)])
+            | "Spread" >> beam.GroupByKey()  # as Reshuffle does, but locally always in the same order
+            | "Paths" >> beam.FlatMapTuple(lambda _, paths: paths)
+            | "Batches" >> beam.FlatMap(_ReadBatches(projected, count))
+        )
+        _ = (
+            (batches, config)
+            | "Analyze" >> tft_beam.AnalyzeDataset(preprocessing)
+            | "Write" >> tft_beam.WriteTransformFn(str(graph.path))
+        )
+    metadata_io.write_metadata(dataset_metadata.DatasetMetadata(raw), str(graph.raw_schema.parent))
+
+
+def _transform(
+    raw: schema_pb2.Schema,
+    columns: list[str],
+    shards: list[Shard],
+    options: BeamOptions,
+    count: beam_io.RowCount,
+    graph: TransformGraph,
+    temporary: Path,
+) -> dict[str, int]:
+    """Write every shard transformed; gives the number of records of each split."""
+    import apache_beam as beam
+
+    config, projected = _projection(raw, columns)
+    counts = temporary / "records.json"
+    counts.parent.mkdir(parents=True, exist_ok=True)
+    with beam_io.pipeline(options) as pipeline:
+        _ = (
+            pipeline
+            | "Shards" >> beam.Create(shards)
+            | "Spread" >> beam.Reshuffle()
+            | "Transform" >> beam.Map(_TransformShard(projected, config, str(graph.path), count))
+            | "Sum" >> beam.CombinePerKey(sum)
+            | "All" >> beam.combiners.ToDict()
+            | "Count" >> beam.Map(_write_json, str(counts))
+        )
+    found: dict[str, int] = json.loads(counts.read_text(encoding="utf-8"))
+    return found
+
+
+def _write_json(value: Any, file: str) -> None:
+    Path(file).write_text(json.dumps(value), encoding="utf-8")
+
+
+class _ReadBatches:
+    """A file of serialized Examples -> its records as Arrow batches with the columns of `schema`."""
+
+    def __init__(self, schema: schema_pb2.Schema, count: beam_io.RowCount) -> None:
+        self.schema = schema
+        self.count = count
+
+    def __call__(self, file: str) -> Iterator[pa.RecordBatch]:
+        from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+
+        decoder = ExamplesToRecordBatchDecoder(self.schema.SerializeToString())
+        for records in tfrecord.read_batches(Path(file), BATCH_ROWS):
+            try:
+                batch = decoder.DecodeBatch(records)
+            except (ValueError, RuntimeError) as error:
+                raise DataError(
+                    f"{file}: its records do not fit the schema: {error}. Infer the schema again, or correct the type"
+                ) from error
+            _check_dense(batch, self.schema, file)
+            yield batch
+            self.count(len(records))
+
+
+class _TransformShard:
+    """Shard -> (split, number of records), with the shard's target written."""
+
+    def __init__(
+        self, schema: schema_pb2.Schema, config: TensorAdapterConfig, graph: str, count: beam_io.RowCount
+    ) -> None:
+        self.read = _ReadBatches(schema, count)
+        self.config = config
+        self.graph = graph
+
+    def __call__(self, shard: Shard) -> tuple[str, int]:
+        adapter, transform, converter, encoder = self._loaded
+        with tfrecord.Writer(Path(shard.target)) as writer:
+            for batch in self.read(shard.source):
+                features = transform(adapter.ToBatchTensors(batch, produce_eager_tensors=True))
+                writer.write(_in_order(encoder.encode(converter.convert(features))))
+        return shard.split, writer.records
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any, Any, Any]:
+        """What turns a batch into tensors, transforms them, and turns them into a batch and then into Examples."""
+        import tensorflow_transform as tft
+        from tensorflow_transform import impl_helper
+        from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
+        from tfx_bsl.tfxio.tensor_adapter import TensorAdapter
+
+        output = tft.TFTransformOutput(self.graph)
+        schema = output.transformed_metadata.schema
+        return (
+            TensorAdapter(self.config),
+            output.transform_features_layer(),
+            impl_helper.make_tensor_to_arrow_converter(schema),
+            RecordBatchToExamplesEncoder(schema),
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_loaded"}
+
+
+def _in_order(examples: list[bytes]) -> Iterator[bytes]:
+    """Serialized Examples with their features sorted by name: the encoder's order is that of a randomised hash map."""
+    from tensorflow.core.example.example_pb2 import Example
+
+    example = Example()
+    for serialized in examples:
+        example.ParseFromString(serialized)
+        yield example.SerializeToString(deterministic=True)
+
+
+def _check_dense(batch: pa.RecordBatch, schema: schema_pb2.Schema, file: str) -> None:
+    """Raise DataError for a feature to which the schema gives a fixed shape and some record of `batch` another one."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    for feature in schema.feature:
+        if not feature.HasField("shape"):
+            continue
+        wanted = math.prod(dim.size for dim in feature.shape.dim)
+        found = np.asarray(pc.fill_null(pc.list_value_length(batch.column(feature.name)), 0))
+        if (found != wanted).any():
+            raise DataError(
+                f"{file}: feature '{feature.name}' has {found[found != wanted][0]} values in "
+                f"{int((found != wanted).sum()):,} of {len(found):,} records, where the schema says {wanted} in each. "
+                f"Infer the schema without shapes, or have ExampleValidator check the data first"
+            )
+
+
+def _projection(raw: schema_pb2.Schema, columns: list[str]) -> tuple[TensorAdapterConfig, schema_pb2.Schema]:
+    """How to read `columns` only, and the schema to decode them with. TFT still learns every feature's type."""
+    from tfx_bsl.tfxio import tensor_representation_util
+
+    return (
+        _tfxio(raw).Project(columns).TensorAdapterConfig(),
+        tensor_representation_util.ProjectTensorRepresentationsInSchema(raw, columns),
+    )
+
+
+def _tfxio(schema: schema_pb2.Schema) -> Any:
+    from tfx_bsl.tfxio.tf_example_record import TFExampleBeamRecord
+
+    return TFExampleBeamRecord(physical_format="tfrecord", telemetry_descriptors=["Transform"], schema=schema)
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

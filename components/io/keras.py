@@ -1,0 +1,124 @@
+"""Keras as every step uses it: tf_keras, also inside KerasTuner, and out of AutoGraph's reach."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from schemas.artifacts import Model
+from schemas.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import tf_keras
+
+UNCONVERTED = ("tf_keras", "tensorflow_transform", "tfx_bsl", "keras_tuner")
+"""Libraries that are graph code already, and that TensorFlow's own list of such libraries leaves out."""
+
+KERAS_FILE = "model.keras"  # inside Format-Keras
+
+
+def arrange() -> None:
+    """From now on, whoever imports keras_tuner first gets one that works with tf_keras.
+
+    KerasTuner imports the standalone `keras`, which is Keras 3 whatever TF_USE_LEGACY_KERAS says. While it is being
+    imported, and only then, `keras` is tf_keras. Nothing is imported here, so this costs nothing where no user's module
+    needs it; calling it again changes nothing. To be called before any module of the user's is loaded.
+    """
+    if not any(isinstance(finder, _KerasTunerFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _KerasTunerFinder())
+
+
+def keras_tuner() -> Any:
+    """The module keras_tuner, working with tf_keras.
+
+    Raises ImportError when something has already imported it with Keras 3: models would be built with two Keras versions.
+    """
+    arrange()
+    module = importlib.import_module("keras_tuner")
+    if importlib.import_module("keras_tuner.src.backend.config").multi_backend():
+        raise ImportError(
+            "keras_tuner was imported with Keras 3 before components.io.keras.arrange() was called; import it later"
+        )
+    return module
+
+
+def spare_libraries_autograph() -> None:
+    """Keep AutoGraph from rewriting whole libraries, which costs the first training step ten seconds and gains nothing.
+
+    The user's own functions stay convertible. Calling it again changes nothing.
+    """
+    from tensorflow.python.autograph.core import config, config_lib
+
+    known = {rule._prefix for rule in config.CONVERSION_RULES if isinstance(rule, config_lib.DoNotConvert)}
+    missing = tuple(config_lib.DoNotConvert(name) for name in UNCONVERTED if name not in known)
+    config.CONVERSION_RULES = missing + config.CONVERSION_RULES
+
+
+def save_keras(model: tf_keras.Model, to: Model) -> Path:
+    """Write the trainable form into Format-Keras/ of `to`, optimizer included; gives the file.
+
+    It is Keras' own archive: a subclassed model's class must be known to whoever loads it.
+    """
+    to.keras.mkdir(parents=True, exist_ok=True)
+    file = to.keras / KERAS_FILE
+    model.save(file, save_format="keras")
+    return file
+
+
+def load_keras(model: Model) -> tf_keras.Model:
+    """The trainable form, compiled, as it was when training ended. Raises ArtifactError when the artifact has none."""
+    import tf_keras
+
+    file = model.keras / KERAS_FILE
+    if not file.is_file():
+        raise ArtifactError(
+            f"{model.path} has no {file.name}: a model made by run_fn has only its SavedModel. "
+            f"Train with build_model, or load {model.serving} instead."
+        )
+    return tf_keras.models.load_model(file)
+
+
+class _KerasTunerFinder(importlib.abc.MetaPathFinder):
+    """Finds keras_tuner where it is, and hands it to a loader that lends it tf_keras."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != "keras_tuner":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _WithTfKeras(spec.loader)
+        return spec
+
+
+class _WithTfKeras(importlib.abc.Loader):
+    """Executes a package while `keras` is tf_keras, and puts back what was there."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self.loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        tf_keras = importlib.import_module("tf_keras")
+        before = sys.modules.get("keras")
+        sys.modules["keras"] = tf_keras
+        try:
+            self.loader.exec_module(module)
+        finally:
+            if before is None:
+                del sys.modules["keras"]
+            else:
+                sys.modules["keras"] = before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)  # get_source, get_data, ...: importlib.resources and tracebacks ask for them
