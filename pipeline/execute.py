@@ -2,81 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Contract, build_component, read_contract
 from pipeline.loading import make_importable
+from pipeline.order import Order, OrderInput
 from pipeline.store import Execution, InputRecord, RefusalRecord, Store
 from schemas.artifact import Artifact
 from schemas.component import Baseline, BeamOptions, Lineage, Progress, Scratch, Seed
 from schemas.dotted_path import resolve
-from schemas.errors import ConfigError, PenstockError, Refused, StepFailed, StoreError, UserCodeError
-
-FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class OrderInput:
-    """Where one input is: output `output` of execution (`step`, `key`) in the order's root. `kind` is its class."""
-
-    step: str
-    key: str
-    output: str
-    kind: str
-    type: str
-    digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """Everything that one step needs to run, as JSON in a file: what `pipeline step` takes."""
-
-    pipeline: str
-    run: str
-    step: str
-    component: str  # dotted path of the class
-    settings: Mapping[str, Any]
-    key: str
-    key_parts: Mapping[str, Any]
-    inputs: Mapping[str, OrderInput]
-    root: str  # of the store
-    directory: str  # working directory: relative paths and the user's modules start here
-    beam: Mapping[str, Any] = field(default_factory=dict)
-    seed: int | None = None
-    baseline: Mapping[str, Any] = field(default_factory=dict)
-    lineage: Mapping[str, Any] = field(default_factory=dict)
-    replace: bool = False  # run and publish although the key is published
-    format: int = FORMAT
-
-    def write(self, path: Path) -> None:
-        """Write the order where `pipeline step` will read it."""
-        try:
-            path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
-
-    @classmethod
-    def read(cls, path: Path) -> Order:
-        """The order in a file. Raises ConfigError when there is none."""
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            found["inputs"] = {port: OrderInput(**value) for port, value in found["inputs"].items()}
-            return cls(**found)
-        except FileNotFoundError:
-            raise ConfigError(
-                f"{path}: there is no such file; a run writes one per step under <root>/runs/<run>/"
-            ) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{path}: not a step's order: {error}") from error
+from schemas.errors import PenstockError, Refused, StepFailed, StoreError, UserCodeError
 
 
 @dataclass(frozen=True, kw_only=True)

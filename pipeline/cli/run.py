@@ -1,0 +1,146 @@
+"""`pipeline run`: run what is new, reuse the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline import log
+from pipeline.ledger import Action, Ledger
+from pipeline.lint import lint
+from pipeline.loading import Definition, load
+from pipeline.plan import check_steps
+from pipeline.store import Store
+from schemas.errors import ConfigError, PenstockError
+
+RunOutcome = Literal["done", "nothing new", "failed", "refused", "interrupted"]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """How one step ended. `outputs` maps each output to its directory; empty for a step that has none."""
+
+    action: Action
+    message: str
+    outputs: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. `nothing new` is a run in which every step was reused."""
+
+    run: str
+    outcome: RunOutcome
+    seconds: float
+    steps: Mapping[str, StepResult]
+    metrics: Mapping[str, float]
+    paths: Mapping[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 failed, 3 refused by a gate, 130 interrupted."""
+        return {"failed": 1, "refused": 3, "interrupted": 130}.get(self.outcome, 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "run": self.run,
+            "outcome": self.outcome,
+            "seconds": round(self.seconds, 3),
+            "metrics": dict(self.metrics),
+            "paths": dict(self.paths),
+            "steps": {
+                name: {
+                    "action": step.action,
+                    "message": step.message,
+                    "outputs": {output: str(path) for output, path in step.outputs.items()},
+                }
+                for name, step in self.steps.items()
+            },
+        }
+
+
+def run_pipeline(
+    target: str,
+    *,
+    overrides: Iterable[str] = (),
+    to: str | None = None,
+    force: Iterable[str] = (),
+    root: str | None = None,
+    listener: Callable[[log.Event], None] | None = None,
+) -> RunResult:
+    """Run the pipeline that `target` names on this machine: `load`, then `run_definition`."""
+    return run_definition(load(target, overrides, root), to=to, force=force, listener=listener)
+
+
+def run_definition(
+    definition: Definition,
+    *,
+    to: str | None = None,
+    force: Iterable[str] = (),
+    listener: Callable[[log.Event], None] | None = None,
+) -> RunResult:
+    """Run every step whose key is not in the store, up to and including step `to`.
+
+    `force` names steps that run whatever the store holds. `listener` is told what happens, as it happens. What goes wrong in
+    a step is in the result. Raises ConfigError for a definition that cannot run, StoreError for a root that cannot be
+    written, ArtifactError for a corrupt artifact, and KeyboardInterrupt after stopping cleanly; the run is recorded as
+    failed or interrupted then.
+    """
+    from pipeline.runners.local import LocalRun, summary
+
+    tell = listener or log.SilentDisplay()
+    started = time.monotonic()
+    wrong = [str(finding) for finding in lint(definition.graph) if finding.level == "error"]
+    if wrong:
+        raise ConfigError(*wrong)
+    forced = tuple(force)
+    check_steps(definition.graph, [*forced, *([to] if to else [])])
+    graph = definition.graph.upto(to) if to else definition.graph
+    store = Store(definition.root).open()
+    store.remove_dead_staging()
+    ledger = Ledger(store, definition.ledger)
+    record = ledger.start_run(graph.name, definition.graph.digest, definition.parameters)
+    tell(log.RunStarted(graph.name, record.id, tuple(step.id for step in graph.steps)))
+    local = LocalRun(
+        graph=graph,
+        store=store,
+        ledger=ledger,
+        run=record.id,
+        listener=tell,
+        beam=definition.beam,
+        parallel=definition.parallel,
+        force=forced,
+    )
+    try:
+        local.execute()
+    except KeyboardInterrupt:
+        ledger.end_run(record.id, "interrupted")
+        tell(log.RunFinished("interrupted", time.monotonic() - started, {}, {}))
+        raise
+    except PenstockError:
+        ledger.end_run(record.id, "failed")
+        raise
+    actions = set(local.actions.values())
+    ended: Literal["done", "failed", "refused"] = (
+        "failed" if "failed" in actions else "refused" if "refused" in actions else "done"
+    )
+    ledger.end_run(record.id, ended)
+    metrics, paths = summary(graph, local.executions)
+    seconds = time.monotonic() - started
+    tell(log.RunFinished(ended, seconds, metrics, paths))
+    outcome: RunOutcome = "nothing new" if actions == {"reuse"} else ended
+    steps = {
+        name: StepResult(
+            action,
+            local.messages[name],
+            {port: local.executions[name].output(port) for port in local.executions[name].manifest.outputs}
+            if name in local.executions
+            else {},
+        )
+        for name, action in local.actions.items()
+    }
+    return RunResult(record.id, outcome, seconds, steps, metrics, paths)

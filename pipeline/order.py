@@ -1,0 +1,183 @@
+"""Order: everything one step needs to run, as JSON in a file that `pipeline step` takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.contract import read_contract
+from pipeline.graph import Graph, Step
+from pipeline.plan import StepPlan
+from pipeline.store import Execution, Store
+from schemas.component import BeamOptions
+from schemas.dotted_path import resolve
+from schemas.errors import ConfigError, StoreError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderInput:
+    """Where one input is: output `output` of execution (`step`, `key`) in the order's root. `kind` is its class."""
+
+    step: str
+    key: str
+    output: str
+    kind: str
+    type: str
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """Everything that one step needs to run, as JSON in a file: what `pipeline step` takes."""
+
+    pipeline: str
+    run: str
+    step: str
+    component: str  # dotted path of the class
+    settings: Mapping[str, Any]
+    key: str
+    key_parts: Mapping[str, Any]
+    inputs: Mapping[str, OrderInput]
+    root: str  # of the store
+    directory: str  # working directory: relative paths and the user's modules start here
+    beam: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    replace: bool = False  # run and publish although the key is published
+    format: int = FORMAT
+
+    def write(self, path: Path) -> None:
+        """Write the order where `pipeline step` will read it."""
+        try:
+            path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Order:
+        """The order in a file. Raises ConfigError when there is none."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            found["inputs"] = {port: OrderInput(**value) for port, value in found["inputs"].items()}
+            return cls(**found)
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{path}: there is no such file; a run writes one per step under <root>/runs/<run>/"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path}: not a step's order: {error}") from error
+
+
+def make_order(
+    graph: Graph,
+    step: Step,
+    plan: StepPlan,
+    executions: Mapping[str, Execution],
+    *,
+    run: str,
+    store: Store,
+    beam: BeamOptions,
+    commit: str | None,
+) -> Order:
+    """The order of a step that a plan decided to run. `executions` holds the steps before it."""
+    if plan.key is None or plan.parts is None:
+        raise ValueError(f"step {step.id} is not decided yet: {', '.join(plan.reasons)}")
+    inputs = {}
+    for port, wire in step.inputs.items():
+        execution = executions[wire.step]
+        kind = read_contract(resolve(graph[wire.step].component)).outputs[wire.output]
+        output = execution.manifest.outputs[wire.output]
+        inputs[port] = OrderInput(
+            step=wire.step,
+            key=execution.key,
+            output=wire.output,
+            kind=f"{kind.__module__}.{kind.__qualname__}",
+            type=output.type,
+            digest=output.digest,
+        )
+    baseline = {
+        "path": str(plan.baseline.path.absolute()) if plan.baseline.path else None,
+        "digest": plan.baseline.digest,
+        "version": plan.baseline.version,
+    }
+    return Order(
+        pipeline=graph.name,
+        run=run,
+        step=step.id,
+        component=step.component,
+        settings=dict(step.settings),
+        key=plan.key,
+        key_parts=plan.parts,
+        inputs=inputs,
+        root=str(store.root),
+        directory=str(Path.cwd()),
+        beam={"runner": beam.runner, "args": list(beam.args)},
+        seed=graph.seed,
+        baseline=baseline,
+        lineage=_lineage(graph, step, plan, executions, run=run, commit=commit),
+        replace=plan.execution is not None,
+    )
+
+
+def _lineage(
+    graph: Graph, step: Step, plan: StepPlan, executions: Mapping[str, Execution], *, run: str, commit: str | None
+) -> dict[str, Any]:
+    """What schemas.component.Lineage holds, of every step before `step`."""
+    steps: dict[str, Any] = {}
+    libraries: dict[str, str] = dict((plan.parts or {}).get("libraries", {}))
+    baseline: dict[str, Any] = {}
+    before = graph.ancestors(step.id)
+    for ancestor in graph.steps:
+        if ancestor.id not in before:
+            continue
+        manifest = executions[ancestor.id].manifest
+        steps[ancestor.id] = {
+            "key": manifest.key,
+            "component": manifest.component,
+            "settings": dict(ancestor.settings),
+            "inputs": {
+                port: {"type": record.type, "digest": record.digest} for port, record in manifest.inputs.items()
+            },
+            "outputs": {
+                port: {"type": record.type, "digest": record.digest, "properties": dict(record.properties)}
+                for port, record in manifest.outputs.items()
+            },
+            "files": [file for files in manifest.key_parts.get("files", {}).values() for file in files],
+        }
+        libraries |= manifest.key_parts.get("libraries", {})
+        baseline = manifest.key_parts.get("baseline") or baseline
+    inputs = {}
+    for port, wire in step.inputs.items():
+        output = executions[wire.step].manifest.outputs[wire.output]
+        inputs[port] = {"step": wire.step, "output": wire.output, "type": output.type, "digest": output.digest}
+    return {
+        "pipeline": graph.name,
+        "run": run,
+        "graph_digest": graph.digest,
+        "git_commit": commit,
+        "steps": steps,
+        "inputs": inputs,
+        "libraries": dict(sorted(libraries.items())),
+        "baseline": baseline,
+    }
+
+
+def git_commit(directory: Path) -> str | None:
+    """The commit checked out in `directory`, '<sha>+changes' when files differ from it; None outside a checkout."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(directory), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+
+    try:
+        sha = git("rev-parse", "HEAD")
+        return f"{sha}+changes" if git("status", "--porcelain", "--untracked-files=no") else sha
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,364 @@
+"""Runs a graph on this machine: independent steps at once, each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.forkserver
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline import log
+from pipeline.contract import read_contract
+from pipeline.execute import Outcome, exit_now, open_output, run_order
+from pipeline.fingerprint import code_closure
+from pipeline.graph import Graph, Step
+from pipeline.ledger import Action, Ledger, StepRecord
+from pipeline.order import Order, git_commit, make_order
+from pipeline.plan import StepPlan, decide
+from pipeline.store import Execution, Store
+from schemas.component import BeamOptions, Progress
+from schemas.dotted_path import resolve
+from schemas.errors import PenstockError
+
+WARM_MODULES = (
+    "components.io.keras",
+    "tensorflow",
+    "apache_beam",
+    "tensorflow_data_validation",
+    "tensorflow_transform.beam",
+    "tensorflow_model_analysis",
+)
+"""What the process that steps are forked from has imported. It runs no TensorFlow operation, which makes forking safe."""
+
+_HEAVY = {"tensorflow", "tensorflow-data-validation", "tensorflow-transform", "tensorflow-model-analysis", "tfx-bsl"}
+_GRACE_S = 5.0  # between asking a step's process to end and ending it
+_PROGRESS_S = 0.1  # at most one report of progress in this time
+
+
+@dataclass
+class _Running:
+    """One step's process, and what is known of it."""
+
+    step: Step
+    plan: StepPlan
+    process: Any  # multiprocessing's Process classes share no type
+    connection: Connection
+    started: float
+    outcome: Outcome | None = None
+
+
+@dataclass
+class LocalRun:
+    """A run in progress; `execute` does it once. How each step ended goes to the ledger and to `listener`."""
+
+    graph: Graph
+    store: Store
+    ledger: Ledger
+    run: str  # its id, started in the ledger
+    listener: Callable[[log.Event], None]
+    beam: BeamOptions = field(default_factory=BeamOptions)
+    parallel: int | None = None  # steps at once; None: one per processor
+    force: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        self.executions: dict[str, Execution] = {}
+        self.actions: dict[str, Action] = {}
+        self.messages: dict[str, str] = {}
+        self.running: dict[str, _Running] = {}
+        self.stopping = False  # a step failed or was refused: start nothing more
+        self._warm = False
+        self._commit = git_commit(Path.cwd())
+        self._held = contextlib.ExitStack()
+
+    def execute(self) -> None:
+        """Run or reuse every step; how each ended is in `actions`.
+
+        Raises KeyboardInterrupt after stopping every step's process and removing what it had staged. Raises PenstockError
+        for what keeps a step from being planned (an input file that vanished, a corrupt artifact).
+        """
+        with self._held:
+            try:
+                self._loop()
+            except BaseException:
+                self._stop_all()
+                raise
+
+    def _loop(self) -> None:
+        limit = self.parallel or os.cpu_count() or 1
+        waiting = list(self.graph.steps)
+        while waiting or self.running:
+            progressed = False
+            for step in [s for s in waiting if all(parent in self.executions for parent in s.parents)]:
+                if self.stopping or len(self.running) >= limit:
+                    break
+                waiting.remove(step)
+                self._begin(step)
+                progressed = True
+            if self.running:
+                self._listen()
+            elif self.stopping or not progressed:
+                break
+        for step in waiting:
+            self._note(step, None, "skipped")
+
+    def _begin(self, step: Step) -> None:
+        plan = decide(self.graph, step, self.executions, self.store, self.force)
+        assert plan.key is not None
+        # From here to the end of the run, `pipeline gc` in another process leaves the execution alone.
+        self._held.enter_context(self.store.in_use(step.id, plan.key))
+        if plan.action == "reuse" and (found := self.store.find(step.id, plan.key)):
+            self._finished(step, plan, found, "reuse", 0.0)
+        elif plan.action == "refused" and plan.execution and (refusal := plan.execution.manifest.refusal):
+            self._refused(step, plan, refusal.message, 0.0)
+        else:
+            self._start(step, plan)
+
+    def _start(self, step: Step, plan: StepPlan) -> None:
+        if not self._warm and any(_is_heavy(later) for later in self.graph.steps if later.id not in self.executions):
+            # At the first step that runs, so that the imports go on beside it when it is a light one.
+            _start_warm_process(self.store.run_directory(self.run) / "warm-process.log")
+            self._warm = True
+        order = make_order(
+            self.graph,
+            step,
+            plan,
+            self.executions,
+            run=self.run,
+            store=self.store,
+            beam=self.beam,
+            commit=self._commit,
+        )
+        path = self.store.order_path(self.run, step.id)
+        order.write(path)
+        context: Any = multiprocessing.get_context("forkserver" if _is_heavy(step) else "spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_step_process,
+            args=(theirs, str(path), str(self.store.log_path(self.run, step.id))),
+            name=step.id,
+        )
+        self.listener(log.StepStarted(step.id))
+        with _without_main():
+            process.start()
+        theirs.close()
+        self.running[step.id] = _Running(step, plan, process, ours, time.monotonic())
+
+    def _listen(self) -> None:
+        """Take in what the running steps say, until one of them has ended."""
+        by_connection: dict[Any, _Running] = {running.connection: running for running in self.running.values()}
+        for ready in multiprocessing.connection.wait(list(by_connection)):
+            running = by_connection[ready]
+            try:
+                kind, *said = running.connection.recv()
+            except (EOFError, ConnectionError):
+                self._ended(running)
+                continue
+            if kind == "progress":
+                self.listener(log.StepProgress(running.step.id, *said))
+            elif kind == "waiting":
+                self.listener(log.StepWaiting(running.step.id, *said))
+            elif kind == "outcome":
+                running.outcome = Outcome(**said[0])
+
+    def _ended(self, running: _Running) -> None:
+        """The step's process closed its connection: take its outcome, or say how it died."""
+        running.process.join()
+        running.connection.close()
+        step, plan, outcome = running.step, running.plan, running.outcome
+        del self.running[step.id]
+        seconds = time.monotonic() - running.started
+        if outcome is None:
+            self._failed(step, plan, _how_it_died(running.process.exitcode), seconds)
+            self.store.remove_dead_staging()
+        elif outcome.action == "failed":
+            self._failed(step, plan, outcome.message, seconds)
+        elif outcome.action == "refused":
+            self._refused(step, plan, outcome.message, seconds)
+        else:
+            assert plan.key is not None
+            execution = self.store.find(step.id, plan.key)
+            if execution is None:
+                self._failed(step, plan, "its outputs were removed right after they were published", seconds)
+            else:
+                self._finished(step, plan, execution, "reuse" if outcome.action == "reuse" else "run", seconds)
+
+    def _finished(
+        self, step: Step, plan: StepPlan, execution: Execution, action: Literal["run", "reuse"], seconds: float
+    ) -> None:
+        self.executions[step.id] = execution
+        self._note(step, plan, action, seconds, execution=execution)
+        outputs = [
+            (name, kind.__name__, open_output(execution, name, kind).describe())
+            for name, kind in read_contract(resolve(step.component)).outputs.items()
+        ]
+        reason = ", ".join(plan.reasons) if action == "run" else "made by another run" if seconds else "nothing changed"
+        self.listener(log.StepFinished(step.id, action, seconds, outputs, reason))
+
+    def _failed(self, step: Step, plan: StepPlan, message: str, seconds: float) -> None:
+        self.stopping = True
+        self._note(step, plan, "failed", seconds, message)
+        order = self.store.order_path(self.run, step.id)
+        self.listener(
+            log.StepFailed(
+                step.id,
+                message,
+                str(_near(self.store.log_path(self.run, step.id))),
+                f"pipeline step {_near(order)}",
+                seconds,
+            )
+        )
+
+    def _refused(self, step: Step, plan: StepPlan, message: str, seconds: float) -> None:
+        self.stopping = True
+        self._note(step, plan, "refused", seconds, message)
+        self.listener(log.StepRefused(step.id, message, seconds, reused=plan.action == "refused"))
+
+    def _note(
+        self,
+        step: Step,
+        plan: StepPlan | None,
+        action: Action,
+        seconds: float = 0.0,
+        message: str = "",
+        execution: Execution | None = None,
+    ) -> None:
+        self.actions[step.id] = action
+        self.messages[step.id] = message
+        record = StepRecord(
+            step=step.id,
+            key=(plan.key or "") if plan else "",
+            action=action,
+            reason=", ".join(plan.reasons) if plan else "",
+            seconds=round(seconds, 3),
+            message=message,
+        )
+        self.ledger.record_step(self.run, record, execution)
+
+    def _stop_all(self) -> None:
+        """End every step's process and remove what it had staged. Scratch stays, for the next run to go on from."""
+        for running in self.running.values():
+            with contextlib.suppress(ProcessLookupError, OSError):
+                running.process.terminate()
+        deadline = time.monotonic() + _GRACE_S
+        for running in self.running.values():
+            running.process.join(max(0.0, deadline - time.monotonic()))
+            if running.process.exitcode is None:
+                running.process.kill()
+                running.process.join(_GRACE_S)
+            self._note(running.step, running.plan, "skipped", time.monotonic() - running.started, "the run was stopped")
+        self.running.clear()
+        with contextlib.suppress(PenstockError):
+            self.store.remove_dead_staging()
+
+
+def _is_heavy(step: Step) -> bool:
+    """Whether the step's own code imports one of the libraries that take seconds to import."""
+    return bool(_HEAVY & set(code_closure([step.component]).libraries))
+
+
+def _start_warm_process(chatter: Path) -> None:
+    """Start the process that heavy steps are forked from; what its imports print goes to `chatter`, not to the terminal."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(WARM_MODULES))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with chatter.open("ab") as file:
+        try:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            multiprocessing.forkserver.ensure_running()
+        finally:
+            for descriptor, standard in zip(saved, (1, 2), strict=True):
+                os.dup2(descriptor, standard)
+                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide __main__ while a process starts: multiprocessing would import it again in the child.
+
+    The child needs nothing of it, and a user's script or notebook that runs a pipeline need not be importable.
+    """
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    main.__spec__ = main.__file__ = None
+    try:
+        yield
+    finally:
+        main.__spec__, main.__file__ = spec, file
+
+
+class _SentProgress(Progress):
+    """Progress that goes to the runner, a few times a second at most."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
+        now = time.monotonic()
+        if now - self._last >= _PROGRESS_S or done == total:
+            self._last = now
+            self._connection.send(("progress", done, total, unit))
+
+
+def _step_process(connection: Connection, order: str, log_file: str) -> None:
+    """What a step's process does: its own output into its log, its outcome to the runner, then out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner decides what ends
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with Path(log_file).open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    threading.Thread(target=_end_with_runner, args=(connection,), daemon=True).start()
+    outcome = run_order(
+        Order.read(Path(order)), _SentProgress(connection), on_wait=lambda who: connection.send(("waiting", who))
+    )
+    connection.send(("outcome", asdict(outcome)))
+    exit_now(0)
+
+
+def _end_with_runner(connection: Connection) -> None:
+    """End this process when the runner is gone, however it went: nobody would take the outcome."""
+    multiprocessing.connection.wait([connection])  # the runner never sends: readable means that its end is closed
+    os._exit(1)
+
+
+def _how_it_died(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        name = signal.Signals(-exitcode).name
+        memory = " (out of memory is the usual cause)" if name == "SIGKILL" else ""
+        return f"its process was killed by {name}{memory}"
+    return f"its process ended with exit code {exitcode} before it had an outcome"
+
+
+def _near(path: Path) -> Path:
+    """The path relative to the working directory where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def summary(graph: Graph, executions: Mapping[str, Execution]) -> tuple[dict[str, float], dict[str, str]]:
+    """(metrics of the last evaluation, or of the last model where none was made; what was made where)."""
+    metrics: dict[str, float] = {}
+    paths: dict[str, str] = {}
+    for wanted in ("ModelEvaluation", "Model"):
+        for step in graph.steps:
+            for output, record in executions[step.id].manifest.outputs.items() if step.id in executions else ():
+                if record.type == wanted and not metrics:
+                    metrics = dict(record.properties.get("metrics", {}))
+                if record.type in ("ModelEvaluation", "Model") and wanted == "Model":
+                    paths[f"{step.id}.{output}"] = str(_near(executions[step.id].output(output)))
+                if record.type == "PushedModel":
+                    paths["serving"] = f"{_near(Path(record.properties['destination']))}/{record.properties['version']}"
+    return metrics, paths

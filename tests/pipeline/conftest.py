@@ -1,0 +1,166 @@
+"""A small project of a user's: three light steps, a definition, and a file of numbers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+STEPS = '''
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.artifacts import Anomalies, Examples, Model, PushedModel, Statistics, TransformedExamples
+from schemas.component import Baseline, InputFiles, Lineage, Out, Progress, Scratch, Seed, UserCode
+from schemas.dotted_path import resolve
+from schemas.errors import AnomaliesFound, ConfigError, Refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """Files -> Examples: the lines of some files."""
+
+    source: InputFiles
+    keep: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1:
+            raise ConfigError(f"keep: {self.keep} is not a fraction; use 0 < keep <= 1")
+
+    def run(self, progress: Progress, examples: Out[Examples]) -> None:
+        lines = Path(self.source).read_text().splitlines()
+        train = examples.split_path("train")
+        train.mkdir()
+        (train / "lines.json").write_text(json.dumps(lines))
+        examples.properties["records"] = {"train": len(lines)}
+        progress(len(lines), len(lines))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Examples -> Statistics: how many lines."""
+
+    def run(self, examples: Examples, statistics: Out[Statistics]) -> None:
+        lines = json.loads((examples.split("train") / "lines.json").read_text())
+        (statistics.path / "count.json").write_text(json.dumps(len(lines)))
+        statistics.properties["features"] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apply:
+    """Examples -> TransformedExamples: the user's function of each line."""
+
+    function: UserCode
+
+    def run(self, examples: Examples, transformed_examples: Out[TransformedExamples]) -> None:
+        lines = json.loads((examples.split("train") / "lines.json").read_text())
+        train = transformed_examples.split_path("train")
+        train.mkdir()
+        (train / "lines.json").write_text(json.dumps([resolve(self.function)(line) for line in lines]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """TransformedExamples -> Model: their sum, one number at a time, kept in scratch."""
+
+    pause_s: float = 0.0
+
+    def run(
+        self, examples: TransformedExamples | Examples, seed: Seed, scratch: Scratch, progress: Progress, model: Out[Model]
+    ) -> None:
+        numbers = json.loads((examples.split("train") / "lines.json").read_text())
+        position = scratch.path / "position.json"
+        done, total = json.loads(position.read_text()) if position.exists() else (0, 0)
+        print(f"going on from {done}", flush=True)
+        for number in numbers[done:]:
+            time.sleep(self.pause_s)
+            done, total = done + 1, total + int(number)
+            staged = scratch.path / "position.new"
+            staged.write_text(json.dumps([done, total]))
+            staged.rename(position)
+            progress(done, len(numbers), "numbers")
+        model.serving.mkdir()
+        (model.serving / "saved_model.pb").write_text(str(total + (seed.value or 0)))
+        model.properties["metrics"] = {"sum": total}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Statistics -> Anomalies: refuses more than `most` lines."""
+
+    most: int = 100
+
+    def run(self, statistics: Statistics, anomalies: Out[Anomalies]) -> None:
+        count = json.loads((statistics.path / "count.json").read_text())
+        (anomalies.path / "count.json").write_text(str(count))
+        if count > self.most:
+            raise AnomaliesFound(f"{count} lines are more than {self.most}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crash:
+    """Examples -> Statistics: dies."""
+
+    how: str = "SIGKILL"
+
+    def run(self, examples: Examples, statistics: Out[Statistics]) -> None:
+        os.kill(os.getpid(), getattr(signal, self.how))
+'''
+
+FUNCTIONS = '''
+from project_helpers import scale
+
+
+def double(line):
+    return scale(int(line)) * 2
+
+
+def unused(line):
+    return line
+'''
+
+HELPERS = '''
+def scale(number):
+    # a comment
+    return number
+'''
+
+DEFINITION = """\
+name: toy
+root: store-root
+seed: 7
+parameters: {most: 100}
+steps:
+  read: {uses: project_steps.Read, with: {source: numbers.txt}}
+  count: {uses: project_steps.Count}
+  judge: {uses: project_steps.Judge, with: {most: "${parameters.most}"}}
+  apply: {uses: project_steps.Apply, with: {function: project_functions.double}}
+  fit: {uses: project_steps.Fit}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The project's directory, which is also the working directory."""
+    directory = tmp_path / "project"
+    directory.mkdir()
+    (directory / "project_steps.py").write_text(STEPS)
+    (directory / "project_functions.py").write_text(FUNCTIONS)
+    (directory / "project_helpers.py").write_text(HELPERS)
+    (directory / "pipeline.yaml").write_text(DEFINITION)
+    (directory / "numbers.txt").write_text("1\n2\n3\n")
+    monkeypatch.chdir(directory)
+    path = list(sys.path)
+    monkeypatch.syspath_prepend(str(directory))
+    yield directory
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.startswith("project_")]:
+        del sys.modules[name]
