@@ -1,0 +1,42 @@
+"""The hash split: which split a record belongs to, by what it contains and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from bisect import bisect
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def assign(keys: Iterable[bytes], weights: Mapping[str, int]) -> list[int]:
+    """The split of each key, as an index into `weights` in their order.
+
+    A key's SHA-256, read as one big-endian number, modulo the sum of the weights falls into one of the consecutive ranges
+    that the weights cut: with {train: 2, eval: 1} remainders 0 and 1 are train, 2 is eval. This is TFX's arithmetic. Equal
+    keys always share a split, whatever came before them; no keys give no splits.
+    """
+    ends = list(accumulate(weights.values()))
+    total = ends[-1]
+    sha256, number = hashlib.sha256, int.from_bytes
+    split_of = [bisect(ends, remainder) for remainder in range(total)] if total <= 10_000 else None
+    if split_of is None:
+        return [bisect(ends, number(sha256(key).digest(), "big") % total) for key in keys]
+    return [split_of[number(sha256(key).digest(), "big") % total] for key in keys]
+
+
+def problems(weights: Mapping[str, int]) -> list[str]:
+    """What is wrong with named split weights, one sentence each; empty when nothing is."""
+    if not weights:
+        return ["there is no split: give names and weights, as in {train: 2, eval: 1}"]
+    found = []
+    for name, weight in weights.items():
+        if not _NAME.fullmatch(name):
+            found.append(
+                f"'{name}' cannot name a split: use letters, digits, '_', '-' and '.' (it becomes a directory)"
+            )
+        if weight < 1:
+            found.append(f"the weight of '{name}' is {weight}: it must be a whole number of at least 1")
+    return found
