@@ -1,0 +1,499 @@
+"""Model x Examples (x Baseline) -> Evaluation, Blessing: metrics per slice, and whether they keep the thresholds."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from components.io import beam as beam_io
+from components.io import saved_model, tf_example, tfrecord
+from components.model import metrics as metrics_of
+from components.model import slices as slices_of
+from components.model import thresholds as thresholds_of
+from components.model.metrics import EXAMPLE_COUNT, Metric
+from components.model.slices import OVERALL, Slice
+from components.model.thresholds import Threshold
+from schemas.artifacts import Blessing, Evaluation, Examples, Model
+from schemas.component import Baseline, BeamOptions, Out, Progress
+from schemas.config import JsonScalar
+from schemas.errors import ArtifactError, ConfigError, DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    import numpy as np
+    import pyarrow as pa
+
+    Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+TRANSFORM_SIGNATURE = "transform_features"  # serialized tf.Example -> transformed features, the label among them
+CANDIDATE, BASELINE = "candidate", "baseline"  # TFMA's own names, used where there are two models
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """Model x Examples (x Baseline) -> Evaluation, Blessing: metrics per slice, and whether they keep the thresholds.
+
+    The examples are the raw ones, as ExampleGen made them: the model is asked exactly as a server would ask it, through
+    `signature`. The label comes from the model's `transform_features` signature where that gives it, else from the
+    examples themselves.
+
+    `slices`: `[]` is every example and always computed, `[hour]` every value of a feature, `[hour, {company: Acme}]`
+    one value of a second. A feature that preprocessing_fn gives is preferred to a raw one of the same name, as in TFMA.
+    `metrics`: classes of TFMA or Keras, by name or as {name: AUC, config: {num_thresholds: 500}}.
+    `thresholds`: `{auc: {min: 0.7, min_change: -0.01, slices: [{slice: [hour], min: 0.6}]}}`. Bounds beside `slices` are
+    for all examples together, those inside for every slice of that description. `min_change` and `max_change` bound the
+    value less the baseline's, `min_relative_change` and `max_relative_change` that as a fraction of the baseline's value.
+    Without thresholds nothing is blessed. While nothing is served there is no baseline, and bounds on change are dropped.
+    """
+
+    label: str
+    slices: tuple[tuple[str | dict[str, JsonScalar], ...], ...] = ((),)
+    metrics: tuple[str | dict[str, Any], ...] = metrics_of.DEFAULT
+    thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    split: str = "eval"
+    label_from: Literal["auto", "transformed", "raw"] = "auto"
+    signature: str = "serving_default"  # takes serialized tf.Example
+    prediction: str | None = None  # the output to judge, needed when the signature has several
+    batch_size: int = 1000  # examples given to the model at once
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name}: is empty. Name {what}"
+            for name, what in (("label", "the feature to predict"), ("split", "a split"), ("signature", "a signature"))
+            if not getattr(self, name)
+        ]
+        if self.label_from not in ("auto", "transformed", "raw"):
+            problems.append(f"label_from: {self.label_from!r} is none of auto, transformed, raw")
+        if self.batch_size < 1:
+            problems.append(f"batch_size: {self.batch_size} is not a positive number of examples")
+        problems += self._asked()[1]
+        if problems:
+            raise ConfigError(*problems)
+
+    def run(
+        self,
+        examples: Examples,
+        model: Model,
+        baseline: Baseline,
+        beam: BeamOptions,
+        progress: Progress,
+        evaluation: Out[Evaluation],
+        blessing: Out[Blessing],
+    ) -> None:
+        """Evaluate split `split` and judge the model.
+
+        Raises UnknownSplit; DataError for a split without examples, a label that is absent, text or always the same, and
+        a slice by a feature that does not exist; ArtifactError for a model without the signature; ConfigError for an
+        output that the model does not have and a metric that its class refuses to make.
+        """
+        asked = self._asked()[0]
+        files = examples.files(self.split)
+        judged = [self._judged(model.serving, CANDIDATE if baseline.path else "")]
+        if baseline.path:
+            judged.append(self._judged(baseline.path, BASELINE))
+        self._survey(files, judged, asked.slices)
+
+        applied = [threshold for threshold in asked.thresholds if baseline.path or not threshold.compares]
+        dropped = [threshold for threshold in asked.thresholds if threshold not in applied]
+        config = _config(asked.metrics, asked.slices, applied, judged)
+        with beam_io.RowCount(progress, unit="examples") as count:
+            _analyse(files, judged, config, _ReadBatches(self.batch_size, count), beam, evaluation.path, bool(dropped))
+
+        results = _Results.read(evaluation.path, baseline=bool(baseline.path))
+        evaluation.properties.update(
+            metrics=results.overall(judged[0].name), examples=results.examples(()), slices=len(results.values)
+        )
+        if baseline.path:
+            evaluation.properties["baseline_metrics"] = results.overall(BASELINE)
+        blessing.write(tuple(_reasons(results, asked.thresholds, applied, evaluation.path)))
+        blessing.properties.update(
+            thresholds=[threshold.describe() for threshold in applied],
+            not_applied=[
+                f"{threshold.bound} {threshold.limit:g} of {threshold.metric} on {threshold.slice}: nothing is served yet "
+                f"to compare with"
+                for threshold in dropped
+            ],
+            baseline={"version": baseline.version, "digest": baseline.digest} if baseline.path else None,
+        )
+
+    def _asked(self) -> tuple[_Asked, list[str]]:
+        """What the settings ask for, with what follows from it, and what is wrong with them."""
+        computed, problems = metrics_of.parse(self.metrics)
+        limits, added, wrong = thresholds_of.parse(self.thresholds, computed)
+        problems += wrong
+        wanted = [OVERALL]
+        for at, setting in enumerate(self.slices):
+            which, wrong = slices_of.parse(f"slices.{at}", setting)
+            problems += wrong
+            wanted += [which] if which is not None else []
+        wanted += [limit.slice for limit in limits]
+        return _Asked(tuple(dict.fromkeys(wanted)), (*computed, *added), tuple(limits)), problems
+
+    def _judged(self, path: Path, name: str) -> _Judged:
+        """How the model at `path` is asked. Raises as `run` does."""
+        signatures = saved_model.signatures(path)
+        if self.signature not in signatures:
+            raise ArtifactError(
+                f"{path}: the model has no signature '{self.signature}'.{did_you_mean(self.signature, signatures)} "
+                f"It has {', '.join(signatures) or 'none'}"
+            )
+        outputs = signatures[self.signature].outputs
+        if self.prediction is None and len(outputs) != 1:
+            raise ConfigError(
+                f"prediction: the signature '{self.signature}' of {path} gives {', '.join(outputs)}. Name the one to judge"
+            )
+        if self.prediction is not None and self.prediction not in outputs:
+            raise ConfigError(
+                f"prediction: the signature '{self.signature}' of {path} gives no '{self.prediction}'."
+                f"{did_you_mean(self.prediction, outputs)} It gives {', '.join(outputs)}"
+            )
+        transform = signatures.get(TRANSFORM_SIGNATURE)
+        transformed = transform.outputs if transform is not None else ()
+        if self.label_from == "transformed" and self.label not in transformed:
+            raise DataError(
+                f"label '{self.label}' is not among the transformed features of the model at {path}: "
+                f"{_listed(transformed)}.{did_you_mean(self.label, transformed)}"
+            )
+        return _Judged(
+            path=path,
+            name=name,
+            transformed=transformed,
+            transform_input=transform.inputs[0] if transform is not None and transform.inputs else "",
+            label_is_raw=self.label_from == "raw" or self.label not in transformed,
+            spec={
+                **({"name": name} if name else {}),
+                **({"isBaseline": True} if name == BASELINE else {}),
+                # Asked through its signatures, as a server would, also where Keras could load it with more.
+                "modelType": "tf_generic",
+                "signatureName": self.signature,
+                "labelKey": self.label,
+                **({"predictionKey": self.prediction} if self.prediction and len(outputs) > 1 else {}),
+                **({"preprocessingFunctionNames": [TRANSFORM_SIGNATURE]} if transform is not None else {}),
+            },
+        )
+
+    def _survey(self, files: list[Path], judged: list[_Judged], wanted: tuple[Slice, ...]) -> None:
+        """Read until every feature that is needed was seen, and two values of the label. Raises DataError otherwise.
+
+        TFMA would end in NaN, or in an error from deep inside Beam. Usually the first batch is enough.
+        """
+        candidate = judged[0]
+        sliced = {feature for which in wanted for feature in which.named} - set(candidate.transformed)
+        needed = sliced | ({self.label} if any(model.label_is_raw for model in judged) else set())
+        labels_of = self._labels_of(candidate)
+        found: set[str] = set()
+        values: set[float] = set()
+        count = 0
+        for file in files:
+            for records in tfrecord.read_batches(file, self.batch_size):
+                count += len(records)
+                batch = tf_example.decode(records)
+                found.update(field.name for field in batch.schema if str(field.type) != "null")
+                if len(values) < 2:
+                    values.update(_distinct(labels_of(records, batch)))
+                if needed <= found and len(values) > 1:
+                    return
+        if count == 0:
+            raise DataError(f"split '{self.split}' has no examples to evaluate. Give it a larger share in ExampleGen")
+        problems = []
+        if self.label in needed - found:
+            known = (*candidate.transformed, *sorted(found))
+            where = "" if candidate.label_is_raw else f", which the baseline at {judged[-1].path} needs"
+            problems.append(
+                f"label '{self.label}' is not in split '{self.split}'{where}, and the model's '{TRANSFORM_SIGNATURE}' does not "
+                f"give it.{did_you_mean(self.label, known)} There are {_listed(known)}"
+            )
+        elif len(values) < 2:
+            same = f"is {next(iter(values)):g} in all" if values else "has no value in any"
+            problems.append(
+                f"label '{self.label}' {same} of the {count:,} examples of split '{self.split}'. "
+                f"A model cannot be judged by a single class: check how the label is made, or split more evenly"
+            )
+        for feature in sorted(sliced - found):
+            known = (*sorted(found), *candidate.transformed)
+            problems.append(
+                f"slices: no example of split '{self.split}' has the feature '{feature}'."
+                f"{did_you_mean(feature, known)} There are {_listed(known)}"
+            )
+        raise DataError("\n".join(problems))
+
+    def _labels_of(self, model: _Judged) -> Callable[[list[bytes], pa.RecordBatch], Array]:
+        """A function that gives a batch's label values, flat; none of them for a batch without the label."""
+        import numpy as np
+
+        def refuse_text(values: Array) -> Array:
+            if values.dtype.kind not in "biuf":
+                raise DataError(
+                    f"label '{self.label}' is text (such as {values.flat[0]!r}), which metrics cannot compare with numbers. "
+                    f"Make it a number in preprocessing_fn"
+                )
+            return values
+
+        def raw(records: list[bytes], batch: pa.RecordBatch) -> Array:
+            at = batch.schema.get_field_index(self.label)
+            if at < 0 or str(batch.schema.field(at).type) == "null":
+                return np.zeros(0)
+            return refuse_text(batch.column(at).flatten().to_numpy(zero_copy_only=False))
+
+        if model.label_is_raw:
+            return raw
+
+        import tensorflow as tf
+
+        loaded = saved_model.load(model.path)
+        signature = loaded.signatures[TRANSFORM_SIGNATURE]
+
+        def transformed(records: list[bytes], batch: pa.RecordBatch) -> Array:
+            try:
+                given = signature(**{model.transform_input: tf.constant(records)})[self.label]
+            except tf.errors.InvalidArgumentError as error:
+                raise DataError(
+                    f"the model at {model.path} cannot read the examples of split '{self.split}': "
+                    f"{str(error.message).splitlines()[0]}. Evaluator takes the raw examples, not the transformed ones"
+                ) from error
+            dense = given.values if isinstance(given, tf.SparseTensor) else given
+            return refuse_text(dense.numpy().reshape(-1))
+
+        return transformed
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the settings ask for. The overall slice is always among the slices, and the number of examples a metric."""
+
+    slices: tuple[Slice, ...]
+    metrics: tuple[Metric, ...]
+    thresholds: tuple[Threshold, ...]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One model to ask: where it is, what TFMA is told of it, what it gives besides predictions."""
+
+    path: Path
+    name: str  # in the results; empty for a model that is judged alone
+    transformed: tuple[str, ...]
+    transform_input: str
+    label_is_raw: bool
+    spec: dict[str, Any]  # TFMA's ModelSpec
+
+
+@dataclass(frozen=True)
+class _ReadBatches:
+    """A file of serialized tf.Examples -> Arrow batches that carry the records themselves in one more column.
+
+    Always the same batches for the same file, so that sums are added in the same order.
+    """
+
+    size: int
+    count: beam_io.RowCount
+
+    def __call__(self, file: str) -> Iterator[pa.RecordBatch]:
+        import tensorflow_model_analysis as tfma
+        from tfx_bsl.tfxio.record_based_tfxio import AppendRawRecordColumn
+
+        for records in tfrecord.read_batches(Path(file), self.size):
+            yield AppendRawRecordColumn(tf_example.decode(records), tfma.ARROW_INPUT_COLUMN, records)
+            self.count(len(records))
+
+
+def _config(
+    metrics: tuple[Metric, ...], slices: tuple[Slice, ...], thresholds: list[Threshold], judged: list[_Judged]
+) -> dict[str, Any]:
+    """TFMA's EvalConfig, as protobuf's JSON has it."""
+    configs = []
+    for metric in metrics:
+        bounds = [threshold.to_json() for threshold in thresholds if threshold.metric == metric.name]
+        configs.append({**metric.to_json(), **({"perSliceThresholds": bounds} if bounds else {})})
+    return {
+        "modelSpecs": [model.spec for model in judged],
+        "slicingSpecs": [which.to_json() for which in slices],
+        "metricsSpecs": [{"metrics": configs, "modelNames": [model.name for model in judged]}],
+        "options": {"includeDefaultMetrics": False},
+    }
+
+
+def _analyse(
+    files: list[Path],
+    judged: list[_Judged],
+    config: dict[str, Any],
+    read: _ReadBatches,
+    beam: BeamOptions,
+    output: Path,
+    rubber_stamp: bool,
+) -> None:
+    """Let TFMA compute, validate and write. Raises ConfigError for a metric whose class does not take its config."""
+    import tensorflow_model_analysis as tfma
+    from apache_beam import Create, FlatMap
+    from google.protobuf import json_format
+    from tensorflow_model_analysis.metrics import metric_specs, metric_types
+
+    eval_config = json_format.ParseDict(config, tfma.EvalConfig())
+    problems = []
+    for metric in eval_config.metrics_specs[0].metrics:
+        try:
+            metric_specs.metric_instance(metric, metric_types.registered_metrics())
+        except (TypeError, ValueError) as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            problems.append(
+                f"metrics: {metric.class_name} cannot be made with {metric.config}: {lines[-1]}. "
+                f"Write {{name: {metric.class_name}, config: {{...}}}}"
+            )
+    if problems:
+        raise ConfigError(*problems)
+    models = [
+        tfma.default_eval_shared_model(
+            eval_saved_model_path=str(model.path),
+            model_name=model.name,
+            eval_config=eval_config,
+            rubber_stamp=rubber_stamp,
+        )
+        for model in judged
+    ]
+    with beam_io.pipeline(beam) as pipeline:
+        _ = (
+            pipeline
+            | "Files" >> Create([str(file) for file in files])  # type: ignore[no-untyped-call]
+            | "ReadBatches" >> FlatMap(read)  # type: ignore[no-untyped-call]
+            | "Evaluate"
+            >> tfma.ExtractEvaluateAndWriteResults(
+                eval_shared_model=models if len(models) > 1 else models[0],
+                eval_config=eval_config,
+                output_path=str(output),
+            )
+        )
+
+
+_SliceKey = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class _Results:
+    """What TFMA wrote: of each slice, (model, metric, whether it is a difference) -> number."""
+
+    values: dict[_SliceKey, dict[tuple[str, str, bool], float]]
+    candidate: str
+
+    @classmethod
+    def read(cls, directory: Path, *, baseline: bool) -> _Results:
+        import tensorflow_model_analysis as tfma
+
+        values: dict[_SliceKey, dict[tuple[str, str, bool], float]] = {}
+        for of_slice in tfma.load_metrics(str(directory)):
+            numbers = values.setdefault(_slice_key(of_slice.slice_key), {})
+            for item in of_slice.metric_keys_and_values:
+                if item.value.WhichOneof("type") == "double_value":
+                    numbers[item.key.model_name, _metric_name(item.key), item.key.is_diff] = (
+                        item.value.double_value.value
+                    )
+        return cls(values, CANDIDATE if baseline else "")
+
+    def overall(self, model: str) -> dict[str, float | None]:
+        """Each metric over all examples, by name; None where it is not a finite number."""
+        return {
+            metric: value if math.isfinite(value) else None
+            for (of, metric, is_change), value in sorted(self.values.get((), {}).items())
+            if of == model and not is_change and metric != EXAMPLE_COUNT
+        }
+
+    def number(self, key: _SliceKey, model: str, metric: str, *, change: bool = False) -> float | None:
+        return self.values.get(key, {}).get((model, metric, change))
+
+    def examples(self, key: _SliceKey) -> int:
+        return int(self.number(key, self.candidate, EXAMPLE_COUNT) or 0)
+
+
+def _reasons(
+    results: _Results, thresholds: tuple[Threshold, ...], applied: list[Threshold], directory: Path
+) -> list[str]:
+    """Why the model is not blessed, a sentence for each missed threshold; empty for a model that keeps them all."""
+    import tensorflow_model_analysis as tfma
+
+    if not thresholds:
+        return [
+            "no thresholds are set, and nothing is blessed without. Set some, for example thresholds: {auc: {min: 0.7}}"
+        ]
+    verdict = tfma.load_validation_result(str(directory))
+    if not applied or verdict.validation_ok:
+        return []  # only bounds on change, and nothing to compare with: the first model is as good as it gets
+    sentences: list[tuple[bool, str, str]] = []
+    for of_slice in verdict.metric_validations_per_slice:
+        key = _slice_key(of_slice.slice_key)
+        name = slices_of.key_name(key)
+        for failure in of_slice.failures:
+            missed, metric = _missed(failure), _metric_name(failure.metric_key)
+            text = thresholds_of.sentence(
+                missed,
+                slice_name=name,
+                examples=results.examples(key),
+                value=results.number(key, results.candidate, metric),
+                change=results.number(key, results.candidate, metric, change=True),
+                baseline=results.number(key, BASELINE, metric),
+            )
+            sentences.append((key != (), name, text))
+    missing = {str(_slice_of(spec)) for spec in verdict.missing_slices}
+    for threshold in applied:
+        if str(threshold.slice) in missing:
+            text = thresholds_of.sentence(threshold, slice_name=str(threshold.slice), examples=0, value=None)
+            sentences.append((True, str(threshold.slice), text))
+    return [text for _, _, text in sorted(sentences, key=_in_reading_order)] or [
+        f"TFMA does not validate the model: {verdict}"
+    ]
+
+
+def _in_reading_order(item: tuple[bool, str, str]) -> tuple[Any, ...]:
+    """Overall first, then slices by name with hour:9 before hour:10."""
+    of_slice, name, text = item
+    return of_slice, [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], text
+
+
+def _missed(failure: Any) -> Threshold:
+    """The threshold that one of TFMA's failures is about; each message holds one bound, as we wrote it."""
+    import tensorflow_model_analysis as tfma
+
+    name = _metric_name(failure.metric_key)
+    found = failure.metric_threshold
+    if found.HasField("value_threshold"):
+        lower = found.value_threshold.HasField("lower_bound")
+        limit = found.value_threshold.lower_bound if lower else found.value_threshold.upper_bound
+        return Threshold(name, "min" if lower else "max", limit.value)
+    change = found.change_threshold
+    relative = change.HasField("relative")
+    side = "min" if change.direction == tfma.MetricDirection.HIGHER_IS_BETTER else "max"
+    limit = change.relative if relative else change.absolute
+    return Threshold(name, f"{side}_relative_change" if relative else f"{side}_change", limit.value)
+
+
+def _slice_of(spec: Any) -> Slice:
+    return Slice(tuple(sorted(spec.feature_keys)), tuple(sorted(spec.feature_values.items())))
+
+
+def _slice_key(key: Any) -> _SliceKey:
+    return tuple((part.column, getattr(part, part.WhichOneof("kind"))) for part in key.single_slice_keys)
+
+
+def _metric_name(key: Any) -> str:
+    """A metric's name, with the class or the top k it is about where it has one."""
+    if not key.HasField("sub_key"):
+        return str(key.name)
+    parts = [f"{field.name}:{value.value:g}" for field, value in key.sub_key.ListFields() if hasattr(value, "value")]
+    return f"{key.name} ({', '.join(parts)})" if parts else str(key.name)
+
+
+def _distinct(values: Array) -> set[float]:
+    """The values that differ, as numbers; NaN is no value."""
+    import numpy as np
+
+    numbers = values.astype(np.float64)
+    return set(np.unique(numbers[~np.isnan(numbers)]).tolist())
+
+
+def _listed(names: tuple[str, ...] | list[str], limit: int = 30) -> str:
+    """Names for a message, not more than a reader will look through."""
+    shown = ", ".join(names[:limit]) or "none"
+    return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown

@@ -1,0 +1,116 @@
+"""Small real artifacts for the evaluation: 300 trips, and models whose answers follow from their few weights."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from components.io import tfrecord
+from schemas.artifacts import Examples, Model
+from schemas.component import Baseline
+
+FLOATS = ("fare", "tips", "trip_miles")
+INTS = ("trip_start_hour",)
+TEXTS = ("payment_type", "company")
+
+
+@pytest.fixture(scope="session")
+def trips(small_taxi_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Examples:
+    """Raw examples: `eval` has 300 trips, `untipped` those without a tip, `empty` none."""
+    with small_taxi_csv.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    examples = Examples(tmp_path_factory.mktemp("trips"))
+    splits = {"eval": rows, "untipped": [row for row in rows if float(row["tips"]) == 0], "empty": []}
+    for split, kept in splits.items():
+        directory = examples.split_path(split)
+        directory.mkdir()
+        half = len(kept) // 2
+        for shard, part in enumerate((kept[:half], kept[half:])):
+            tfrecord.write(directory / f"data_tfrecord-0000{shard}-of-00002.gz", [_example(row) for row in part])
+    examples.properties.update(records={split: len(kept) for split, kept in splits.items()})
+    return examples
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
+    """Save a model that answers sigmoid(bias + by_card * paid_by_card + per_mile * trip_miles)."""
+
+    def make(by_card: float, per_mile: float = 0.0, bias: float = 0.0, *, transforms: bool = True) -> Model:
+        model = Model(tmp_path_factory.mktemp("model"))
+        save_model(model.serving, by_card, per_mile, bias, transforms=transforms)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def good(make_model: Callable[..., Model]) -> Model:
+    """Knows that only tips paid by card are recorded: its AUC on the 300 trips is about 0.9."""
+    return make_model(2.0, 0.05, -1.0)
+
+
+@pytest.fixture(scope="session")
+def poor(make_model: Callable[..., Model]) -> Model:
+    """Goes by the distance alone."""
+    return make_model(0.0, 0.05, -1.0)
+
+
+def served(model: Model, version: int = 7) -> Baseline:
+    """The model as a serving directory's newest version."""
+    return Baseline(path=model.serving, digest="sha256:served", version=version)
+
+
+def save_model(path: Path, by_card: float, per_mile: float, bias: float, *, transforms: bool = True) -> None:
+    """A tf_keras model with the signatures of a trained one; `big_tip` is a transformed feature and not a raw one."""
+    import numpy as np
+    import tensorflow as tf
+
+    network = tf.keras.Sequential([tf.keras.layers.Dense(1, activation="sigmoid", name="big_tip")])
+    network.build((None, 2))
+    network.layers[0].set_weights([np.array([[by_card], [per_mile]]), np.array([bias])])
+    spec = {
+        "fare": tf.io.FixedLenFeature([1], tf.float32, 0.0),
+        "tips": tf.io.FixedLenFeature([1], tf.float32, 0.0),
+        "trip_miles": tf.io.FixedLenFeature([1], tf.float32, 0.0),
+        "payment_type": tf.io.FixedLenFeature([1], tf.string, ""),
+    }
+
+    def transformed(examples: Any) -> dict[str, Any]:
+        raw = tf.io.parse_example(examples, spec)
+        return {
+            "by_card_xf": tf.cast(raw["payment_type"] == "Credit Card", tf.float32),
+            "miles_xf": raw["trip_miles"],
+            "big_tip": tf.cast(raw["tips"] > 0.2 * raw["fare"], tf.int64),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve(examples: Any) -> dict[str, Any]:
+        features = transformed(examples)
+        return {"outputs": network(tf.concat([features["by_card_xf"], features["miles_xf"]], axis=1))}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def transform_features(examples: Any) -> dict[str, Any]:
+        return transformed(examples)
+
+    signatures = {"serving_default": serve, **({"transform_features": transform_features} if transforms else {})}
+    tf.saved_model.save(network, str(path), signatures=signatures)
+
+
+def _example(row: dict[str, str]) -> bytes:
+    import tensorflow as tf
+
+    features: dict[str, Any] = {}
+    for names, kind, convert in (
+        (FLOATS, "float_list", float),
+        (INTS, "int64_list", int),
+        (TEXTS, "bytes_list", str.encode),
+    ):
+        for name in names:
+            values: Sequence[Any] = [convert(row[name])] if row[name] else []  # type: ignore[operator]
+            features[name] = tf.train.Feature(**{kind: {"value": values}})
+    tipped = int(float(row["tips"]) > 0.2 * float(row["fare"]))
+    features["tipped"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[tipped]))
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
