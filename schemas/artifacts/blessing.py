@@ -18,7 +18,9 @@ class Blessing(Artifact):
     ```
     TFX looks only at which file exists, and so reads ours.
 
-    Properties: `blessed`, True or False; `reasons`, one sentence per threshold that was missed.
+    Properties: `blessed`, True or False; `reasons`, one sentence per threshold that was missed; `thresholds`, those that
+    were checked; `not_applied`, a sentence for each that was not, for want of a baseline; `baseline`, {"version", "digest"}
+    of the model compared with, or None.
     """
 
     TYPE_NAME: ClassVar[str] = "ModelBlessing"

@@ -20,12 +20,13 @@ class Evaluation(Artifact):
     ```
     `tfma.load_eval_result(path)` opens the directory.
 
-    Properties: `metrics`, the overall value of each metric of the candidate; `examples`, how many were evaluated;
-    `slices`, how many slices were computed.
+    Properties: `metrics`, the overall value of each metric of the candidate, None where it is not a finite number;
+    `baseline_metrics`, the same of the baseline where there was one; `examples`, how many were evaluated; `slices`, how
+    many slices were computed.
     """
 
     TYPE_NAME: ClassVar[str] = "ModelEvaluation"
 
     def describe(self) -> str:
         metrics = self.properties.get("metrics", {})
-        return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
