@@ -16,14 +16,16 @@ class Passport:
     """The lineage of one pushed model. Everything in it is JSON data.
 
     `model_digest` is the digest of the Model artifact in the store, `files` maps every file of the version directory but
-    the passport itself to its sha256. `baseline` is {"version", "digest"} of the model this one was compared with, None for
-    the first. `metrics` are the candidate's overall metrics, `gates` the verdicts, `steps` the ancestors as `Lineage` has
-    them.
+    the passport itself to its sha256 in hexadecimal. `baseline` is {"version", "digest"} of the model this one was compared
+    with, None for the first. `metrics` are the candidate's overall metrics, `gates` the verdicts, one for each step that
+    judged the model: {"gate": its id, "blessed", "reasons", ...and that step's other properties}. `steps` are the
+    ancestors as `Lineage` has them.
     """
 
     FILE: ClassVar[str] = "assets.extra/passport.json"
+    FORMAT: ClassVar[int] = 1
 
-    format: int = 1
+    format: int = FORMAT
     pipeline: str
     run: str
     graph_digest: str = ""
@@ -55,8 +57,29 @@ class Passport:
             found = json.loads(file.read_text(encoding="utf-8"))
             known = {name: found[name] for name in cls.__dataclass_fields__ if name in found}
             known["gates"] = tuple(known.get("gates", ()))
-            return cls(**known)
+            passport = cls(**known)
+            wrong = [name for name, kind in _KINDS.items() if not isinstance(getattr(passport, name), kind)]
+            if wrong:
+                raise TypeError(f"wrong type of {', '.join(wrong)}")
         except (ValueError, TypeError) as error:
             raise ArtifactError(
                 f"{file}: not a passport ({error}). Remove the version directory if it is not served, or push again."
             ) from error
+        if passport.format > cls.FORMAT:
+            raise ArtifactError(
+                f"{file}: written in format {passport.format} by a newer Penstock, which this one cannot read (format "
+                f"{cls.FORMAT}). Update Penstock."
+            )
+        return passport
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "format": int,
+    "version": int,
+    "model_digest": str,
+    "files": dict,
+    "baseline": (dict, type(None)),
+    "metrics": dict,
+    "steps": dict,
+}
+"""What a reader relies on."""
