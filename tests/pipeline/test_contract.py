@@ -1,0 +1,87 @@
+"""A component's contract is read from its annotations, its settings are checked against its fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from pipeline.contract import build_component, read_contract, settings_of
+from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples
+from schemas.component import Baseline, BeamOptions, InputFiles, Out, Seed, UserCode
+from schemas.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    source: InputFiles
+    extra: tuple[InputFiles, ...] = ()
+    function: UserCode | None = None
+    rate: float = 1.0
+    names: tuple[str, ...] = ()
+    weights: dict[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate > 1:
+            raise ConfigError(f"rate: {self.rate} is above 1")
+
+    def run(
+        self,
+        examples: TransformedExamples | Examples,
+        beam: BeamOptions,
+        seed: Seed,
+        model: Out[Model],
+        schema: FeatureSchema | None = None,
+    ) -> None: ...
+
+
+def test_ports_asks_and_marked_settings_come_from_annotations() -> None:
+    contract = read_contract(Step)
+
+    assert contract.inputs["examples"].types == (TransformedExamples, Examples)
+    assert not contract.inputs["examples"].optional
+    assert contract.inputs["schema"].optional
+    assert contract.outputs == {"model": Model}
+    assert contract.ask(Seed) == "seed"
+    assert contract.ask(Baseline) is None
+    assert contract.user_code == ("function",)
+    assert contract.input_files == ("source", "extra")
+    assert not contract.publishes
+
+
+def test_an_annotation_outside_the_table_is_refused_by_name() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Odd:
+        def run(self, examples: Examples, verbose: bool) -> None: ...
+
+    with pytest.raises(ConfigError, match=r"Odd\.run: parameter 'verbose' is annotated .*bool"):
+        read_contract(Odd)
+
+
+def test_a_class_without_run_is_no_component() -> None:
+    with pytest.raises(ConfigError, match="is not a component"):
+        read_contract(int)
+
+
+def test_all_wrong_settings_are_reported_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_component(Step, {"rat": 1, "names": "x", "weights": {"train": "two"}, "rate": "0.5"})
+
+    text = "\n".join(caught.value.problems)
+    assert "rat: no such setting. Did you mean 'rate'?" in text
+    assert "names: 'x' is not valid here" in text
+    assert "weights.train: 'two' is not valid here" in text
+    assert "rate: '0.5' is not valid here" in text
+    assert "source: missing, and it has no default" in text
+
+
+def test_a_component_checks_its_own_values() -> None:
+    with pytest.raises(ConfigError, match="rate: 1.5 is above 1"):
+        build_component(Step, {"source": "a", "rate": 1.5})
+
+
+def test_settings_survive_the_way_to_json_and_back() -> None:
+    step = build_component(Step, {"source": "a.csv", "names": ["x", "y"], "weights": {"train": 2}})
+
+    assert settings_of(step)["names"] == ["x", "y"]
+    assert build_component(Step, settings_of(step)) == step

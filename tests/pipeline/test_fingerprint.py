@@ -1,0 +1,127 @@
+"""Keys follow what the code does and what the data holds, not how either is written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.fingerprint import code_closure, key_of, what_changed
+from schemas.errors import ConfigError
+
+
+def digest(dotted: str = "project_functions.double") -> dict[str, str]:
+    return {name: module.digest for name, module in code_closure([dotted]).modules.items()}
+
+
+def test_the_closure_follows_imports_into_the_users_modules(project: Path) -> None:
+    assert set(code_closure(["project_functions.double"]).modules) == {"project_functions", "project_helpers"}
+
+
+def test_comments_formatting_and_docstrings_do_not_count(project: Path) -> None:
+    before = digest()
+    helpers = project / "project_helpers.py"
+    helpers.write_text(
+        '"""What it is for."""\n\n\ndef scale( number ):\n    """As it is."""\n    return (number)  # same\n'
+    )
+
+    assert digest() == before
+
+
+def test_a_changed_helper_changes_the_closure(project: Path) -> None:
+    before = digest()
+    helpers = project / "project_helpers.py"
+    helpers.write_text(helpers.read_text().replace("return number", "return number + 1"))
+
+    after = digest()
+
+    assert after["project_helpers"] != before["project_helpers"]
+    assert after["project_functions"] == before["project_functions"]
+
+
+def test_relative_imports_packages_and_imports_inside_functions_are_followed(project: Path) -> None:
+    package = project / "project_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("SCALE = 2\n")
+    (package / "one.py").write_text("from .two import helper\n\ndef f():\n    from project_helpers import scale\n")
+    (package / "two.py").write_text("import json\nimport numpy\nhelper = 1\n")
+
+    closure = code_closure(["project_package.one.f"])
+
+    assert set(closure.modules) == {"project_package", "project_package.one", "project_package.two", "project_helpers"}
+    assert list(closure.libraries) == ["numpy"]
+
+
+def test_a_computed_import_takes_the_whole_package_along(project: Path) -> None:
+    package = project / "project_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "one.py").write_text("import importlib\n\ndef f(name):\n    return importlib.import_module(name)\n")
+    (package / "plugin.py").write_text("x = 1\n")
+
+    assert "project_package.plugin" in code_closure(["project_package.one.f"]).modules
+
+
+def test_modules_are_read_and_not_run(project: Path) -> None:
+    (project / "project_loud.py").write_text("raise SystemExit('imported')\n\ndef f(): ...\n")
+
+    assert set(code_closure(["project_loud.f"]).modules) == {"project_loud"}
+
+
+def test_a_module_that_is_not_there_or_not_python_is_named(project: Path) -> None:
+    (project / "project_broken.py").write_text("x = 1\ndef f(:\n")
+
+    with pytest.raises(ConfigError, match="'project_missing' does not import"):
+        code_closure(["project_missing.f"])
+    with pytest.raises(ConfigError, match=r"project_broken.py:2: not valid Python"):
+        code_closure(["project_broken.f"])
+
+
+def test_our_components_count_with_all_of_ours_that_they_import() -> None:
+    modules = code_closure(["components.data.statistics_gen.StatisticsGen"]).modules
+
+    assert {"components.data.statistics_gen", "schemas.artifacts.statistics", "schemas.component"} <= set(modules)
+    assert not any(name.startswith("pipeline") for name in modules)
+
+
+def test_a_change_is_named_by_file_and_definition(project: Path) -> None:
+    before = {"user_code": code_closure(["project_functions.double"]).as_json()}
+    helpers = project / "project_helpers.py"
+    helpers.write_text(helpers.read_text().replace("return number", "return number + 1"))
+    after = {"user_code": code_closure(["project_functions.double"]).as_json()}
+
+    assert what_changed(before, after) == ("project_helpers.py: scale changed",)
+
+
+def test_settings_inputs_files_and_libraries_are_named_when_they_change() -> None:
+    old = {
+        "settings": {"steps": 10},
+        "inputs": {"examples": "a", "schema": "s"},
+        "files": {"source": [{"path": "d/a.csv", "digest": "1", "bytes": 1}]},
+        "libraries": {"tensorflow": "2.16.2"},
+        "seed": 1,
+    }
+    new = {
+        "settings": {"steps": 20},
+        "inputs": {"examples": "b", "schema": "s"},
+        "files": {"source": [{"path": "d/a.csv", "digest": "2", "bytes": 1}, {"path": "d/b.csv", "digest": "3"}]},
+        "libraries": {"tensorflow": "2.17.0"},
+        "seed": 2,
+    }
+
+    assert what_changed(old, new) == (
+        "steps 10 -> 20",
+        "a.csv changed",
+        "b.csv is new",
+        "input examples changed",
+        "tensorflow 2.16.2 -> 2.17.0",
+        "seed 1 -> 2",
+    )
+
+
+def test_the_key_ignores_where_files_lie_and_counts_what_they_hold() -> None:
+    def key(path: str, content: str) -> str:
+        return key_of({"files": {"source": [{"path": path, "digest": content, "bytes": 1}]}})
+
+    assert key("here/a.csv", "1") == key("there/a.csv", "1")
+    assert key("here/a.csv", "1") != key("here/a.csv", "2")

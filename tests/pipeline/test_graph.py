@@ -1,0 +1,148 @@
+"""Wires that are left out are filled where that is clear, and refused where it is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.contract import read_contract
+from pipeline.graph import Declared, Graph, Wire, build_graph
+from schemas.artifacts import Blessing, Examples, Model, PushedModel, TransformedExamples
+from schemas.component import Out
+from schemas.errors import ConfigError
+from schemas.passport import Passport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Make:
+    def run(self, examples: Out[Examples]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transform:
+    def run(self, examples: Examples, transformed_examples: Out[TransformedExamples]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    def run(self, examples: TransformedExamples | Examples, model: Out[Model]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    def run(self, examples: Examples, model: Model, blessing: Out[Blessing]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push:
+    def run(self, model: Model, pushed_model: Out[PushedModel], blessing: Blessing | None = None) -> None: ...
+
+    def served(self) -> tuple[int, Passport | None, Path] | None: ...
+
+    def holds(self, pushed: PushedModel) -> bool:
+        return False
+
+
+def declared(name: str, kind: type, **inputs: str) -> Declared:
+    wires = {port: Wire(*wire.split(".")) for port, wire in inputs.items()}
+    return Declared(name, f"{kind.__module__}.{kind.__qualname__}", {}, read_contract(kind), wires)
+
+
+def built(*steps: Declared) -> Graph:
+    return build_graph("toy", 1, steps)
+
+
+def test_a_left_out_wire_goes_to_the_only_earlier_step_that_fits() -> None:
+    graph = built(declared("make", Make), declared("transform", Transform), declared("train", Train))
+
+    assert str(graph["transform"].inputs["examples"]) == "make.examples"
+    assert str(graph["train"].inputs["examples"]) == "transform.transformed_examples"
+
+
+def test_a_second_choice_is_taken_when_nothing_makes_the_first() -> None:
+    graph = built(declared("make", Make), declared("train", Train))
+
+    assert str(graph["train"].inputs["examples"]) == "make.examples"
+
+
+def test_a_left_out_wire_that_could_be_two_lists_both() -> None:
+    with pytest.raises(ConfigError) as caught:
+        built(
+            declared("make", Make),
+            declared("transform", Transform),
+            declared("train", Train),
+            declared("evaluate", Evaluate),
+        )
+
+    assert caught.value.problems == (
+        "steps.evaluate: input 'examples' could be make.examples or transform.transformed_examples: say which, as in "
+        "inputs: {examples: make.examples}",
+    )
+
+
+def test_an_input_that_nothing_makes_is_an_error_and_an_optional_one_is_not() -> None:
+    with pytest.raises(ConfigError, match="input 'examples' needs Examples, and no earlier step makes one"):
+        built(declared("transform", Transform))
+    graph = built(declared("make", Make), declared("train", Train), declared("push", Push))
+    assert "blessing" not in graph["push"].inputs
+
+
+def test_all_wrong_wires_are_reported_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        built(
+            declared("make", Make),
+            declared("transform", Transform, examples="mak.examples"),
+            declared("train", Train, exampels="make.examples"),
+            declared("evaluate", Evaluate, examples="make.example", model="make.examples"),
+        )
+
+    text = "\n".join(caught.value.problems)
+    assert "there is no step 'mak'. Did you mean 'make'?" in text
+    assert "Train has no input 'exampels'. Did you mean 'examples'?" in text
+    assert "'make' has no output 'example'. Did you mean 'examples'?" in text
+    assert "make.examples is Examples, but 'model' takes Model" in text
+
+
+def test_a_cycle_is_named_in_full_and_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        built(
+            declared("a", Transform, examples="c.transformed_examples"),
+            declared("b", Transform, examples="a.transformed_examples"),
+            declared("c", Transform, examples="b.transformed_examples"),
+        )
+
+    assert caught.value.problems == ("steps.a: the steps form a cycle: a -> b -> c -> a",)
+
+
+def test_a_wire_from_a_step_below_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'make' stands below 'transform'; list steps in the order data flows"):
+        built(declared("transform", Transform, examples="make.examples"), declared("make", Make))
+
+
+def test_a_publishing_step_waits_for_every_earlier_step() -> None:
+    graph = built(
+        declared("make", Make), declared("transform", Transform), declared("train", Train), declared("push", Push)
+    )
+
+    assert set(graph["push"].parents) == {"train", "make", "transform"}
+    assert graph.ancestors("push") == {"make", "transform", "train"}
+    assert graph["train"].parents == ("transform",)
+
+
+def test_the_digest_covers_settings_and_wires_and_nothing_else() -> None:
+    make, train = declared("make", Make), declared("train", Train)
+
+    assert built(make, train).digest == built(make, declared("train", Train, examples="make.examples")).digest
+    assert built(make, train).digest != build_graph("toy", 2, (make, train)).digest
+    assert built(make).digest != built(make, train).digest
+
+
+def test_upto_keeps_what_a_step_needs() -> None:
+    graph = built(declared("make", Make), declared("transform", Transform), declared("train", Train))
+
+    assert [step.id for step in graph.upto("transform").steps] == ["make", "transform"]
+    assert graph.descendants("make") == {"transform", "train"}
+    with pytest.raises(ConfigError, match="there is no step 'trian' in toy. Did you mean 'train'"):
+        graph.upto("trian")

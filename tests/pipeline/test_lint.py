@@ -1,0 +1,58 @@
+"""Rules find what a graph's shape does not show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.lint import lint
+from pipeline.loading import load
+
+
+def findings(*overrides: str) -> list[str]:
+    return [f"{finding.level}: {finding}" for finding in lint(load("pipeline.yaml", overrides).graph)]
+
+
+def test_a_right_definition_has_no_findings(project: Path) -> None:
+    assert findings() == []
+
+
+def test_a_users_function_that_is_not_there_is_found_without_importing_it(project: Path) -> None:
+    (project / "project_functions.py").write_text("raise SystemExit\ndef double(): ...\n")
+
+    (found,) = findings("apply.function=project_functions.duoble")
+
+    assert found == (
+        "error: steps.apply: function: 'project_functions.duoble' does not import: project_functions has no 'duoble'. "
+        "Did you mean 'double'?"
+    )
+
+
+def test_a_users_module_that_is_not_there_is_found(project: Path) -> None:
+    (found,) = findings("apply.function=project_nothing.double")
+
+    assert "there is no module 'project_nothing'" in found
+
+
+def test_a_users_module_that_is_not_python_is_found_with_its_line(project: Path) -> None:
+    (project / "project_functions.py").write_text("x = 1\ndef double(:\n")
+
+    (found,) = findings()
+
+    assert "project_functions.py:2: not valid Python" in found
+
+
+def test_input_files_that_are_not_there_are_found(project: Path) -> None:
+    (found,) = findings("read.source=nothing.txt")
+
+    assert found.startswith("error: steps.read: source: ")
+    assert "nothing.txt" in found
+
+
+def test_two_pushers_to_one_directory_are_found(project: Path) -> None:
+    with (project / "pipeline.yaml").open("a") as file:
+        file.write("  push: {uses: Pusher, with: {destination: serving, require_blessing: false}}\n")
+        file.write("  again: {uses: Pusher, with: {destination: serving, require_blessing: false}}\n")
+
+    found = findings()
+
+    assert any("steps.again: destination: 'serving' is where 'push' pushes too" in finding for finding in found)

@@ -1,0 +1,106 @@
+"""What a user names becomes a definition, or every reason why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.loading import load
+from schemas.errors import ConfigError
+
+PYTHON = """
+from pipeline.definition import Pipeline
+from project_steps import Apply, Count, Fit, Judge, Read
+
+
+def make(most=100):
+    toy = Pipeline(name="toy", root="store-root", seed=7)
+    read = toy.step("read", Read(source="numbers.txt"))
+    count = toy.step("count", Count(), examples=read.examples)
+    toy.step("judge", Judge(most=most), statistics=count.statistics)
+    toy.step("apply", Apply(function="project_functions.double"))
+    toy.step("fit", Fit())
+    return toy
+
+
+toy = make()
+"""
+
+
+def test_the_same_pipeline_in_yaml_and_in_python_has_one_digest(project: Path) -> None:
+    (project / "project_pipeline.py").write_text(PYTHON)
+
+    yaml = load("pipeline.yaml")
+
+    assert load("project_pipeline:toy").graph.digest == yaml.graph.digest
+    assert load("project_pipeline:make").graph.digest == yaml.graph.digest
+    assert load("project_pipeline:make", ["parameters.most=5"]).graph.digest != yaml.graph.digest
+    assert (
+        load("pipeline.yaml", ["parameters.most=5"]).graph.digest
+        == load("project_pipeline:make", ["parameters.most=5"]).graph.digest
+    )
+
+
+def test_problems_of_all_steps_are_reported_at_once_with_their_lines(project: Path) -> None:
+    (project / "pipeline.yaml").write_text(
+        "name: toy\nsteps:\n"
+        "  read:\n    uses: project_steps.Read\n    with:\n      sourc: numbers.txt\n      keep: 2.0\n"
+        "  count: {uses: StatisticGen}\n"
+        "  judge: {uses: project_steps.Jugde}\n"
+        "  other: {uses: project_nothing.Step}\n"
+    )
+
+    with pytest.raises(ConfigError) as caught:
+        load("pipeline.yaml")
+
+    text = "\n".join(caught.value.problems)
+    assert "pipeline.yaml:6: steps.read.with.sourc: no such setting. Did you mean 'source'?" in text
+    assert "steps.read.with.source: missing" in text
+    assert (
+        "pipeline.yaml:8: steps.count.uses: there is no component 'StatisticGen'. Did you mean 'StatisticsGen'?" in text
+    )
+    assert "pipeline.yaml:9: steps.judge.uses: " in text
+    assert "project_steps has no 'Jugde'. Did you mean 'Judge'?" in text
+    assert "there is no module 'project_nothing'" in text
+
+
+def test_a_components_own_check_is_reported_with_its_line(project: Path) -> None:
+    (project / "pipeline.yaml").write_text(
+        "name: toy\nsteps:\n  read:\n    uses: project_steps.Read\n    with:\n      source: a\n      keep: 2.0\n"
+    )
+
+    with pytest.raises(ConfigError, match=r"pipeline.yaml:7: steps.read.with.keep: 2.0 is not a fraction"):
+        load("pipeline.yaml")
+
+
+def test_wires_are_checked_with_their_lines(project: Path) -> None:
+    (project / "pipeline.yaml").write_text(
+        "name: toy\nsteps:\n  read: {uses: project_steps.Read, with: {source: numbers.txt}}\n"
+        "  count:\n    uses: project_steps.Count\n    inputs:\n      examples: read.example\n"
+    )
+
+    with pytest.raises(
+        ConfigError, match=r"pipeline.yaml:7: steps.count.inputs.examples: 'read' has no output 'example'"
+    ):
+        load("pipeline.yaml")
+
+
+def test_an_object_that_is_no_pipeline_is_refused(project: Path) -> None:
+    with pytest.raises(ConfigError, match="project_functions:double"):
+        load("project_functions:double")
+    with pytest.raises(ConfigError, match="has no 'nothing'"):
+        load("project_functions:nothing")
+
+
+def test_a_handle_names_its_outputs(project: Path) -> None:
+    from pipeline.definition import Pipeline
+    from schemas.dotted_path import resolve
+
+    toy = Pipeline(name="toy")
+    read = toy.step("read", resolve("project_steps.Read")(source="numbers.txt"))
+
+    with pytest.raises(AttributeError, match="step 'read' has no output 'example'. Did you mean 'examples'"):
+        _ = read.example
+    with pytest.raises(ConfigError, match=r"steps.read: there are two steps of this name"):
+        toy.step("read", resolve("project_steps.Count")())

@@ -1,0 +1,84 @@
+"""The plan says what runs, what is reused, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.run import run_pipeline
+from pipeline.loading import load
+from pipeline.plan import make_plan
+from pipeline.store import Store
+from schemas.errors import ArtifactError
+
+
+def plan(*overrides: str, force: tuple[str, ...] = ()) -> dict[str, str]:
+    definition = load("pipeline.yaml", overrides)
+    planned = make_plan(definition.graph, Store(definition.root), force)
+    return {step.step: f"{step.action}: {', '.join(step.reasons)}" for step in planned}
+
+
+def test_the_first_plan_runs_everything_and_writes_nothing(project: Path) -> None:
+    assert plan() == {
+        "read": "run: it never ran",
+        "count": "wait: read runs before it",
+        "judge": "wait: count runs before it",
+        "apply": "wait: read runs before it",
+        "fit": "wait: apply runs before it",
+    }
+    assert not (project / "store-root").exists()
+
+
+@pytest.fixture
+def ran(project: Path) -> Path:
+    assert run_pipeline("pipeline.yaml").outcome == "done"
+    return project
+
+
+def test_an_unchanged_plan_reuses_everything(ran: Path) -> None:
+    assert set(plan().values()) == {"reuse: nothing changed"}
+
+
+def test_a_changed_helper_reruns_its_step_and_what_follows_and_names_it(ran: Path) -> None:
+    helpers = ran / "project_helpers.py"
+    helpers.write_text(helpers.read_text().replace("return number", "return number + 1"))
+
+    assert plan() == {
+        "read": "reuse: nothing changed",
+        "count": "reuse: nothing changed",
+        "judge": "reuse: nothing changed",
+        "apply": "run: project_helpers.py: scale changed",
+        "fit": "wait: apply runs before it",
+    }
+
+
+def test_a_comment_reruns_nothing(ran: Path) -> None:
+    for name in ("project_helpers.py", "project_functions.py", "project_steps.py"):
+        with (ran / name).open("a") as file:
+            file.write("\n# a remark\n")
+
+    assert set(plan().values()) == {"reuse: nothing changed"}
+
+
+def test_a_setting_the_seed_and_the_data_are_named_when_they_change(ran: Path) -> None:
+    assert plan("parameters.most=5")["judge"] == "run: most 100 -> 5"
+    assert plan("seed=8")["fit"] == "run: seed 7 -> 8"
+    assert plan("seed=8")["apply"] == "reuse: nothing changed"
+    (ran / "numbers.txt").write_text("1\n2\n")
+    assert plan()["read"] == "run: numbers.txt changed"
+
+
+def test_force_and_cache_false_run_a_step_all_the_same(ran: Path) -> None:
+    assert plan(force=("count",))["count"] == "run: forced"
+    assert plan("steps.count.cache=false")["count"] == "run: cache: false"
+
+
+def test_a_damaged_artifact_is_named_with_the_way_to_rebuild_it(ran: Path) -> None:
+    (model,) = (ran / "store-root/store/fit").glob("*/model/Format-Serving/saved_model.pb")
+    model.write_text("longer than it was")
+
+    with pytest.raises(ArtifactError, match=r"saved_model\.pb") as caught:
+        plan()
+
+    assert "--force fit" in str(caught.value)
