@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol, Self, TextIO
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+_INDENT = "    "
 _PROGRESS_EVERY_S = 10.0  # in plain lines, per step
 
 
@@ -150,6 +153,7 @@ class PlainDisplay:
     """One line per thing that happened, and per running step at most one line of progress every ten seconds."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        _never_fail_to_encode(stream)
         self._stream = stream
         self._clock = clock
         self._page = _Page(_speaks_unicode(stream))
@@ -194,15 +198,13 @@ class LiveDisplay:
         from rich.console import Console
         from rich.live import Live
 
+        _never_fail_to_encode(stream)
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
         self._page = _Page(_speaks_unicode(stream))
-        self._running: dict[str, _Running] = {}
-        self._steps = 0
-        self._ended = 0
-        self._began = time.monotonic()
-        self._lock = threading.RLock()
+        self._bottom = _Bottom()
+        self._lock = threading.Lock()
         self._live = Live(
-            get_renderable=self._bottom,
+            get_renderable=self._render,
             console=self._console,
             refresh_per_second=10,
             transient=True,
@@ -216,46 +218,63 @@ class LiveDisplay:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._running.clear()
-            self._steps = 0
+        self._bottom = _Bottom()
         self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Change the bottom, and print what lasts above it."""
         with self._lock:
-            now = time.monotonic()
-            match event:
-                case RunStarted(steps=steps):
-                    self._began, self._steps = now, len(steps)
-                case StepStarted(step):
-                    self._running[step] = _Running(now)
-                case StepWaiting(step, message):
-                    self._running.setdefault(step, _Running(now)).doing = f"waits: {message}"
-                case StepProgress(step):
-                    self._running.setdefault(step, _Running(now)).doing = event
-                case StepFinished(step) | StepFailed(step) | StepRefused(step):
-                    self._running.pop(step, None)
-                    self._ended += 1
-                case RunFinished():
-                    self._running.clear()
-                    self._steps = 0
-                case StepNote():
-                    pass
+            self._bottom = self._bottom.after(event, time.monotonic())
             for line in self._page.lines(event):
-                # Not folded by us: a path or a command that is copied from the terminal must come out whole.
-                self._console.print(line.rich(), soft_wrap=True)
+                for text in line.folded(self._console.width):
+                    self._console.print(text, soft_wrap=True)
 
-    def _bottom(self) -> RenderableType:
+    def _render(self) -> RenderableType:
         from rich.console import Group
 
-        with self._lock:
-            now = time.monotonic()
-            width = self._console.width
-            lines = [self._page.running(step, state, now, width) for step, state in self._running.items()]
-            if self._steps:
-                lines.append(_Line((f"  {self._ended} of {self._steps} steps, {duration(now - self._began)}", "dim")))
+        # Without our lock: rich calls this under its own, which printing takes under ours.
+        bottom, now, width = self._bottom, time.monotonic(), self._console.width
+        lines = [self._page.running(step, state, now, width) for step, state in bottom.running.items()]
+        if bottom.steps:
+            lines.append(_Line((f"  {bottom.ended} of {bottom.steps} steps, {duration(now - bottom.began)}", "dim")))
         return Group(*(line.rich() for line in lines))
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A step that is at work."""
+
+    since: float
+    doing: StepProgress | str = ""
+
+
+@dataclass(frozen=True)
+class _Bottom:
+    """What moves: the steps at work, and how many of all have ended."""
+
+    running: Mapping[str, _Running] = field(default_factory=dict)
+    steps: int = 0  # none: there is nothing to count
+    ended: int = 0
+    began: float = 0.0
+
+    def after(self, event: Event, now: float) -> _Bottom:
+        """The bottom as `event` changes it."""
+        match event:
+            case RunStarted(steps=steps):
+                return _Bottom(steps=len(steps), began=now)
+            case RunFinished():
+                return _Bottom()
+            case StepStarted(step):
+                return replace(self, running={**self.running, step: _Running(now)})
+            case StepWaiting(step) | StepProgress(step):
+                since = self.running[step].since if step in self.running else now
+                doing = event if isinstance(event, StepProgress) else f"waits: {event.message}"
+                return replace(self, running={**self.running, step: _Running(since, doing)})
+            case StepFinished(step) | StepFailed(step) | StepRefused(step):
+                left = {other: state for other, state in self.running.items() if other != step}
+                return replace(self, running=left, ended=self.ended + 1)
+            case StepNote():
+                return self
 
 
 def duration(seconds: float) -> str:
@@ -268,28 +287,48 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}h {minutes % 60:02d}m"
 
 
-@dataclass
-class _Running:
-    """A step that is at work."""
-
-    since: float
-    doing: StepProgress | str = ""
-
-
 class _Line:
-    """A line of text whose parts may have a style. `plain` is what is left of it without colours."""
+    """A line of text whose parts may have a style. One that is `whole` is there to be copied, and is never folded."""
 
-    def __init__(self, *parts: str | tuple[str, str]) -> None:
+    def __init__(self, *parts: str | tuple[str, str], whole: bool = False) -> None:
         self._parts = parts
+        self._whole = whole
 
     @property
     def plain(self) -> str:
+        """What is left without colours."""
         return "".join(part if isinstance(part, str) else part[0] for part in self._parts).rstrip()
 
     def rich(self) -> Text:
+        """All of it on one line."""
         from rich.text import Text
 
         return Text.assemble(*self._parts, no_wrap=True, overflow="ellipsis")
+
+    def folded(self, width: int) -> list[Text]:
+        """As many lines as it takes, broken between words. A longer word stays whole and is left to the terminal."""
+        from rich.text import Text
+
+        text = self.rich()
+        if self._whole or len(text.plain) <= width:
+            return [text]
+        pieces = textwrap.wrap(
+            self.plain,
+            width,
+            subsequent_indent=_INDENT,
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+            expand_tabs=False,
+        )
+        lines: list[Text] = []
+        end = 0
+        for piece in pieces:
+            content = piece.removeprefix(_INDENT) if lines else piece
+            start = self.plain.index(content, end)
+            end = start + len(content)
+            lines.append(Text(_INDENT if lines else "") + text[start:end])
+        return lines
 
 
 class _Page:
@@ -308,7 +347,7 @@ class _Page:
             "note": "!",
         }
         self._between = " · " if unicode else " | "
-        self._bar = "━" if unicode else "="
+        self._bar, self._rest = "━─" if unicode else "=-"
         self._spinner = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if unicode else "|/-\\"
         self._name = 16  # characters of the longest step's name
         self._counts: dict[str, list[str]] = {}
@@ -324,7 +363,7 @@ class _Page:
             case StepFailed(step, message, seconds=seconds):
                 self._count("failed", step)
                 pointers = [
-                    _Line("    ", (f"{name:<7}", "dim"), where)
+                    _Line(_INDENT, (f"{name:<7}", "dim"), where, whole=True)
                     for name, where in (("log", event.log), ("again", event.rerun))
                     if where
                 ]
@@ -355,7 +394,7 @@ class _Page:
         if state.doing.total and room >= 10:
             length = min(room, 24)
             full = min(length, length * state.doing.done // state.doing.total)
-            parts += ["  ", (self._bar * full, "cyan"), (("━" if self._bar == "━" else "-") * (length - full), "dim")]
+            parts += ["  ", (self._bar * full, "cyan"), (self._rest * (length - full), "dim")]
         return _Line(*parts)
 
     def _finished(self, step: str, action: str, seconds: float, event: StepFinished) -> list[_Line]:
@@ -379,21 +418,21 @@ class _Page:
         ]
 
     def _message(self, kind: str, style: str, step: str, took: str, message: str) -> list[_Line]:
-        first, *others = message.strip().splitlines() or [""]
+        first, *others = message.strip().expandtabs(4).splitlines() or [""]
         head = _Line(
             (f"{self._glyphs[kind]} {step:<{self._name}}  ", style), (f"{took:>{self.TIME}}", "dim"), f"  {first}"
         )
-        return [head, *(_Line(f"    {line}") for line in others)]
+        return [head, *(_Line(f"{_INDENT}{line}") for line in others)]
 
     def _summary(self, event: RunFinished) -> list[_Line]:
         counts = ", ".join(
             f"{len(steps)} {'run' if kind == 'done' else kind}" for kind, steps in self._counts.items() if steps
         )
         style = {"done": "bold green", "failed": "bold red"}.get(event.outcome, "bold yellow")
-        lines = [_Line(""), _Line((event.outcome, style), f" in {duration(event.seconds)}", (f"  {counts}", "dim"))]
+        lines = [_Line(""), _Line((event.outcome, style), f" after {duration(event.seconds)}", (f"  {counts}", "dim"))]
         rows = {name: f"{value:.4g}" for name, value in event.metrics.items()} | dict(event.paths)
         width = max((len(name) for name in rows), default=0)
-        lines += [_Line((f"  {name:<{width}}  ", "dim"), value) for name, value in rows.items()]
+        lines += [_Line((f"  {name:<{width}}  ", "dim"), value, whole=True) for name, value in rows.items()]
         return lines
 
     def _count(self, kind: str, step: str) -> None:
@@ -404,6 +443,12 @@ def _amount(progress: StepProgress) -> str:
     if progress.total is None:
         return f"{progress.done:,} {progress.unit}"
     return f"{progress.done:,} of {progress.total:,} {progress.unit}"
+
+
+def _never_fail_to_encode(stream: TextIO) -> None:
+    """A letter that the terminal lacks becomes a question mark: a user's message must not end the run."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
 
 
 def _speaks_unicode(stream: TextIO) -> bool:
