@@ -1,0 +1,339 @@
+"""TransformedExamples, TransformGraph -> Model: a tf_keras model trained, and saved with its signatures."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.io import saved_model
+from components.io import tfx as tfx_io
+from components.io.keras import arrange, save_keras, spare_libraries_autograph
+from components.model import hyperparameters as hp
+from components.model import signatures
+from components.model.input_data import InputData, check_labels, choose_label, count_labels, transformed_spec
+from schemas.artifacts import (
+    Examples,
+    FeatureSchema,
+    Hyperparameters,
+    Model,
+    TransformedExamples,
+    TransformGraph,
+)
+from schemas.component import Out, Progress, Scratch, Seed, UserCode
+from schemas.dotted_path import resolve
+from schemas.errors import ConfigError, DataError, UserCodeError
+
+if TYPE_CHECKING:
+    import tf_keras
+
+CHECKPOINT_S = 60.0  # a run that is killed loses no more than this, nor more than checkpoint_steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """TransformedExamples, TransformGraph -> Model: a tf_keras model trained, and saved with its signatures.
+
+    With `build_model` the function gives a compiled model and everything else is done here. With `run_fn`, TFX's own
+    contract, the function trains and writes the model itself.
+    """
+
+    build_model: UserCode | None = None
+    run_fn: UserCode | None = None
+    steps: int | None = None  # batches to train on; for run_fn it is fn_args.train_steps
+    epochs: int | None = None  # passes over the train split
+    eval_steps: int | None = None  # batches to validate on; None: the whole eval split
+    batch_size: int = 64
+    label: str | None = None  # a transformed feature; None: the only one that the model does not take
+    hyperparameters: dict[str, bool | int | float | str] = field(default_factory=dict)  # instead of the tuned values
+    custom_config: dict[str, Any] = field(default_factory=dict)  # for run_fn
+    checkpoint_steps: int = 200  # a killed run resumes from at most this many steps back
+    train_split: str = "train"
+    eval_split: str = "eval"
+
+    def __post_init__(self) -> None:
+        problems = []
+        if (self.build_model is None) == (self.run_fn is None):
+            found = "neither is set" if self.build_model is None else "both are set"
+            problems.append(f"build_model: set either build_model or run_fn; {found}")
+        if self.run_fn is None and (self.steps is None) == (self.epochs is None):
+            found = "neither is set" if self.steps is None else "both are set"
+            problems.append(f"steps: set either steps or epochs; {found}")
+        if self.run_fn is not None and self.epochs is not None:
+            problems.append("epochs: run_fn is only told of steps; set steps, or have it read custom_config")
+        if self.run_fn is not None and self.label is not None:
+            problems.append("label: run_fn chooses its label itself; leave label out, or put it into custom_config")
+        for name in ("steps", "epochs", "eval_steps", "batch_size", "checkpoint_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                problems.append(f"{name}: {value} is not at least 1")
+        if problems:
+            raise ConfigError(*problems)
+
+    def run(
+        self,
+        examples: TransformedExamples | Examples,
+        transform_graph: TransformGraph | None = None,
+        schema: FeatureSchema | None = None,
+        hyperparameters: Hyperparameters | None = None,
+        *,
+        seed: Seed,
+        scratch: Scratch,
+        progress: Progress,
+        model: Out[Model],
+    ) -> None:
+        """Train and write the model. On one machine, equal inputs and an equal seed give equal weights.
+
+        Killed and run again with the same scratch, it goes on from its last checkpoint and ends in the same weights.
+        """
+        arrange()
+        spare_libraries_autograph()
+        if self.run_fn is not None:
+            self._run_fn(self.run_fn, examples, transform_graph, schema, hyperparameters, scratch, model)
+            return
+        assert self.build_model is not None
+        if transform_graph is None:
+            raise ConfigError(
+                "build_model: needs the transform graph, since the model takes transformed features. Put a Transform "
+                "step before this one (its preprocessing_fn may return its inputs as they are), or use run_fn"
+            )
+        value = settled_seed(seed, scratch)
+        make_reproducible(value)
+        values = hp.read(hyperparameters, self.hyperparameters)
+        network = hp.build(self.build_model, values, transform_graph)
+        hp.check_used(self.hyperparameters, values)
+        data = open_splits(
+            network, examples, transform_graph, self.label, self.batch_size, self.train_split, self.eval_split
+        )
+        total = self.steps if self.steps is not None else (self.epochs or 1) * data.train.steps
+        metrics = _fit(network, data, total, self, value, scratch, progress)
+
+        exported = signatures.build(network, data.features, transform_graph)
+        saved_model.save(exported.module, model.serving, exported.signatures)
+        save_keras(network, model)
+        model.properties.update(metrics=metrics, steps=total, label=data.label, hyperparameters=dict(values.values))
+
+    def _run_fn(
+        self,
+        dotted: str,
+        examples: Examples,
+        transform_graph: TransformGraph | None,
+        schema: FeatureSchema | None,
+        hyperparameters: Hyperparameters | None,
+        scratch: Scratch,
+        model: Model,
+    ) -> None:
+        function = resolve(dotted)
+        if not callable(function):
+            raise UserCodeError(f"{dotted} is a {type(function).__name__}, not a function of fn_args")
+        values = None
+        if hyperparameters is not None or self.hyperparameters:
+            values = hp.read(hyperparameters, self.hyperparameters).get_config()
+        function(
+            tfx_io.fn_args(
+                examples=examples,
+                transform_graph=transform_graph,
+                schema=schema,
+                train_splits=(self.train_split,),
+                eval_splits=(self.eval_split,),
+                train_steps=self.steps,
+                eval_steps=self.eval_steps,
+                custom_config=self.custom_config,
+                working_dir=scratch.path,
+                model=model,
+                model_run_dir=scratch.path / "model_run",
+                hyperparameters=values,
+            )
+        )
+        if not saved_model.exists(model.serving):
+            raise UserCodeError(
+                f"{dotted} returned and wrote no model: it must save a SavedModel in fn_args.serving_model_dir "
+                f"({model.serving})"
+            )
+        if self.steps is not None:
+            model.properties["steps"] = self.steps
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model is fitted with. `features` are the transformed features it takes."""
+
+    features: tuple[str, ...]
+    label: str
+    train: InputData
+    evaluation: InputData | None  # None when the eval split is empty
+
+
+def open_splits(
+    model: tf_keras.Model,
+    examples: Examples,
+    graph: TransformGraph,
+    label: str | None,
+    batch_size: int,
+    train_split: str,
+    eval_split: str,
+) -> TrainingData:
+    """The two splits with the features that `model` takes and its label, checked.
+
+    Raises UnknownSplit; ConfigError when the model's inputs or the label cannot be told; DataError when the train split is
+    empty or its label has a single class.
+    """
+    spec = transformed_spec(graph)
+    transformed = tuple(sorted(spec))
+    inputs = signatures.model_features(model, transformed)
+    chosen = choose_label(label, transformed, inputs)
+    features = inputs if inputs is not None else tuple(name for name in transformed if name != chosen)
+    counts = count_labels(examples.files(train_split), chosen, spec[chosen])
+    check_labels(counts, chosen, train_split)
+    wanted = {name: spec[name] for name in (*features, chosen)}
+
+    def data(split: str, rows: int) -> InputData:
+        return InputData(tuple(str(f) for f in examples.files(split)), wanted, chosen, batch_size, rows)
+
+    eval_rows = count_labels(examples.files(eval_split), chosen, spec[chosen]).rows
+    return TrainingData(
+        features, chosen, data(train_split, counts.rows), data(eval_split, eval_rows) if eval_rows else None
+    )
+
+
+def _fit(
+    model: tf_keras.Model,
+    data: TrainingData,
+    total: int,
+    settings: Trainer,
+    seed: int,
+    scratch: Scratch,
+    progress: Progress,
+) -> dict[str, float]:
+    """Train up to step `total` from the last checkpoint; gives the metrics of the trained model."""
+    checkpoint = Checkpoint(model, scratch.path / "checkpoints", settings.checkpoint_steps)
+    step = checkpoint.restore()
+    progress(step, total, "steps")
+    watch = _callback(checkpoint, total, progress, data)
+    while step < total:
+        epoch, first = divmod(step, data.train.steps)
+        count = min(data.train.steps - first, total - step)
+        batches = data.train.epoch(epoch, seed, first, count)
+        model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[watch], verbose=0)
+        step += count
+    checkpoint.save(step)
+    return evaluate(model, data, settings.eval_steps)
+
+
+def evaluate(
+    model: tf_keras.Model, data: TrainingData, eval_steps: int | None, *, train: bool = True
+) -> dict[str, float]:
+    """Every compiled metric on the eval split, as `val_<name>`, and on as many records of the train split, as `<name>`.
+
+    The train split is left out when `train` is False. Both are of the model as it is now, so they do not depend on where training was interrupted.
+    """
+    steps = eval_steps if eval_steps is not None else (data.evaluation or data.train).steps
+    splits = ([("", data.train)] if train else []) + (
+        [("val_", data.evaluation)] if data.evaluation is not None else []
+    )
+    return {
+        prefix + name: float(value)
+        for prefix, split in splits
+        for name, value in model.evaluate(split.in_order(steps), verbose=0, return_dict=True).items()
+    }
+
+
+class Checkpoint:
+    """Model, optimizer, random generators and step in a directory; each one is whole, or not there."""
+
+    def __init__(self, model: tf_keras.Model, directory: Path, every_steps: int) -> None:
+        import tensorflow as tf
+
+        optimizer = model.optimizer
+        if model.built and hasattr(optimizer, "build"):
+            optimizer.build(model.trainable_variables)  # else its slots only exist after a first step
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, step=self.step)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), max_to_keep=2)
+        self._every_steps = every_steps
+        self._saved_at = time.monotonic()
+
+    def restore(self) -> int:
+        """Take up the last checkpoint; gives the steps done, 0 when there is none."""
+        if self._manager.latest_checkpoint is not None:
+            self._checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
+        return int(self.step.numpy())
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint of what there is after `step` steps."""
+        self.step.assign(step)
+        self._manager.save(checkpoint_number=step)
+        self._saved_at = time.monotonic()
+
+    def save_when_due(self, step: int) -> None:
+        """Write one when enough steps or enough time have passed since the last."""
+        if step % self._every_steps == 0 or time.monotonic() - self._saved_at > CHECKPOINT_S:
+            self.save(step)
+
+
+def _callback(checkpoint: Checkpoint, total: int, progress: Progress, data: TrainingData) -> Any:
+    """Reports, checkpoints, and stops at a loss that is not a number; made here since Keras is imported late."""
+    import tf_keras
+
+    class Watch(tf_keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.done = int(checkpoint.step.numpy())
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.done += 1
+            if not math.isfinite((logs or {}).get("loss", 0.0)):
+                raise _not_a_number(self.done, data)
+            progress(self.done, total, "steps")
+            if self.done < total:
+                checkpoint.save_when_due(self.done)
+
+    return Watch()
+
+
+def _not_a_number(step: int, data: TrainingData) -> DataError | UserCodeError:
+    """The error for a loss that is not finite: of the data when a feature has such values, else of the model."""
+    import numpy as np
+
+    bad: dict[str, int] = {}
+    for features, label in data.train.in_order():
+        for name, tensor in {**features, data.label: label}.items():
+            values = getattr(tensor, "values", tensor)
+            if values.dtype.is_floating:
+                bad[name] = bad.get(name, 0) + int((~np.isfinite(values.numpy())).sum())
+    named = ", ".join(f"'{name}' in {count:,} records" for name, count in sorted(bad.items()) if count)
+    if named:
+        return DataError(
+            f"the loss is not a number at step {step}: transformed features are NaN or infinite: {named}. "
+            f"Fill such values in preprocessing_fn"
+        )
+    return UserCodeError(
+        f"the loss is not a number at step {step}, though every transformed feature is finite. Lower the learning rate, or "
+        f"look for a division or logarithm of zero in the model or its loss"
+    )
+
+
+def settled_seed(seed: Seed, scratch: Scratch) -> int:
+    """The seed to use: the run's, or one drawn once and kept in scratch so that a resumed run has it too."""
+    if seed.value is not None:
+        return seed.value
+    file = scratch.path / "seed.json"
+    if not file.is_file():
+        scratch.path.mkdir(parents=True, exist_ok=True)
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(random.SystemRandom().randrange(2**31)), encoding="utf-8")
+        new.replace(file)
+    return int(json.loads(file.read_text(encoding="utf-8")))
+
+
+def make_reproducible(seed: int) -> None:
+    """Seed Python, NumPy and TensorFlow, and have TensorFlow choose deterministic kernels, for the whole process."""
+    import tensorflow as tf
+    import tf_keras
+
+    tf_keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
