@@ -1,0 +1,804 @@
+"""Executions are published whole or not at all, found cheaply, verified on request, and removed only when nobody needs them."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.store import (
+    ArtifactRecord,
+    Execution,
+    FileDigest,
+    Garbage,
+    InputRecord,
+    Manifest,
+    RefusalRecord,
+    Store,
+    digest_tree,
+)
+from schemas.errors import ArtifactError, StoreError
+
+KEY = "ab" * 32
+OTHER_KEY = "cd" * 32
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "root")
+
+
+def publish(store: Store, text: str = "weights", *, key: str = KEY, step: str = "trainer", **changes: Any) -> Execution:
+    with store.stage(step, key) as staging:
+        variables = staging.output("model") / "variables"
+        variables.mkdir()
+        (variables / "data").write_text(text)
+        (staging.output("model") / "saved_model.pb").write_text("graph")
+        how: dict[str, Any] = {
+            "component": "components.model.trainer.Trainer",
+            "pipeline": "taxi",
+            "run": "run-1",
+            "seconds": 1.5,
+            "key_parts": {"settings": "1234"},
+            "inputs": {"examples": InputRecord("transform", OTHER_KEY, "examples", "Examples", "sha256:0")},
+            "outputs": {"model": ("Model", {"metrics": {"auc": 0.75}})},
+        }
+        return staging.publish(**(how | changes))
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Do `work` in a forked process; gives its pid. It exits with 0, and with 1 after an exception."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001 - whatever it is, the child must not go on as a second pytest
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
+
+
+def exit_status(pid: int) -> int:
+    """The exit code of a child, or minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def killed_before_each_call(work: Callable[[], None]) -> Iterator[int]:
+    """Do `work` in a child that is killed with SIGKILL before its first call to the system, its second, ... until one survives.
+
+    Gives the number of calls that were let through, each time after the child is gone.
+    """
+    for allowed in itertools.count():
+
+        def doomed(allowed: int = allowed) -> None:
+            left = allowed
+
+            def count(event: str, arguments: tuple[Any, ...]) -> None:
+                nonlocal left
+                if event != "os.kill" and (event.startswith(("os.", "fcntl.", "shutil.")) or event == "open"):
+                    if left == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    left -= 1
+
+            sys.addaudithook(count)
+            work()
+
+        status = exit_status(in_child(doomed))
+        assert status in (0, -signal.SIGKILL)
+        yield allowed
+        if status == 0:
+            return
+
+
+class TestManifest:
+    def test_survives_json(self) -> None:
+        manifest = Manifest(
+            step="evaluator",
+            key=KEY,
+            key_parts={"settings": "12", "inputs": {"model": "sha256:3"}},
+            component="components.model.evaluator.Evaluator",
+            pipeline="taxi",
+            run="run-1",
+            created_at="2026-11-21T20:00:00.000000+00:00",
+            seconds=2.25,
+            inputs={"model": InputRecord("trainer", OTHER_KEY, "model", "Model", "sha256:3")},
+            outputs={
+                "blessing": ArtifactRecord("Blessing", "sha256:4", {"blessed": False}, {"a": FileDigest(0, "e3")})
+            },
+            refusal=RefusalRecord("NotBlessed", "accuracy 0.41 is below 0.60"),
+        )
+
+        assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+
+    def test_of_a_newer_format_is_refused(self, store: Store) -> None:
+        file = publish(store).path / "manifest.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2}))
+
+        with pytest.raises(ArtifactError, match="format 2 and this Penstock reads up to 1"):
+            store.find("trainer", KEY)
+
+
+class TestDigestTree:
+    def test_depends_on_content_alone(self, tmp_path: Path) -> None:
+        for name in ("one", "other"):
+            (tmp_path / name / "sub").mkdir(parents=True)
+            (tmp_path / name / "sub" / "file").write_text("content")
+        (tmp_path / "other" / "sub" / "file").chmod(0o600)
+        os.utime(tmp_path / "other" / "sub" / "file", (1, 1))
+
+        assert digest_tree(tmp_path / "one") == digest_tree(tmp_path / "other")
+
+    @pytest.mark.parametrize("change", ["content", "name", "new file", "empty directory"])
+    def test_changes_with_content_names_and_empty_directories(self, tmp_path: Path, change: str) -> None:
+        (tmp_path / "sub").mkdir()
+        file = tmp_path / "sub" / "file"
+        file.write_text("content")
+        before, _ = digest_tree(tmp_path)
+
+        match change:
+            case "content":
+                file.write_text("CONTENT")
+            case "name":
+                file.rename(tmp_path / "sub" / "elif")
+            case "new file":
+                (tmp_path / "sub" / "another").touch()
+            case "empty directory":
+                (tmp_path / "sub" / "directory").mkdir()
+
+        assert digest_tree(tmp_path)[0] != before
+
+    def test_lists_every_file_with_its_size_and_hash(self, tmp_path: Path) -> None:
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        (tmp_path / "a" / "b" / "c").write_bytes(b"abc")
+        sha256_of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+        digest, files = digest_tree(tmp_path)
+
+        assert files == {"a/b/c": FileDigest(3, sha256_of_abc)}
+        assert digest.startswith("sha256:")
+
+    def test_counts_a_link_inside_as_the_file_it_points_to(self, tmp_path: Path) -> None:
+        for name in ("linked", "copied"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "file").write_text("content")
+        (tmp_path / "linked" / "link").symlink_to("file")
+        (tmp_path / "copied" / "link").write_text("content")
+
+        assert digest_tree(tmp_path / "linked") == digest_tree(tmp_path / "copied")
+
+    def test_does_not_follow_a_directory_that_links_to_its_parent(self, tmp_path: Path) -> None:
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "up").symlink_to("..")
+
+        assert digest_tree(tmp_path)[1] == {}
+
+    @pytest.mark.parametrize(
+        ("target", "said"),
+        [
+            ("/etc/hostname", "outside the artifact"),
+            ("../secret", "outside the artifact"),
+            ("nowhere", "there is nothing"),
+        ],
+    )
+    def test_refuses_a_link_that_would_not_survive_a_copy(self, tmp_path: Path, target: str, said: str) -> None:
+        (tmp_path / "secret").write_text("secret")
+        (tmp_path / "artifact").mkdir()
+        (tmp_path / "artifact" / "link").symlink_to(target)
+
+        with pytest.raises(ArtifactError, match=f"link is a link to {target}.*{said}"):
+            digest_tree(tmp_path / "artifact")
+
+    def test_refuses_a_pipe(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+
+        with pytest.raises(ArtifactError, match="pipe is neither a file nor a directory"):
+            digest_tree(tmp_path)
+
+
+class TestPublish:
+    def test_makes_an_execution_that_is_found_and_verified(self, store: Store) -> None:
+        published = publish(store)
+
+        found = store.find("trainer", KEY)
+
+        assert found == published
+        assert (published.output("model") / "variables" / "data").read_text() == "weights"
+        assert published.path == store.root / "store" / "trainer" / KEY
+        assert published.manifest.outputs["model"].properties == {"metrics": {"auc": 0.75}}
+        store.verify(published)
+
+    def test_leaves_no_staging_and_no_locks(self, store: Store) -> None:
+        publish(store)
+
+        assert list((store.root / "staging").iterdir()) == []
+        assert list((store.root / "locks").iterdir()) == []
+
+    def test_gives_equal_digests_for_equal_content_under_other_keys(self, store: Store) -> None:
+        one, other = publish(store), publish(store, key=OTHER_KEY)
+
+        assert one.manifest.outputs == other.manifest.outputs
+
+    def test_keeps_what_another_run_published_first(self, store: Store) -> None:
+        theirs = publish(store, "theirs")
+
+        ours = publish(store, "ours")
+
+        assert ours == theirs
+        assert (ours.output("model") / "variables" / "data").read_text() == "theirs"
+
+    def test_puts_a_forced_execution_in_place_of_the_old_one(self, store: Store) -> None:
+        publish(store, "old")
+
+        publish(store, "new", replace=True)
+
+        found = store.find("trainer", KEY)
+        assert found is not None
+        store.verify(found)
+        assert (found.output("model") / "variables" / "data").read_text() == "new"
+        assert list((store.root / "staging").iterdir()) == []
+
+    def test_replaces_where_the_system_cannot_exchange_directories(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pipeline.store._exchange", lambda one, other: False)  # as on NFS
+        publish(store, "old")
+
+        publish(store, "new", replace=True)
+
+        found = store.find("trainer", KEY)
+        assert found is not None
+        assert (found.output("model") / "variables" / "data").read_text() == "new"
+
+    def test_replaces_a_corrupt_execution(self, store: Store) -> None:
+        (publish(store).path / "manifest.json").unlink()
+
+        publish(store, "new", replace=True)
+
+        assert store.find("trainer", KEY) is not None
+
+    def test_refuses_an_output_that_is_gone(self, store: Store) -> None:
+        with pytest.raises(ArtifactError, match=r"trainer\.history: the step ended without its output"):
+            publish(store, outputs={"history": ("History", {})})
+
+        assert store.find("trainer", KEY) is None
+
+    def test_refuses_properties_that_are_not_json(self, store: Store) -> None:
+        with pytest.raises(ArtifactError, match=r"trainer\.model: its properties are not JSON data: .*set"):
+            publish(store, outputs={"model": ("Model", {"labels": {1, 2}})})
+
+    def test_keeps_nothing_of_a_step_that_fails(self, store: Store) -> None:
+        def fail() -> None:
+            with store.stage("trainer", KEY) as staging:
+                (staging.output("model") / "half").write_text("half")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+
+        assert store.find("trainer", KEY) is None
+        assert list((store.root / "staging").iterdir()) == []
+
+    def test_is_all_or_nothing_whenever_the_process_is_killed(self, store: Store) -> None:
+        store.open()
+        outcomes = set()
+        for _ in killed_before_each_call(lambda: publish(store, "new")):
+            found = store.find("trainer", KEY)
+            outcomes.add(found is not None)
+            if found is not None:
+                store.verify(found)
+                store.discard(found)
+            store.remove_dead_staging()
+            assert list((store.root / "staging").iterdir()) == []
+
+        assert outcomes == {False, True}
+
+    def test_replaces_all_or_nothing_whenever_the_process_is_killed(self, store: Store) -> None:
+        publish(store, "old")
+        found_texts = set()
+        for _ in killed_before_each_call(lambda: publish(store, "new", replace=True)):
+            found = store.find("trainer", KEY)
+            assert found is not None
+            store.verify(found)
+            found_texts.add((found.output("model") / "variables" / "data").read_text())
+            store.remove_dead_staging()
+            assert list((store.root / "staging").iterdir()) == []
+            publish(store, "old", replace=True)
+
+        assert found_texts - {"old"} == {"new"}
+
+    def test_of_one_key_by_several_processes_at_once_has_one_winner(self, store: Store) -> None:
+        store.open()
+        for attempt in range(5):
+            key = f"{attempt:064x}"
+            start, go = os.pipe()
+
+            def race(text: str, key: str = key, start: int = start, go: int = go) -> None:
+                os.close(go)
+                os.read(start, 1)  # returns when the parent closes its end
+                ours = publish(store, text, key=key)
+                store.verify(ours)
+                (store.root / f"{key}-{text}").write_text((ours.output("model") / "variables" / "data").read_text())
+
+            racers = [in_child(lambda text=text: race(text)) for text in "abcd"]
+            os.close(start)
+            os.close(go)
+            assert [exit_status(pid) for pid in racers] == [0] * 4
+            assert len({(store.root / f"{key}-{text}").read_text() for text in "abcd"}) == 1
+
+
+class TestFind:
+    def test_gives_nothing_for_an_unknown_key_and_an_absent_root(self, store: Store) -> None:
+        assert store.find("trainer", KEY) is None
+        assert store.latest("trainer") is None
+        assert store.executions() == []
+        assert not store.root.exists()
+
+    def test_says_which_file_has_another_size_and_how_to_rebuild(self, store: Store) -> None:
+        execution = publish(store)
+        (execution.output("model") / "variables" / "data").write_text("weights and more")
+
+        with pytest.raises(ArtifactError) as caught:
+            store.find("trainer", KEY)
+
+        message = str(caught.value)
+        assert "trainer.model in the store is corrupt: model/variables/data has 16 bytes" in message
+        assert "its manifest says 7 bytes" in message
+        assert f"remove {execution.path}" in message
+        assert "--force trainer" in message
+
+    def test_says_which_file_is_missing(self, store: Store) -> None:
+        (publish(store).output("model") / "saved_model.pb").unlink()
+
+        with pytest.raises(ArtifactError, match=r"model/saved_model\.pb is missing"):
+            store.find("trainer", KEY)
+
+    @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"format": 1}'])
+    def test_refuses_an_execution_without_a_readable_manifest(self, store: Store, content: str | None) -> None:
+        file = publish(store).path / "manifest.json"
+        file.unlink()
+        if content is not None:
+            file.write_text(content)
+
+        with pytest.raises(ArtifactError, match=r"trainer in the store is corrupt: .*manifest\.json"):
+            store.find("trainer", KEY)
+
+    def test_refuses_an_execution_that_was_moved_to_another_key(self, store: Store) -> None:
+        path = publish(store).path
+        path.rename(path.with_name(OTHER_KEY))
+
+        with pytest.raises(ArtifactError, match=f"is that of trainer {KEY}"):
+            store.find("trainer", OTHER_KEY)
+
+    def test_does_not_read_content_but_verify_does(self, store: Store) -> None:
+        execution = publish(store)
+        (execution.output("model") / "variables" / "data").write_text("WEIGHTS")
+
+        assert store.find("trainer", KEY) == execution
+        with pytest.raises(ArtifactError, match="model/variables/data has sha256 .*, its manifest says"):
+            store.verify(execution)
+
+    def test_verify_names_a_file_that_was_added(self, store: Store) -> None:
+        execution = publish(store)
+        (execution.output("model") / "notes").write_text("mine")
+
+        with pytest.raises(ArtifactError, match="model/notes was not there when it was published"):
+            store.verify(execution)
+
+    def test_latest_is_the_newest_whatever_its_key(self, store: Store) -> None:
+        publish(store)
+        newest = publish(store, key=OTHER_KEY)
+        publish(store, step="evaluator")
+
+        assert store.latest("trainer") == newest.manifest
+        assert [e.step for e in store.executions()] == ["trainer", "trainer", "evaluator"]
+
+    def test_discarded_executions_are_not_found(self, store: Store) -> None:
+        execution = publish(store)
+
+        store.discard(execution)
+
+        assert store.find("trainer", KEY) is None
+        assert not execution.path.exists()
+
+    def test_never_finds_half_an_execution_whenever_discarding_is_killed(self, store: Store) -> None:
+        execution = publish(store)
+        for _ in killed_before_each_call(lambda: store.discard(execution)):
+            found = store.find("trainer", KEY)
+            if found is not None:
+                store.verify(found)
+            else:
+                publish(store)
+
+
+class TestRoot:
+    def test_that_is_a_file_is_refused_with_the_path_and_the_cause(self, tmp_path: Path) -> None:
+        (tmp_path / "root").write_text("not a directory")
+
+        with pytest.raises(
+            StoreError, match=r"cannot write .*root.* \((ENOTDIR|EEXIST); [\d,]+ bytes are free there\)"
+        ):
+            Store(tmp_path / "root").open()
+
+    def test_that_this_user_may_not_write_is_refused(self, tmp_path: Path) -> None:
+        root = tmp_path / "root"
+        Store(root).open()
+        said = tmp_path / "said"
+        said.touch()
+        for path in (root, *root.iterdir()):
+            path.chmod(0o555)
+
+        def as_nobody() -> None:
+            with said.open("w") as answer:
+                if os.geteuid() == 0:
+                    os.seteuid(65534)  # permissions do not bind root
+                try:
+                    Store(root).open()
+                except StoreError as error:
+                    answer.write(str(error))
+
+        assert exit_status(in_child(as_nobody)) == 0
+        assert "EACCES" in said.read_text()
+        assert "--root" in said.read_text()
+
+    def test_is_found_after_a_change_of_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        store = Store("root")
+        publish(store)
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+
+        assert store.find("trainer", KEY) is not None
+
+    def test_with_a_limit_on_file_sizes_says_so_and_publishes_nothing(self, store: Store, tmp_path: Path) -> None:
+        store.open()
+        said = tmp_path / "said"
+
+        def limited() -> None:
+            with said.open("w") as answer:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+                try:
+                    publish(store)
+                except StoreError as error:
+                    answer.write(str(error)[:300])
+
+        assert exit_status(in_child(limited)) == 0
+        assert "EFBIG" in said.read_text()
+        assert store.find("trainer", KEY) is None
+
+    def test_on_a_full_disk_says_so_and_publishes_nothing(self, tmp_path: Path) -> None:
+        script = tmp_path / "fill.py"
+        script.write_text(
+            "import sys\n"
+            "from pathlib import Path\n"
+            "from pipeline.store import Store\n"
+            "from schemas.errors import StoreError\n"
+            "store = Store(sys.argv[1]).open()\n"
+            "with store.stage('trainer', 'ab' * 32) as staging:\n"
+            "    staging.output('model')\n"
+            "    with open(store.root / 'ballast', 'wb', buffering=0) as ballast:\n"
+            "        try:\n"
+            "            while ballast.write(b'x' * 512): pass\n"
+            "        except OSError: pass\n"
+            "    try:\n"
+            "        staging.publish(component='c', pipeline='p', run='r', seconds=1, key_parts={'a': 'b' * 9999}, inputs={},\n"
+            "                        outputs={'model': ('Model', {})})\n"
+            "    except StoreError as error:\n"
+            "        print(error)\n"
+            "assert store.find('trainer', 'ab' * 32) is None\n"
+        )
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        # A file system of its own, in a mount namespace of its own.
+        command = 'mount -t tmpfs -o size=256k none "$1" && exec "$2" "$3" "$1"'
+        arguments = ["unshare", "-rm", "sh", "-c", command, "sh", str(disk), sys.executable, str(script)]
+        if subprocess.run(
+            [*arguments[:4], 'mount -t tmpfs none "$1"', "sh", str(disk)], capture_output=True
+        ).returncode:
+            pytest.skip("this machine does not let users mount in a namespace of their own")
+
+        done = subprocess.run(arguments, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+
+        assert done.returncode == 0, done.stderr
+        assert "ENOSPC; 0 bytes are free there" in done.stdout
+        assert "`pipeline gc`" in done.stdout
+
+
+class TestExecutionLock:
+    def test_lets_one_process_work_at_a_time_and_says_who_does(self, store: Store) -> None:
+        store.open()
+        ready, told = os.pipe()
+        end, asked = os.pipe()
+
+        def hold() -> None:
+            os.close(asked)
+            with store.execution_lock("trainer", KEY, run="run-7"):
+                os.write(told, b".")
+                os.read(end, 1)
+
+        holder = in_child(hold)
+        os.read(ready, 1)
+        messages: list[str] = []
+
+        def waits(message: str) -> None:
+            messages.append(message)
+            os.close(asked)  # now the holder may end
+
+        with store.execution_lock("trainer", KEY, waits, run="run-8"):
+            pass
+
+        assert exit_status(holder) == 0
+        assert messages == [f"process {holder} (run run-7) is making the same trainer"]
+        assert list((store.root / "locks").iterdir()) == []
+
+    def test_is_free_at_once_when_its_holder_is_killed(self, store: Store) -> None:
+        store.open()
+        ready, told = os.pipe()
+
+        def hold() -> None:
+            with store.execution_lock("trainer", KEY):
+                os.write(told, b".")
+                time.sleep(600)
+
+        holder = in_child(hold)
+        os.read(ready, 1)
+        os.kill(holder, signal.SIGKILL)
+        assert exit_status(holder) == -signal.SIGKILL
+
+        messages: list[str] = []
+        with store.execution_lock("trainer", KEY, messages.append):
+            pass
+        assert messages == []
+
+    def test_can_be_interrupted_while_it_waits(self, store: Store) -> None:
+        store.open()
+        ready, told = os.pipe()
+
+        def wait() -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            try:
+                with store.execution_lock("trainer", KEY, lambda _: os.write(told, b".") and None):
+                    os._exit(2)
+            except KeyboardInterrupt:
+                os._exit(130)
+
+        with store.execution_lock("trainer", KEY):
+            waiter = in_child(wait)
+            os.read(ready, 1)
+            os.kill(waiter, signal.SIGINT)
+            assert exit_status(waiter) == 130
+
+    def test_of_another_key_is_not_waited_for(self, store: Store) -> None:
+        with store.execution_lock("trainer", KEY), store.execution_lock("trainer", OTHER_KEY):
+            assert len(list((store.root / "locks").iterdir())) == 2
+
+    def test_makes_several_processes_take_turns(self, store: Store) -> None:
+        store.open()
+        counter = store.root / "counter"
+        counter.write_text("0")
+
+        def count() -> None:
+            for _ in range(5):
+                with store.execution_lock("trainer", KEY):
+                    counter.write_text(str(int(counter.read_text()) + 1))
+
+        children = [in_child(count) for _ in range(3)]
+        assert [exit_status(pid) for pid in children] == [0, 0, 0]
+        assert counter.read_text() == "15"
+
+
+class TestDeadStaging:
+    def killed_at_work(self, store: Store) -> Path:
+        def work() -> None:
+            with store.stage("trainer", KEY) as staging:
+                (staging.output("model") / "half").write_text("half")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        assert exit_status(in_child(work)) == -signal.SIGKILL
+        (left,) = (store.root / "staging").iterdir()
+        return left
+
+    def test_of_a_killed_process_is_removed(self, store: Store) -> None:
+        left = self.killed_at_work(store)
+
+        assert store.remove_dead_staging() == [left]
+        assert not left.exists()
+
+    def test_of_a_living_process_is_kept(self, store: Store) -> None:
+        with store.stage("trainer", KEY) as staging:
+            assert store.remove_dead_staging() == []
+            assert staging.execution_path.is_dir()
+
+    @pytest.mark.parametrize(
+        ("change", "removed"),
+        [
+            ({"host": "another"}, True),  # a container on this very kernel: its lock was free
+            ({"boot_id": "before"}, True),  # this host before it was started again
+            ({"host": "another", "boot_id": "other"}, False),  # another machine: nobody here can tell
+        ],
+    )
+    def test_is_removed_only_with_proof_of_death(self, store: Store, change: dict[str, str], removed: bool) -> None:
+        left = self.killed_at_work(store)
+        owner = left / "owner.json"
+        owner.write_text(json.dumps(json.loads(owner.read_text()) | change))
+
+        store.remove_dead_staging()
+
+        assert left.exists() is not removed
+
+    def test_whose_owner_is_not_known_is_kept(self, store: Store) -> None:
+        left = self.killed_at_work(store)
+        (left / "owner.json").unlink()
+
+        assert store.remove_dead_staging() == []
+        assert left.exists()
+
+    def test_is_removed_at_last_whenever_its_removal_is_killed(self, store: Store) -> None:
+        self.killed_at_work(store)
+        for _ in killed_before_each_call(lambda: store.remove_dead_staging() and None):
+            pass
+
+        store.remove_dead_staging()
+
+        assert list((store.root / "staging").iterdir()) == []
+
+
+class TestScratch:
+    def test_survives_its_process_and_is_dropped_on_request(self, store: Store) -> None:
+        (store.scratch("trainer", KEY) / "checkpoint").write_text("400")
+
+        assert (Store(store.root).scratch("trainer", KEY) / "checkpoint").read_text() == "400"
+        store.drop_scratch("trainer", KEY)
+        assert not (store.root / "scratch" / "trainer").exists()
+
+    def test_of_another_key_is_left_alone(self, store: Store) -> None:
+        store.scratch("trainer", KEY)
+        other = store.scratch("trainer", OTHER_KEY)
+
+        store.drop_scratch("trainer", KEY)
+
+        assert other.is_dir()
+
+
+class TestRuns:
+    def test_records_are_read_back_and_unreadable_ones_left_out(self, store: Store) -> None:
+        store.write_run("run-1", {"outcome": "failed"})
+        store.write_run("run-1", {"outcome": "done"})
+        (store.run_directory("run-2") / "run.json").write_text("{")
+        store.run_directory("run-3")
+
+        assert store.run_records() == {"run-1": {"outcome": "done"}}
+        assert [p.name for p in store.run_directory("run-1").iterdir()] == ["run.json"]
+        assert store.order_path("run-1", "trainer") == store.root / "runs" / "run-1" / "trainer.order.json"
+        assert store.log_path("run-1", "trainer") == store.root / "runs" / "run-1" / "trainer.log"
+
+
+class TestGarbage:
+    def test_is_what_nobody_keeps_and_collecting_it_removes_it(self, store: Store) -> None:
+        kept, dropped = publish(store), publish(store, key=OTHER_KEY)
+        store.scratch("evaluator", KEY)
+        (store.scratch("tuner", KEY) / "trial").write_text("12345")
+        TestDeadStaging().killed_at_work(store)
+        store.write_run("run-1", {})
+        store.write_run("run-2", {})
+
+        garbage = store.garbage({("trainer", KEY), ("evaluator", KEY)}, keep_runs={"run-2"})
+
+        found = {item.path.relative_to(store.root).parts[:2]: item for item in garbage}
+        assert set(found) - {("staging", p) for _, p in found} == {
+            ("store", "trainer"),
+            ("scratch", "tuner"),
+            ("runs", "run-1"),
+        }
+        assert len(garbage) == 4
+        assert found["scratch", "tuner"].bytes == 5
+        assert found["store", "trainer"].path == dropped.path
+        assert dropped.path.exists(), "only looking removes nothing"
+
+        assert store.collect(garbage) == garbage
+        assert store.executions() == [kept]
+        assert not (store.root / "scratch" / "tuner").exists()
+        assert (store.root / "scratch" / "evaluator" / KEY).is_dir()
+        assert list(store.run_records()) == ["run-2"]
+        assert list((store.root / "staging").iterdir()) == []
+
+    def test_includes_a_corrupt_execution(self, store: Store) -> None:
+        path = publish(store).path
+        (path / "manifest.json").unlink()
+
+        store.collect(store.garbage(set()))
+
+        assert not path.exists()
+
+    def test_includes_the_scratch_of_a_published_step_even_when_that_is_kept(self, store: Store) -> None:
+        publish(store)
+        scratch = store.scratch("trainer", KEY)
+
+        assert [item.path for item in store.garbage({("trainer", KEY)})] == [scratch]
+
+    def test_keeps_the_records_of_all_runs_when_not_told_which(self, store: Store) -> None:
+        store.write_run("run-1", {})
+
+        assert store.garbage(set()) == []
+
+    @pytest.mark.parametrize("how", ["in_use", "execution_lock"])
+    def test_leaves_alone_what_another_process_uses(self, store: Store, how: str) -> None:
+        path = publish(store).path
+        listed = store.garbage(set())
+        ready, told = os.pipe()
+
+        def use() -> None:
+            with getattr(store, how)("trainer", KEY):
+                os.write(told, b".")
+                time.sleep(600)
+
+        user = in_child(use)
+        os.read(ready, 1)
+        try:
+            assert store.garbage(set()) == []
+            assert store.collect(listed) == []
+            assert path.is_dir()
+        finally:
+            os.kill(user, signal.SIGKILL)
+            exit_status(user)
+        assert store.collect(listed) == listed
+
+    def test_may_be_used_by_several_at_once(self, store: Store) -> None:
+        publish(store)
+
+        with store.in_use("trainer", KEY):
+            with store.in_use("trainer", KEY):
+                assert store.garbage(set()) == []
+            assert store.garbage(set()) == []
+        assert len(store.garbage(set())) == 1
+        assert list((store.root / "locks").iterdir()) == []
+
+    def test_that_is_gone_already_is_not_counted_as_removed(self, store: Store) -> None:
+        publish(store)
+        garbage = store.garbage(set())
+        store.collect(garbage)
+
+        assert store.collect(garbage) == []
+
+    def test_never_half_removes_an_execution_whenever_collecting_is_killed(self, store: Store) -> None:
+        publish(store)
+        garbage = store.garbage(set())
+        for _ in killed_before_each_call(lambda: store.collect(garbage) and None):
+            found = store.find("trainer", KEY)
+            if found is not None:
+                store.verify(found)
+            else:
+                publish(store)
+
+
+def test_disk_errors_keep_their_cause(tmp_path: Path) -> None:
+    (tmp_path / "root").touch()
+
+    with pytest.raises(StoreError) as caught:
+        Store(tmp_path / "root").open()
+
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno in (errno.ENOTDIR, errno.EEXIST)
+
+
+def test_garbage_says_why(store: Store) -> None:
+    publish(store)
+
+    (item,) = store.garbage(set())
+
+    assert isinstance(item, Garbage)
+    assert item.why == "no kept run and no pushed model needs it"
