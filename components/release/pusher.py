@@ -117,6 +117,7 @@ class Pusher:
         digest: str,
     ) -> int:
         destination.mkdir(parents=True, exist_ok=True)
+        staging.sync_names(destination.parent)
         with staging.staged(destination) as staged:
             files = staging.copy(model.serving, staged, leave_out=[Passport.FILE])
             staging.sync(staged)

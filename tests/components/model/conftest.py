@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from components.io import tfrecord
 from schemas.artifacts import Examples, Model
 from schemas.component import Baseline

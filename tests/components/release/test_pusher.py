@@ -1,0 +1,374 @@
+"""Pusher: a model becomes a new version, whole, or nothing changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.release import staging, versions
+from components.release.pusher import Pusher
+from schemas.artifacts import Blessing, Evaluation, Model, PushedModel
+from schemas.component import Baseline, Lineage, Publisher, Scratch
+from schemas.errors import ArtifactError, ConfigError, NotBlessed, StoreError
+from schemas.passport import Passport
+
+Push = Callable[..., PushedModel]
+
+
+def visible(directory: Path) -> list[str]:
+    """What is in a serving directory besides our own hidden files."""
+    return sorted(child.name for child in directory.iterdir() if not child.name.startswith("."))
+
+
+def refused(path: Path, *reasons: str) -> Blessing:
+    blessing = Blessing(path)
+    blessing.write(reasons)
+    return blessing
+
+
+def test_a_pushed_version_holds_the_models_files_and_their_digests(tmp_path: Path, model: Model, push: Push) -> None:
+    pushed = push(Pusher(destination=str(tmp_path / "serving")))
+
+    version = pushed.version_path
+    assert version.parent == tmp_path / "serving"
+    assert visible(tmp_path / "serving") == [str(pushed.properties["version"])]
+    passport = Passport.read(version)
+    assert passport is not None
+    there = {file.relative_to(version).as_posix() for file in version.rglob("*") if file.is_file()}
+    assert there - {Passport.FILE} == set(passport.files)
+    assert "assets/vocabulary.txt" in passport.files
+    for name, digest in passport.files.items():
+        assert (version / name).read_bytes() == (model.serving / name).read_bytes()
+        assert hashlib.sha256((version / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_passport_says_where_the_model_came_from_and_what_it_was_measured_by(tmp_path: Path, push: Push) -> None:
+    blessing = refused(tmp_path / "blessing")
+    blessing.properties["thresholds"] = [{"metric": "auc", "slice": "overall", "bound": "min", "limit": 0.7}]
+    evaluation = Evaluation(tmp_path / "evaluation", {"metrics": {"auc": 0.91, "recall": None}, "examples": 300})
+    lineage = Lineage(
+        pipeline="chicago-taxi",
+        run="r1",
+        graph_digest="sha256:graph",
+        git_commit="c0ffee",
+        steps={"trainer": {"key": "k", "outputs": {"model": {"type": "Model", "digest": "sha256:candidate"}}}},
+        inputs={"model": {"step": "trainer", "digest": "sha256:candidate"}, "blessing": {"step": "judge"}},
+        libraries={"tensorflow": "2.16.2"},
+        baseline=Baseline(tmp_path, "sha256:before", 7),
+    )
+
+    pushed = push(
+        Pusher(destination=str(tmp_path / "serving")), blessing=blessing, evaluation=evaluation, lineage=lineage
+    )
+
+    passport = Passport.read(pushed.version_path)
+    assert passport is not None
+    assert (passport.pipeline, passport.run, passport.graph_digest) == ("chicago-taxi", "r1", "sha256:graph")
+    assert passport.git_commit == "c0ffee"
+    assert passport.version == pushed.properties["version"]
+    assert passport.model_digest == pushed.properties["model_digest"] == "sha256:candidate"
+    assert passport.baseline == {"version": 7, "digest": "sha256:before"}
+    assert passport.metrics == {"auc": 0.91, "recall": None}
+    assert passport.steps == lineage.steps
+    assert passport.libraries == {"tensorflow": "2.16.2"}
+    (gate,) = passport.gates
+    assert gate["gate"] == "judge"
+    assert gate["blessed"] is True
+    assert gate["thresholds"] == blessing.properties["thresholds"]
+    assert gate["examples"] == 300
+
+
+def test_an_unblessed_model_is_not_pushed(tmp_path: Path, push: Push) -> None:
+    blessing = refused(
+        tmp_path / "no", "accuracy 0.41 overall (98 examples) is below 0.6", "auc 0.5 overall is below 0.7"
+    )
+
+    with pytest.raises(NotBlessed, match=r"accuracy 0\.41 .* is below 0\.6\n  auc 0\.5 overall is below 0\.7\n"):
+        push(Pusher(destination=str(tmp_path / "serving")), blessing=blessing)
+
+    assert not (tmp_path / "serving").exists()
+
+
+def test_a_model_that_tfx_refused_is_not_pushed_either(tmp_path: Path, push: Push) -> None:
+    blessing = Blessing(tmp_path / "blessing")
+    blessing.path.mkdir()
+    (blessing.path / "NOT_BLESSED").touch()
+
+    with pytest.raises(NotBlessed, match="left no reason"):
+        push(Pusher(destination=str(tmp_path / "serving"), require_blessing=False), blessing=blessing)
+
+
+def test_a_model_that_nobody_judged_is_pushed_only_when_that_is_said(tmp_path: Path, model: Model) -> None:
+    def run(pusher: Pusher) -> None:
+        pushed = PushedModel(tmp_path / "pushed")
+        pusher.run(model, lineage=Lineage(), scratch=Scratch(tmp_path / "scratch"), pushed_model=pushed)
+
+    with pytest.raises(ConfigError, match=r"^require_blessing: .* require_blessing: false"):
+        run(Pusher(destination=str(tmp_path / "serving")))
+    assert not (tmp_path / "serving").exists()
+
+    run(Pusher(destination=str(tmp_path / "serving"), require_blessing=False))
+    assert len(visible(tmp_path / "serving")) == 1
+
+
+def test_the_blessing_of_another_model_does_not_count(tmp_path: Path, push: Push) -> None:
+    lineage = Lineage(
+        steps={"evaluator": {"inputs": {"model": {"type": "Model", "digest": "sha256:other"}}}},
+        inputs={"model": {"digest": "sha256:candidate"}, "blessing": {"step": "evaluator"}},
+    )
+
+    with pytest.raises(NotBlessed, match="of another model"):
+        push(Pusher(destination=str(tmp_path / "serving")), lineage=lineage)
+
+
+def test_a_directory_that_cannot_be_served_is_refused(tmp_path: Path, push: Push) -> None:
+    pusher = Pusher(destination=str(tmp_path / "serving"))
+
+    with pytest.raises(ArtifactError, match=r"has no saved_model\.pb"):
+        push(pusher, model=Model(tmp_path / "nothing"))
+    assert not (tmp_path / "serving").exists()
+
+
+def test_a_model_that_tensorflow_cannot_load_is_refused(tmp_path: Path, model: Model, push: Push) -> None:
+    broken = Model(tmp_path / "broken")
+    shutil.copytree(model.path, broken.path)
+    shutil.rmtree(broken.serving / "variables")
+
+    with pytest.raises(ArtifactError, match="TensorFlow cannot load this SavedModel"):
+        push(Pusher(destination=str(tmp_path / "serving")), model=broken)
+    assert not (tmp_path / "serving").exists()
+
+
+def test_versions_grow_also_past_one_that_was_removed(tmp_path: Path, push: Push) -> None:
+    pusher = Pusher(destination=str(tmp_path / "serving"))
+    (tmp_path / "serving" / "09999999999").mkdir(parents=True)
+
+    first = push(pusher).properties["version"]
+    shutil.rmtree(tmp_path / "serving" / str(first))
+    shutil.rmtree(tmp_path / "serving" / "09999999999")
+    second = push(pusher).properties["version"]
+
+    assert (first, second) == (10_000_000_000, 10_000_000_001)
+
+
+def test_what_is_served_is_the_newest_version_and_its_passport(tmp_path: Path, push: Push) -> None:
+    pusher = Pusher(destination=str(tmp_path / "serving"))
+    assert isinstance(pusher, Publisher)
+    assert pusher.served() is None
+
+    push(pusher)
+    newest = push(pusher)
+
+    served = pusher.served()
+    assert served is not None
+    version, passport, path = served
+    assert (version, path) == (newest.properties["version"], newest.version_path)
+    assert passport == Passport.read(path)
+
+
+def test_a_version_that_another_tool_pushed_has_no_passport(tmp_path: Path, model: Model) -> None:
+    shutil.copytree(model.serving, tmp_path / "serving" / "5")
+
+    assert Pusher(destination=str(tmp_path / "serving")).served() == (5, None, tmp_path / "serving" / "5")
+
+
+def test_a_push_is_held_until_a_file_of_it_is_gone(tmp_path: Path, push: Push) -> None:
+    pusher = Pusher(destination=str(tmp_path / "serving"))
+    pushed = push(pusher)
+    assert pusher.holds(pushed)
+    assert not Pusher(destination=str(tmp_path / "elsewhere")).holds(pushed)
+
+    (pushed.version_path / "assets" / "vocabulary.txt").unlink()
+
+    assert not pusher.holds(pushed)
+
+
+def test_a_version_that_now_holds_another_model_is_not_held(tmp_path: Path, push: Push) -> None:
+    pusher = Pusher(destination=str(tmp_path / "serving"))
+    pushed = push(pusher)
+    file = pushed.version_path / Passport.FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_digest": "sha256:other"}))
+
+    assert not pusher.holds(pushed)
+
+
+def test_a_repeated_attempt_finds_what_the_killed_one_published(tmp_path: Path, push: Push) -> None:
+    pusher = Pusher(destination=str(tmp_path / "serving"))
+    scratch = Scratch(tmp_path / "scratch")
+
+    first = push(pusher, scratch=scratch)
+    again = push(pusher, scratch=scratch)  # the first was killed before its step was recorded
+
+    assert again.properties == first.properties
+    assert len(visible(tmp_path / "serving")) == 1
+
+
+def test_an_attempt_that_was_killed_before_publishing_is_made_again(tmp_path: Path, push: Push) -> None:
+    pusher = Pusher(destination=str(tmp_path / "serving"))
+    scratch = Scratch(tmp_path / "scratch")
+    first = push(pusher, scratch=scratch)
+    shutil.rmtree(first.version_path)
+
+    again = push(pusher, scratch=scratch)
+
+    assert again.properties["version"] > first.properties["version"]
+    assert again.version_path.is_dir()
+
+
+def test_the_destination_may_be_relative_to_the_working_directory(
+    tmp_path: Path, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert push(Pusher(destination="serving/taxi")).version_path.parent == tmp_path / "serving" / "taxi"
+
+
+def test_pushers_at_work_together_all_succeed_with_numbers_of_their_own(tmp_path: Path, model: Model) -> None:
+    pusher = Pusher(destination=str(tmp_path / "serving"), require_blessing=False)
+    start = threading.Barrier(4)
+
+    def run(number: int) -> int:
+        pushed = PushedModel(tmp_path / f"pushed-{number}")
+        start.wait()
+        scratch = Scratch(tmp_path / f"scratch-{number}")
+        pusher.run(model, lineage=Lineage(run=str(number)), scratch=scratch, pushed_model=pushed)
+        return int(pushed.properties["version"])
+
+    with ThreadPoolExecutor(4) as pool:
+        pushed = list(pool.map(run, range(4)))
+
+    assert len(set(pushed)) == 4
+    assert visible(tmp_path / "serving") == sorted(map(str, pushed))
+    runs = {Passport.read(tmp_path / "serving" / str(version)).run for version in pushed}  # type: ignore[union-attr]
+    assert runs == {"0", "1", "2", "3"}
+    assert not list((tmp_path / "serving").glob(f"{staging.PREFIX}*"))
+
+
+def test_a_destination_that_cannot_be_made_is_a_store_error(tmp_path: Path, push: Push) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreError, match="cannot be written .*Nothing was pushed"):
+        push(Pusher(destination=str(tmp_path / "file" / "serving")))
+
+
+def test_a_full_disk_leaves_what_was_served_and_nothing_else(tmp_path: Path, push: Push) -> None:
+    pusher = Pusher(destination=str(tmp_path / "serving"))
+    before = push(pusher)
+    # The last file that is written before the version appears lands on a device that is always full.
+    (tmp_path / "serving" / f"{versions.HIGH_WATER}.new").symlink_to("/dev/full")
+
+    with pytest.raises(StoreError, match="the disk is full"):
+        push(pusher)
+
+    assert visible(tmp_path / "serving") == [str(before.properties["version"])]
+    assert not list((tmp_path / "serving").glob(f"{staging.PREFIX}*"))
+    assert pusher.holds(before)
+
+
+def test_an_empty_destination_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="^destination: is empty"):
+        Pusher(destination=" ")
+
+
+@pytest.mark.slow
+def test_a_pushed_model_answers_in_a_fresh_process(tmp_path: Path, push: Push) -> None:
+    pushed = push(Pusher(destination=str(tmp_path / "serving")))
+    ask = (
+        "import sys, tensorflow as tf\n"
+        "model = tf.saved_model.load(sys.argv[1], tags=['serve'])\n"
+        "print(model.signatures['serving_default'](x=tf.constant([[21.0]]))['outputs'].numpy().tolist())\n"
+    )
+
+    answer = subprocess.run(
+        [sys.executable, "-c", ask, str(pushed.version_path)], check=True, capture_output=True, text=True
+    )
+
+    assert answer.stdout == "[[42.0]]\n"
+
+
+PUSH_FOREVER = """
+import sys
+from pathlib import Path
+from components.release.pusher import Pusher
+from schemas.artifacts import Model, PushedModel
+from schemas.component import Lineage, Scratch
+
+work, serving, model = map(Path, sys.argv[1:])
+for number in range(10_000):
+    Pusher(destination=str(serving), require_blessing=False).run(
+        Model(model), lineage=Lineage(), scratch=Scratch(work / f"scratch-{number}"),
+        pushed_model=PushedModel(work / f"pushed-{number}"),
+    )
+"""
+
+
+@pytest.mark.slow
+def test_a_pusher_killed_at_any_moment_never_shows_half_a_version(tmp_path: Path, model: Model) -> None:
+    large = Model(tmp_path / "large")
+    shutil.copytree(model.path, large.path)
+    (large.serving / "assets" / "table").write_bytes(os.urandom(8 << 20))  # so that most kills fall into the copying
+    whole = {
+        file.relative_to(large.serving): file.stat().st_size for file in large.serving.rglob("*") if file.is_file()
+    }
+    serving = tmp_path / "serving"
+    serving.mkdir()
+
+    with watching(serving, whole) as seen:
+        for attempt, after_s in enumerate((0.0, 0.05, 0.13)):
+            work = tmp_path / f"work-{attempt}"
+            command = [sys.executable, "-c", PUSH_FOREVER, str(work), str(serving), str(large.path)]
+            doomed = subprocess.Popen(command, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL)
+            # Killed `after_s` after its first version is there, in the middle of one of the next.
+            while not (work / "pushed-0" / "pushed.json").exists():
+                assert doomed.poll() is None
+                time.sleep(0.005)
+            time.sleep(after_s)
+            doomed.send_signal(signal.SIGKILL)
+            doomed.wait()
+
+    assert len(seen["versions"]) >= 3
+    assert seen["broken"] == []
+    pusher = Pusher(destination=str(serving), require_blessing=False)
+    pushed = PushedModel(tmp_path / "pushed")
+    pusher.run(model, lineage=Lineage(), scratch=Scratch(tmp_path / "scratch"), pushed_model=pushed)
+    assert pushed.properties["version"] > max(map(int, seen["versions"]))
+    assert not list(serving.glob(f"{staging.PREFIX}*"))
+
+
+@contextmanager
+def watching(serving: Path, whole: dict[Path, int]) -> Iterator[dict[str, Any]]:
+    """Look at every numbered directory, as a server does and more often, and note the incomplete ones."""
+    seen: dict[str, Any] = {"versions": set(), "broken": []}
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            for child in serving.iterdir():
+                if child.name.isdigit() and child.name not in seen["versions"]:
+                    sizes = {file: (child / file).stat().st_size for file in whole if (child / file).is_file()}
+                    if sizes != whole or Passport.read(child) is None:
+                        seen["broken"].append((child.name, sizes))
+                    seen["versions"].add(child.name)
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        watcher.join()
