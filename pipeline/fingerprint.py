@@ -73,6 +73,9 @@ def code_closure(dotted: Iterable[str]) -> Closure:
         top = name.partition(".")[0]
         if top in sys.stdlib_module_names:
             continue
+        if top not in own and (package := find_module(top)) is not None and _is_installed(package):
+            outside.add(top)
+            continue
         file = find_module(name)
         if file is None:
             if name in roots:
@@ -80,9 +83,6 @@ def code_closure(dotted: Iterable[str]) -> Closure:
                     f"'{name}' does not import: there is no such module in {Path.cwd()} or among the installed packages"
                 )
             outside.add(top)  # an attribute, an optional import, or a package that is not installed
-            continue
-        if top not in own and _is_installed(file):
-            outside.add(top)
             continue
         parent = name.rpartition(".")[0]
         if parent:
@@ -189,6 +189,11 @@ def find_module(name: str) -> Path | None:
             spec = importlib.machinery.PathFinder.find_spec(partial, path)
         except (ImportError, ValueError):
             return None
+        except KeyError:  # a namespace package below a package that is not imported, which the finder would have to be
+            directories = [Path(place) / partial.rpartition(".")[2] for place in path or []]
+            path = [str(directory) for directory in directories if directory.is_dir()]
+            found = Path(path[0]) if path else None
+            continue
         if spec is None:
             return None
         path = list(spec.submodule_search_locations) if spec.submodule_search_locations is not None else []
@@ -243,6 +248,8 @@ def key_of(parts: Mapping[str, Any]) -> str:
     counted = {name: value for name, value in parts.items() if name not in ("code", "user_code", "files")}
     for kind in ("code", "user_code"):
         counted[kind] = {name: module["digest"] for name, module in parts.get(kind, {}).items()}
+    if parts.get("baseline"):
+        counted["baseline"] = parts["baseline"]["digest"]  # the same model under another number is the same baseline
     counted["files"] = {
         setting: [[Path(file["path"]).name, file["digest"]] for file in files]
         for setting, files in parts.get("files", {}).items()
@@ -263,7 +270,12 @@ def what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, .
             verb = "is new" if port not in inputs_before else "is gone" if port not in inputs_now else "changed"
             reasons.append(f"input {port} {verb}")
     reasons += _changed_values("", old.get("libraries", {}), new.get("libraries", {}))
-    for name in ("component", "seed", "baseline", "python"):
+    if (old.get("baseline") or {}).get("digest") != (new.get("baseline") or {}).get("digest"):
+        before, now = ((parts.get("baseline") or {}).get("version") for parts in (old, new))
+        reasons.append(
+            f"the baseline is {f'version {now}' if now else 'none'}, was {f'version {before}' if before else 'none'}"
+        )
+    for name in ("component", "seed", "python"):
         if old.get(name) != new.get(name):
             reasons.append(f"{name} {_short(old.get(name))} -> {_short(new.get(name))}")
     return tuple(reasons)

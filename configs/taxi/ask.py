@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+_DAY = {"trip_start_month": 5, "trip_start_day": 6, "trip_start_hour": 19}
+_LONG = {"trip_miles": 8.1, "trip_seconds": 1320, "fare": 22.5}
+_SHORT = {"trip_miles": 0.6, "trip_seconds": 240, "fare": 5.25}
 TRIPS = (
-    {"payment_type": "Credit Card", "company": "Flash Cab", "trip_miles": 8.1, "trip_seconds": 1320, "fare": 22.5},
-    {"payment_type": "Cash", "company": "Flash Cab", "trip_miles": 8.1, "trip_seconds": 1320, "fare": 22.5},
-    {
-        "payment_type": "Credit Card",
-        "company": "Taxi Affiliation Services",
-        "trip_miles": 0.6,
-        "trip_seconds": 240,
-        "fare": 5.25,
-    },
+    {"payment_type": "Credit Card", "company": "Flash Cab", **_LONG, **_DAY},
+    {"payment_type": "Cash", "company": "Flash Cab", **_LONG, **_DAY},
+    {"payment_type": "Credit Card", "company": "Taxi Affiliation Services", **_SHORT, **_DAY},
 )
+"""Neither a tip nor a place: the first is what is asked, the others may be missing."""
 
 
 def newest_version(serving: Path) -> Path:
@@ -26,16 +25,16 @@ def newest_version(serving: Path) -> Path:
     return max(versions, key=lambda path: int(path.name))
 
 
-def ask(version: Path, trips: tuple[dict[str, str | float | int], ...]) -> list[float]:
+def ask(version: Path, trips: Sequence[Mapping[str, object]]) -> list[float]:
     """The probability of a big tip for each trip. What a trip does not say is left out, as in a row with empty cells."""
     import tensorflow as tf
 
-    def feature(value: str | float | int) -> tf.train.Feature:
+    def feature(value: object) -> tf.train.Feature:
         if isinstance(value, str):
             return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
         if isinstance(value, float):
             return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(str(value))]))
 
     model = tf.saved_model.load(str(version))
     rows = [
@@ -51,7 +50,7 @@ def main() -> None:
     version = newest_version(Path(sys.argv[1] if len(sys.argv) > 1 else "serving/taxi"))
     print(f"{version} on three trips, the probability of a tip above a fifth of the fare:")
     for trip, probability in zip(TRIPS, ask(version, TRIPS), strict=True):
-        print(f"  {probability:.3f}  {', '.join(f'{name} {value}' for name, value in trip.items())}")
+        print(f"  {probability:.3f}  {', '.join(f'{n} {v}' for n, v in trip.items() if n not in _DAY)}")
 
 
 if __name__ == "__main__":
