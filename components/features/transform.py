@@ -6,14 +6,14 @@ import inspect
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.io import beam as beam_io
-from components.io import tfrecord
+from components.io import tf_example, tfrecord
 from components.io.keras import arrange, spare_libraries_autograph
 from schemas.artifacts import Examples, FeatureSchema, TransformedExamples, TransformGraph
 from schemas.component import BeamOptions, Out, Progress, UserCode
@@ -287,7 +287,7 @@ class _TransformShard:
         with tfrecord.Writer(Path(shard.target)) as writer:
             for batch in self.read(shard.source):
                 features = transform(adapter.ToBatchTensors(batch, produce_eager_tensors=True))
-                writer.write(_in_order(encoder.encode(converter.convert(features))))
+                writer.write(_encoded(converter.convert(features), encoder))
         return shard.split, writer.records
 
     @cached_property
@@ -311,14 +311,22 @@ class _TransformShard:
         return {name: value for name, value in self.__dict__.items() if name != "_loaded"}
 
 
-def _in_order(examples: list[bytes]) -> Iterator[bytes]:
-    """Serialized Examples with their features sorted by name: the encoder's order is that of a randomised hash map."""
+def _encoded(batch: pa.RecordBatch, encoder: Any) -> Iterable[bytes]:
+    """The rows as serialized Examples with their features in order, so that equal rows are equal bytes.
+
+    A list of lists (a ragged feature) is for TFX's encoder only, whose order is that of a randomised hash map.
+    """
+    import pyarrow as pa
     from tensorflow.core.example.example_pb2 import Example
 
-    example = Example()
-    for serialized in examples:
-        example.ParseFromString(serialized)
-        yield example.SerializeToString(deterministic=True)
+    nested = (pa.types.is_list, pa.types.is_large_list)
+    if not any(
+        is_list(column.type) and any(deeper(column.type.value_type) for deeper in nested)
+        for column in batch.columns
+        for is_list in nested
+    ):
+        return tf_example.encode(batch, missing_keeps_kind=False)
+    return (Example.FromString(row).SerializeToString(deterministic=True) for row in encoder.encode(batch))
 
 
 def _check_dense(batch: pa.RecordBatch, schema: schema_pb2.Schema, file: str) -> None:
