@@ -26,6 +26,9 @@ $(VENV)/.installed: $(UV) pyproject.toml uv.lock
 
 demo: setup ## a real pipeline, from trips to a served model
 	$(RUN)/pipeline run configs/taxi/pipeline.yaml
+	@echo
+	@$(RUN)/python -m configs.taxi.ask serving/taxi 2>/dev/null
+	@echo "ask it yourself: $(RUN)/python -m configs.taxi.ask serving/taxi"
 
 test: setup ## every test, with coverage
 	$(RUN)/python -m pytest -n $(WORKERS) --dist loadscope --cov --cov-report=term:skip-covered

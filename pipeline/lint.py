@@ -11,7 +11,7 @@ from pipeline.contract import read_contract
 from pipeline.fingerprint import find_module
 from pipeline.graph import Graph
 from schemas.dotted_path import resolve
-from schemas.errors import DataError, did_you_mean
+from schemas.errors import ConfigError, DataError, did_you_mean
 from schemas.input_files import expand
 
 
@@ -31,6 +31,13 @@ def lint(graph: Graph) -> tuple[Finding, ...]:
     """Every finding of every rule, errors first."""
     found = [finding for rule in RULES for finding in rule(graph)]
     return tuple(sorted(found, key=lambda finding: finding.level))
+
+
+def raise_errors(graph: Graph) -> None:
+    """Raise one ConfigError with every error that the rules find; warnings pass."""
+    errors = [str(finding) for finding in lint(graph) if finding.level == "error"]
+    if errors:
+        raise ConfigError(*errors)
 
 
 def user_code_exists(graph: Graph) -> Iterator[Finding]:

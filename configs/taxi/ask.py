@@ -34,7 +34,9 @@ def ask(version: Path, trips: Sequence[Mapping[str, object]]) -> list[float]:
             return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
         if isinstance(value, float):
             return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(str(value))]))
+        if isinstance(value, int):
+            return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        raise TypeError(f"{value!r} is neither text nor a number")
 
     model = tf.saved_model.load(str(version))
     rows = [

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from pipeline import log
 from pipeline.ledger import Action, Ledger
-from pipeline.lint import lint
+from pipeline.lint import raise_errors
 from pipeline.loading import Definition, load
 from pipeline.plan import check_steps
 from pipeline.store import Store
-from schemas.errors import ConfigError, PenstockError
+from schemas.errors import PenstockError
 
 RunOutcome = Literal["done", "nothing new", "failed", "refused", "interrupted"]
 
@@ -94,9 +94,7 @@ def run_definition(
 
     tell = listener or log.SilentDisplay()
     started = time.monotonic()
-    wrong = [str(finding) for finding in lint(definition.graph) if finding.level == "error"]
-    if wrong:
-        raise ConfigError(*wrong)
+    raise_errors(definition.graph)
     forced = tuple(force)
     check_steps(definition.graph, [*forced, *([to] if to else [])])
     graph = definition.graph.upto(to) if to else definition.graph

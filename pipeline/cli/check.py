@@ -1,0 +1,62 @@
+"""`pipeline check`: every mistake in a definition, without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.lint import lint
+from pipeline.loading import load
+from schemas.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What was found. `digest` is the graph's, None when there is no graph."""
+
+    target: str
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+    digest: str | None
+    steps: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether it can run."""
+        return not self.errors
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "errors": list(self.errors),
+            "warnings": list(self.warnings),
+            "graph_digest": self.digest,
+            "steps": self.steps,
+        }
+
+    def as_text(self) -> str:
+        """One line per finding, then the verdict."""
+        lines = [*(f"error: {error}" for error in self.errors), *(f"warning: {warning}" for warning in self.warnings)]
+        if self.ok:
+            lines.append(f"{self.target}: {self.steps} steps, ready to run")
+        else:
+            count = len(self.errors)
+            lines.append(f"{self.target}: {count} {'mistake' if count == 1 else 'mistakes'} to mend")
+        return "\n".join(lines)
+
+
+def check_pipeline(target: str, *, overrides: Iterable[str] = ()) -> CheckResult:
+    """Load and lint a definition. Mistakes are in the result, not raised."""
+    try:
+        graph = load(target, overrides).graph
+    except ConfigError as error:
+        return CheckResult(target, error.problems, (), None, 0)
+    findings = lint(graph)
+    return CheckResult(
+        target,
+        tuple(str(finding) for finding in findings if finding.level == "error"),
+        tuple(str(finding) for finding in findings if finding.level == "warning"),
+        graph.digest,
+        len(graph.steps),
+    )

@@ -1,0 +1,93 @@
+"""`pipeline gc`: what no kept run and no pushed model needs, listed, and removed when that is asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.ledger import Ledger
+from pipeline.store import Garbage, Store
+from schemas.errors import ArtifactError, ConfigError
+from schemas.passport import Passport
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was found to be removed, and whether it was."""
+
+    root: Path
+    garbage: tuple[Garbage, ...]
+    removed: bool
+
+    @property
+    def bytes(self) -> int:
+        """How much it frees."""
+        return sum(item.bytes for item in self.garbage)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        items = [{"path": str(item.path), "bytes": item.bytes, "why": item.why} for item in self.garbage]
+        return {"outcome": "removed" if self.removed else "listed", "bytes": self.bytes, "garbage": items}
+
+    def as_text(self) -> str:
+        """One line per item, then what it comes to."""
+        if not self.garbage:
+            return "nothing to remove"
+        verb = "removed" if self.removed else "would remove"
+        lines = [
+            f"{verb}  {item.path.relative_to(self.root)}  {item.bytes:,} bytes: {item.why}" for item in self.garbage
+        ]
+        lines.append(f"{len(self.garbage)} directories, {self.bytes:,} bytes")
+        if not self.removed:
+            lines.append("nothing was removed; say --yes to remove them")
+        return "\n".join(lines)
+
+
+def collect_garbage(root: str, *, ledger: str | None = None, keep_runs: int = 5, remove: bool = False) -> Collected:
+    """Find, and with `remove` delete, what is not needed under `root`.
+
+    Needed are the executions of the newest `keep_runs` runs of each pipeline, of every run that is going on, and those that
+    the passports name in every serving directory that was pushed to. Raises ArtifactError when a passport cannot be read,
+    rather than remove what it may need.
+    """
+    store = Store(root)
+    if not store.root.is_dir():
+        raise ConfigError(f"{root}: there is no such directory; give the right --root")
+    kept: dict[str, int] = defaultdict(int)
+    keep: set[tuple[str, str]] = set()
+    runs: set[str] = set()
+    for record in Ledger(store, ledger).runs(None):
+        kept[record.pipeline] += 1
+        if kept[record.pipeline] <= keep_runs or record.state == "running":
+            runs.add(record.id)
+            keep.update((step.step, step.key) for step in record.steps if step.key)
+    keep |= _needed_by_passports(store)
+    # The logs and orders of the runs that made what is kept say how it was made.
+    runs |= {e.manifest.run for e in store.executions() if (e.step, e.key) in keep}
+    garbage = store.garbage(keep, runs)
+    if remove:
+        return Collected(store.root, tuple(store.collect(garbage)), True)
+    return Collected(store.root, tuple(garbage), False)
+
+
+def _needed_by_passports(store: Store) -> set[tuple[str, str]]:
+    needed: set[tuple[str, str]] = set()
+    destinations: set[Path] = set()
+    for execution in store.executions():
+        for output in execution.manifest.outputs.values():
+            if output.type == "PushedModel":
+                destination = Path(str(output.properties["destination"]))
+                destinations.add(destination)
+                if (destination / str(output.properties["version"])).is_dir():
+                    needed.add((execution.step, execution.key))
+    for destination in destinations:
+        for version in sorted(destination.glob("[0-9]*")) if destination.is_dir() else ():
+            try:
+                passport = Passport.read(version)
+            except ArtifactError as error:
+                raise ArtifactError(f"{error} Nothing was removed.") from error
+            if passport:
+                needed |= {(step, str(found["key"])) for step, found in passport.steps.items() if "key" in found}
+    return needed

@@ -1,0 +1,59 @@
+"""`pipeline plan`: what a run would do, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.lint import raise_errors
+from pipeline.loading import load
+from pipeline.plan import Action, check_steps, make_plan
+from pipeline.store import Store
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One step of the plan. `key` is None while a step before it is still to run."""
+
+    step: str
+    action: Action
+    reasons: tuple[str, ...]
+    key: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {"step": self.step, "action": self.action, "reasons": list(self.reasons), "key": self.key}
+
+
+def plan_pipeline(
+    target: str,
+    *,
+    overrides: Iterable[str] = (),
+    to: str | None = None,
+    force: Iterable[str] = (),
+    root: str | None = None,
+) -> tuple[PlannedStep, ...]:
+    """The plan of a run with the same arguments; writes nothing. Raises as `run_pipeline` does."""
+    definition = load(target, overrides, root)
+    raise_errors(definition.graph)
+    forced = tuple(force)
+    check_steps(definition.graph, [*forced, *([to] if to else [])])
+    graph = definition.graph.upto(to) if to else definition.graph
+    return tuple(
+        PlannedStep(step.step, step.action, step.reasons, step.key)
+        for step in make_plan(graph, Store(definition.root), forced)
+    )
+
+
+def plan_text(steps: Iterable[PlannedStep]) -> str:
+    """The plan as lines: action, step, reason."""
+    steps = tuple(steps)
+    width = max(len(step.step) for step in steps)
+    words = {"wait": "run?"}
+    lines = [
+        f"{words.get(step.action, step.action):<8}{step.step:<{width}}  {', '.join(step.reasons)}" for step in steps
+    ]
+    if any(step.action == "wait" for step in steps):
+        lines += ["", "run? is decided when the steps before it have run: reused if what they make is unchanged."]
+    return "\n".join(lines)

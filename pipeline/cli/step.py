@@ -1,0 +1,59 @@
+"""`pipeline step`: one step from its order, in this process."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.execute import Outcome, run_order
+from pipeline.order import Order
+from pipeline.store import Store
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """How the step ended, and where its outputs are."""
+
+    order: Order
+    outcome: Outcome
+    outputs: dict[str, Path]
+
+    @property
+    def exit_code(self) -> int:
+        """0 done or reused, 1 failed, 3 refused by a gate."""
+        return {"failed": 1, "refused": 3}.get(self.outcome.action, 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "step": self.order.step,
+            "outcome": {"run": "done", "reuse": "nothing new"}.get(self.outcome.action, self.outcome.action),
+            "seconds": round(self.outcome.seconds, 3),
+            "error": self.outcome.error,
+            "message": self.outcome.message,
+            "outputs": {name: str(path) for name, path in self.outputs.items()},
+        }
+
+    def as_text(self) -> str:
+        """One line for the step and one per output, or the error."""
+        if self.outcome.action in ("failed", "refused"):
+            return f"{self.order.step} {self.outcome.action}: {self.outcome.message}"
+        verb = "reused" if self.outcome.action == "reuse" else f"done in {self.outcome.seconds:.1f} s"
+        return "\n".join([f"{self.order.step} {verb}", *(f"  {name}  {path}" for name, path in self.outputs.items())])
+
+
+def run_step(order: Path, *, force: bool = False) -> StepRun:
+    """Run the step that an order file describes and publish its outputs; reuse them when the store has them.
+
+    What goes wrong in the step is in the result. Raises ConfigError when the file is no order.
+    """
+    read = Order.read(order)
+    # A run that asked for the step anew (--force) has done so; by hand it is repeated only when that is said again.
+    read = replace(read, replace=force)
+    started = time.time()
+    outcome = run_order(read, on_wait=print)
+    execution = Store(read.root).find(read.step, read.key) if outcome.published else None
+    outputs = {name: execution.output(name) for name in execution.manifest.outputs} if execution else {}
+    return StepRun(read, replace(outcome, seconds=time.time() - started), outputs)
