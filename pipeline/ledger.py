@@ -6,14 +6,16 @@ import contextlib
 import functools
 import json
 import math
+import random
 import re
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from pipeline import locks
 from pipeline.locks import Owner
@@ -23,8 +25,11 @@ from schemas.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData, Row, Table
 
+T = TypeVar("T")
+
 FORMAT = 1  # of runs/<run>/run.json
 _BUSY_TIMEOUT_S = 60.0
+_ATTEMPTS = 10
 # SQLite's. A writer takes the write lock at once and waits for it: one that has read first would fail instead of waiting.
 _READ, _WRITE = "BEGIN", "BEGIN IMMEDIATE"
 _LONGEST_MESSAGE = 10_000  # characters; MySQL's TEXT ends at 65,535 bytes
@@ -238,17 +243,20 @@ class Ledger:
         """Make the ledger again from the store; gives how many runs and executions it has. Other roots' rows are kept."""
         with self._writing:
             self._prepare()
-            with self._connection(writes=True) as connection:
-                return self._rebuild(connection)
+            return self._write(self._rebuild)
 
     # Writing rows
 
     def _record(self, record: RunRecord, execution: Execution | None = None) -> None:
         self.store.write_run(record.id, record.to_json())
-        with self._connection(writes=True) as connection:
+
+        def put(connection: Connection) -> None:
             self._put_run(connection, record)
             if execution is not None:
                 self._put_execution(connection, execution)
+
+        self._prepare()
+        self._write(put)
 
     def _from_store(self, run: str) -> RunRecord:
         path = self.store.run_directory(run) / "run.json"
@@ -271,7 +279,7 @@ class Ledger:
             ended_at=record.ended_at,
             outcome=record.outcome,
             parameters=dict(record.parameters),
-            root=record.root,
+            root=str(self.store.root),  # where it is now: the record has where it was
             host=record.owner.host,
             pid=record.owner.pid,
             owner=record.owner.to_json(),
@@ -406,15 +414,30 @@ class Ledger:
     # The database
 
     @contextlib.contextmanager
-    def _connection(self, *, writes: bool = False) -> Iterator[Connection]:
-        """A transaction, committed at the end."""
+    def _connection(self) -> Iterator[Connection]:
+        """A transaction that reads."""
         self._prepare()
-        with (
-            self._reaching(),
-            self._engine.connect().execution_options(writes=writes) as connection,
-            connection.begin(),
-        ):
+        with self._reaching(), self._engine.connect().execution_options(begin=_READ) as connection, connection.begin():
             yield connection
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in a transaction, and again when the database sacrifices it to another one's (a deadlock)."""
+        from sqlalchemy.exc import DBAPIError
+
+        with self._reaching():
+            for attempts_left in reversed(range(_ATTEMPTS)):
+                try:
+                    with (
+                        self._engine.connect().execution_options(begin=_WRITE) as connection,
+                        connection.begin(),
+                    ):
+                        return work(connection)
+                except DBAPIError:
+                    # SQLite has waited for its lock as long as it should, and has no other reason that passes.
+                    if attempts_left == 0 or self._engine.dialect.name == "sqlite":
+                        raise
+                    time.sleep(0.1 + 0.3 * random.random())
+        raise AssertionError("the last attempt returns or raises")
 
     def _prepare(self) -> None:
         """Make what is missing: the file, the tables, and their rows from the store."""
@@ -425,16 +448,30 @@ class Ledger:
         lock = self.store.root / "locks" / "ledger.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with self._reaching(), locks.locked(lock, "ledger"):
-            from sqlalchemy import inspect, text
+            from sqlalchemy import inspect, select
 
             if not inspect(self._engine).has_table("runs"):
-                if self._engine.dialect.name == "sqlite":
-                    with self._engine.connect().execution_options(begin=None) as connection:
-                        connection.execute(text("PRAGMA journal_mode=WAL"))  # kept in the file: readers wait for nobody
-                with self._engine.connect().execution_options(begin=_WRITE) as connection, connection.begin():
-                    _metadata().create_all(connection)
+                self._make_tables()
+            runs = _tables().runs
+            known = select(runs.c.id).limit(1)
+            if self._file is None:
+                known = known.where(runs.c.root == str(self.store.root))
+
+            def fill(connection: Connection) -> None:
+                if connection.execute(known).first() is None:
                     self._rebuild(connection)
+
+            self._write(fill)
         self._ready = True
+
+    def _make_tables(self) -> None:
+        from sqlalchemy import text
+
+        if self._engine.dialect.name == "sqlite":
+            with self._engine.connect().execution_options(begin=None) as connection:
+                connection.execute(text("PRAGMA journal_mode=WAL"))  # kept in the file: readers wait for nobody
+        # A run of another root may make the same tables at the same time: then the next attempt finds them.
+        self._write(_metadata().create_all)
 
     @functools.cached_property
     def _engine(self) -> Engine:
@@ -504,6 +541,7 @@ def _metadata() -> MetaData:
     # Types and lengths that SQLite, PostgreSQL and MySQL all have. Times are ISO 8601 strings, which sort.
     step, key, run, time, digest = String(64), String(64), String(64), String(40), String(80)
     metadata = MetaData()
+    in_utf8: Any = {"mysql_charset": "utf8mb4", "mariadb_charset": "utf8mb4"}
     Table(
         "runs",
         metadata,
@@ -518,6 +556,7 @@ def _metadata() -> MetaData:
         Column("host", String(255), nullable=False),
         Column("pid", Integer, nullable=False),
         Column("owner", JSON, nullable=False),
+        **in_utf8,
     )
     Table(
         "run_steps",
@@ -530,6 +569,7 @@ def _metadata() -> MetaData:
         Column("reason", Text, nullable=False),
         Column("seconds", Double, nullable=False),
         Column("message", Text, nullable=False),
+        **in_utf8,
     )
     Table(
         "executions",
@@ -543,6 +583,7 @@ def _metadata() -> MetaData:
         Column("seconds", Double, nullable=False),
         Column("refusal", JSON),
         Column("root", Text, nullable=False),
+        **in_utf8,
     )
     Table(
         "artifacts",
@@ -555,6 +596,7 @@ def _metadata() -> MetaData:
         Column("properties", JSON, nullable=False),
         Column("path", Text, nullable=False),  # relative to the root, which may be moved
         Column("bytes", BigInteger, nullable=False),
+        **in_utf8,
     )
     Table(
         "inputs",
@@ -566,6 +608,7 @@ def _metadata() -> MetaData:
         Column("from_key", key, nullable=False, index=True),
         Column("from_output", step, nullable=False),
         Column("digest", digest, nullable=False),
+        **in_utf8,
     )
     return metadata
 
@@ -577,12 +620,14 @@ def _tables() -> _Tables:
 
 def _put(connection: Connection, table: Table, **values: Any) -> None:
     """Insert a row, or change the one with its primary key: what each database writes in a way of its own."""
-    from sqlalchemy import and_, insert, update
+    from sqlalchemy import and_, insert, literal, select, update
     from sqlalchemy.exc import IntegrityError
 
     same = and_(*(column == values[column.name] for column in table.primary_key.columns))
     change = update(table).where(same).values(values)
-    if connection.execute(change).rowcount:
+    # Not by trying the update first: MySQL would lock the gap where the row is not, and writers deadlock there.
+    if connection.execute(select(literal(1)).select_from(table).where(same)).first():
+        connection.execute(change)
         return
     try:
         with connection.begin_nested():
