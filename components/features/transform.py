@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -81,7 +82,9 @@ class Transform:
         raw = read_schema(schema.file)
         for_analysis, for_transform = _columns(raw, preprocessing)
         shards = _shards(examples, transformed_examples)
-        temporary = transform_graph.path / ".temporary"  # where every Beam worker that writes the graph can reach it
+        # Where every Beam worker that writes the graph can reach it. The name ends up in those of the graph's hash tables,
+        # and TensorFlow lets tables of one name share their content with every model that a process loads.
+        temporary = transform_graph.path / f".{uuid.uuid4().hex}"
         records = examples.properties.get("records", {})
         total = records.get(self.analyze_split, 0) + sum(records.values()) if records else None
         with beam_io.RowCount(progress, total) as count:

@@ -1,0 +1,274 @@
+"""Transform against TFX's own executor, and what it says of mistakes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.features.transform import RawFeatures, Transform, read_schema
+from components.io import tfrecord
+from components.io import tfx as tfx_io
+from schemas.artifacts import Examples, FeatureSchema, TransformedExamples, TransformGraph
+from schemas.component import BeamOptions, Progress
+from schemas.errors import ConfigError, DataError, UnknownSplit, UserCodeError
+
+TAXI = "configs.taxi.features.preprocessing_fn"
+TFX_TAXI = "tfx.examples.chicago_taxi_pipeline.taxi_utils_native_keras.preprocessing_fn"
+
+
+def transform(
+    tmp_path: Path, examples: Examples, schema: FeatureSchema, function: str = TAXI, **settings: Any
+) -> tuple[TransformGraph, TransformedExamples]:
+    """What Transform makes, in two new directories."""
+    graph, transformed = TransformGraph(tmp_path / "graph"), TransformedExamples(tmp_path / "transformed")
+    graph.path.mkdir()
+    transformed.path.mkdir()
+    Transform(preprocessing_fn=function, **settings).run(
+        examples, schema, BeamOptions(), Progress(), graph, transformed
+    )
+    return graph, transformed
+
+
+def tfx_transform(
+    tmp_path: Path, examples: Examples, schema: FeatureSchema, function: str
+) -> tuple[TransformGraph, TransformedExamples]:
+    """What TFX's Transform executor makes of the same artifacts."""
+    from tfx.components.transform.executor import Executor
+    from tfx.types import standard_artifacts, standard_component_specs
+
+    graph, transformed = standard_artifacts.TransformGraph(), standard_artifacts.Examples()
+    graph.uri, transformed.uri = str(tmp_path / "tfx_graph"), str(tmp_path / "tfx_transformed")
+    their_schema = standard_artifacts.Schema()
+    their_schema.uri = str(schema.path)
+    runner = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+    executor = Executor(
+        Executor.Context(
+            beam_pipeline_args=[f"--runner={runner}", "--no_pipeline_type_check"],
+            tmp_dir=str(tmp_path / "tfx_tmp"),
+            unique_id="1",
+        )
+    )
+    executor.Do(
+        {"examples": [tfx_io.tfx_examples(examples)], "schema": [their_schema]},
+        {
+            standard_component_specs.TRANSFORM_GRAPH_KEY: [graph],
+            standard_component_specs.TRANSFORMED_EXAMPLES_KEY: [transformed],
+        },
+        {standard_component_specs.PREPROCESSING_FN_KEY: function, standard_component_specs.DISABLE_STATISTICS_KEY: 1},
+    )
+    return TransformGraph(Path(graph.uri)), TransformedExamples(Path(transformed.uri))
+
+
+def columns(graph: TransformGraph, transformed: TransformedExamples, split: str) -> dict[str, Any]:
+    """Every transformed feature of a split as one array; the rows sorted, since TFX's Beam writes them in any order."""
+    import numpy as np
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    spec = tft.TFTransformOutput(str(graph.path)).transformed_feature_spec()
+    records = [record for file in transformed.files(split) for record in tfrecord.read(file)]
+    parsed = {name: value.numpy() for name, value in tf.io.parse_example(records, spec).items()}
+    order = np.lexsort([np.round(values, 3) for _, values in sorted(parsed.items())])
+    return {name: values[order] for name, values in parsed.items()}
+
+
+def assert_equal(
+    ours: tuple[TransformGraph, TransformedExamples], theirs: tuple[TransformGraph, TransformedExamples]
+) -> None:
+    """Vocabularies, both schemas, and every transformed value."""
+    import numpy as np
+
+    assets = {file.name for file in (theirs[0].transform_fn / "assets").iterdir()}
+    assert {file.name for file in (ours[0].transform_fn / "assets").iterdir()} == assets
+    assert len(assets) == 2
+    for name in assets:
+        vocabulary = ours[0].transform_fn / "assets" / name
+        assert vocabulary.read_bytes() == (theirs[0].transform_fn / "assets" / name).read_bytes()
+    assert read_schema(ours[0].transformed_schema) == read_schema(theirs[0].transformed_schema)
+    assert read_schema(ours[0].raw_schema) == read_schema(theirs[0].raw_schema)
+    assert ours[1].splits == theirs[1].splits == ("train", "eval")
+    for split in ours[1].splits:
+        found, expected = columns(*ours, split), columns(*theirs, split)
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            if values.dtype.kind == "f":
+                # A mean over batches of another size differs in the last bits.
+                np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5)
+            else:
+                np.testing.assert_array_equal(found[name], values)
+
+
+@pytest.mark.slow
+def test_graph_schemas_and_values_are_those_of_TFX_on_our_examples(tmp_path, xf_examples, xf_schema, xf_both):
+    assert_equal(xf_both, tfx_transform(tmp_path, xf_examples, xf_schema, TAXI))
+
+
+@pytest.mark.slow
+def test_graph_schemas_and_values_are_those_of_TFX_on_its_own_artifacts(tmp_path, tfx_testdata):
+    examples, schema = Examples(tmp_path / "examples"), FeatureSchema(tfx_testdata / "schema_gen")
+    for split in ("train", "eval"):
+        shutil.copytree(tfx_testdata / "csv_example_gen" / f"Split-{split}", examples.split_path(split))
+
+    ours = transform(tmp_path, examples, schema, TFX_TAXI)
+
+    assert_equal(ours, tfx_transform(tmp_path, examples, schema, TFX_TAXI))
+
+
+def test_the_graph_opens_in_TFTransformOutput(xf_graph):
+    import tensorflow_transform as tft
+
+    output = tft.TFTransformOutput(str(xf_graph.path))
+
+    assert output.transformed_feature_spec().keys() >= {"fare_xf", "payment_type_xf", "big_tip"}
+    assert output.raw_feature_spec().keys() >= {"fare", "tips"}
+    assert output.vocabulary_by_name("payment_type")[0] in (b"Cash", b"Credit Card")
+    assert xf_graph.properties == {"features": 15}
+
+
+def test_a_shard_becomes_the_shard_of_the_same_number_with_its_records_in_order(
+    tmp_path, xf_examples, xf_schema, xf_graph, xf_transformed
+):
+    import tensorflow as tf
+
+    records = list(tfrecord.read(xf_examples.files("train")[0]))
+    hours = [tf.train.Example.FromString(r).features.feature["trip_start_hour"].int64_list.value[0] for r in records]
+    (file,) = xf_transformed.files("train")
+    transformed = [tf.train.Example.FromString(r).features.feature["trip_start_hour_xf"] for r in tfrecord.read(file)]
+
+    assert file.name == "transformed_examples-00000-of-00001.gz"
+    assert [feature.int64_list.value[0] for feature in transformed] == hours
+    assert xf_transformed.properties["records"] == xf_examples.properties["records"]
+
+
+@pytest.fixture(scope="module")
+def without_eval(
+    tmp_path_factory: pytest.TempPathFactory, xf_examples: Examples, xf_schema: FeatureSchema
+) -> TransformedExamples:
+    """The same train split transformed once more, beside an eval split without records."""
+    examples = Examples(tmp_path_factory.mktemp("without_eval"))
+    shutil.copytree(xf_examples.split("train"), examples.split_path("train"))
+    examples.split_path("eval").mkdir()
+    tfrecord.write(examples.split("eval") / "data_tfrecord-00000-of-00001.gz", [])
+    return transform(tmp_path_factory.mktemp("again"), examples, xf_schema)[1]
+
+
+def test_equal_input_gives_equal_files(without_eval, xf_transformed):
+    (first,), (second,) = xf_transformed.files("train"), without_eval.files("train")
+
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_nothing_but_the_layout_of_TFX_is_left_in_the_graph(xf_graph):
+    assert sorted(p.name for p in xf_graph.path.iterdir()) == ["metadata", "transform_fn", "transformed_metadata"]
+
+
+def test_an_empty_split_becomes_a_split_with_a_file_without_records(without_eval):
+    assert [list(tfrecord.read(file)) for file in without_eval.files("eval")] == [[]]
+    assert without_eval.properties["records"]["eval"] == 0
+
+
+def test_a_feature_that_is_not_in_the_schema_is_named_with_what_there_is(tmp_path, user_module, xf_examples, xf_schema):
+    function = user_module("def preprocessing_fn(inputs):\n    return {'x': inputs['fair']}\n", "preprocessing_fn")
+
+    with pytest.raises(DataError, match=r"no raw feature 'fair'. Did you mean 'fare'\? The schema has: company, "):
+        transform(tmp_path, xf_examples, xf_schema, function)
+
+
+def test_what_is_asked_of_raw_features_otherwise_is_answered_as_a_dict_does():
+    features = RawFeatures(fare=1)
+
+    assert "fair" not in features
+    assert features.get("fair", 2) == 2
+    assert features | {"tips": 3} == {"fare": 1, "tips": 3}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("pass", "returned nothing: it must return a dict of transformed features"),
+        ("return {}", "returned an empty dict"),
+        ("return [inputs['fare']]", "returned a list"),
+        ("return {'fare': 1, 'company': inputs['company']}", "'fare' is a int: it must return"),
+        ("return {3: inputs['fare']}", "the name 3 is not a string"),
+    ],
+)
+def test_a_function_that_gives_no_tensors_is_told_so(tmp_path, user_module, xf_examples, xf_schema, body, message):
+    function = user_module(f"def preprocessing_fn(inputs):\n    {body}\n", "preprocessing_fn")
+
+    with pytest.raises(UserCodeError, match=message):
+        transform(tmp_path, xf_examples, xf_schema, function)
+
+
+def test_an_exception_of_the_users_arrives_as_it_was_raised(tmp_path, user_module, xf_examples, xf_schema):
+    function = user_module("def preprocessing_fn(inputs):\n    raise LookupError('mine')\n", "preprocessing_fn")
+
+    with pytest.raises(LookupError, match="^'?mine'?$") as caught:
+        transform(tmp_path, xf_examples, xf_schema, function)
+
+    assert Path(caught.traceback[-1].path).stem == function.split(".")[0]
+
+
+def test_custom_config_reaches_a_function_that_asks_for_it(tmp_path, user_module, xf_examples, xf_schema):
+    function = user_module(
+        "def preprocessing_fn(inputs, custom_config):\n    return {custom_config['as']: inputs[custom_config['take']]}\n",
+        "preprocessing_fn",
+    )
+
+    graph, _ = transform(
+        tmp_path, xf_examples, xf_schema, function, custom_config={"as": "hour", "take": "trip_start_hour"}
+    )
+
+    assert [feature.name for feature in read_schema(graph.transformed_schema).feature] == ["hour"]
+
+
+def test_an_unknown_split_is_refused(tmp_path, xf_examples, xf_schema):
+    with pytest.raises(UnknownSplit, match=r"no split 'trian'.* Did you mean 'train'\?"):
+        transform(tmp_path, xf_examples, xf_schema, analyze_split="trian")
+
+
+def test_there_is_nothing_to_learn_from_a_split_without_records(tmp_path, xf_schema):
+    examples = Examples(tmp_path / "examples")
+    examples.split_path("train").mkdir(parents=True)
+    tfrecord.write(examples.split("train") / "data_tfrecord-00000-of-00001.gz", [])
+
+    with pytest.raises(DataError, match="split 'train' of .* has no records"):
+        transform(tmp_path, examples, xf_schema)
+
+
+def test_a_record_without_a_value_where_the_schema_says_there_is_one_is_an_error_of_the_data(
+    tmp_path, user_module, xf_schema
+):
+    import tensorflow as tf
+
+    function = user_module("def preprocessing_fn(inputs):\n    return {'x': inputs['fare']}\n", "preprocessing_fn")
+    examples = Examples(tmp_path / "examples")
+    examples.split_path("train").mkdir(parents=True)
+    record = tf.train.Example().SerializeToString()
+    tfrecord.write(examples.split("train") / "data_tfrecord-00000-of-00001.gz", [record])
+
+    with pytest.raises(DataError, match=r"feature '\w+' has 0 values in 1 of 1 records, where the schema says 1"):
+        transform(tmp_path, examples, xf_schema, function)
+
+
+def test_values_of_another_type_than_in_the_schema_are_an_error_of_the_data(
+    tmp_path, user_module, xf_examples, xf_schema
+):
+    text = xf_schema.file.read_text(encoding="utf-8")
+    fare = text.index("type: FLOAT", text.index('name: "fare"'))
+    changed = FeatureSchema(tmp_path / "schema")
+    changed.path.mkdir()
+    changed.file.write_text(text[:fare] + text[fare:].replace("FLOAT", "BYTES", 1).replace("float_domain", "#", 1))
+    function = user_module("def preprocessing_fn(inputs):\n    return {'x': inputs['fare']}\n", "preprocessing_fn")
+
+    with pytest.raises(DataError, match=r"data_tfrecord.*: its records do not fit the schema"):
+        transform(tmp_path, xf_examples, changed, function)
+
+
+def test_every_wrong_setting_is_named_at_once():
+    with pytest.raises(ConfigError) as caught:
+        Transform(preprocessing_fn="preprocess", analyze_split="")
+
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["preprocessing_fn", "analyze_split"]
