@@ -101,6 +101,7 @@ def save_model(path: Path, by_card: float, per_mile: float, bias: float, *, tran
 
 
 def _example(row: dict[str, str]) -> bytes:
+    import numpy as np
     import tensorflow as tf
 
     features: dict[str, Any] = {}
@@ -112,6 +113,7 @@ def _example(row: dict[str, str]) -> bytes:
         for name in names:
             values: Sequence[Any] = [convert(row[name])] if row[name] else []  # type: ignore[operator]
             features[name] = tf.train.Feature(**{kind: {"value": values}})
-    tipped = int(float(row["tips"]) > 0.2 * float(row["fare"]))
+    # In 32 bits, as the model compares.
+    tipped = int(np.float32(row["tips"]) > np.float32(0.2) * np.float32(row["fare"]))
     features["tipped"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[tipped]))
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
