@@ -358,8 +358,8 @@ def _analyse(
     with beam_io.pipeline(beam) as pipeline:
         _ = (
             pipeline
-            | "Files" >> Create([str(file) for file in files])  # type: ignore[no-untyped-call]
-            | "ReadBatches" >> FlatMap(read)  # type: ignore[no-untyped-call]
+            | "Files" >> Create([str(file) for file in files])
+            | "ReadBatches" >> FlatMap(read)
             | "Evaluate"
             >> tfma.ExtractEvaluateAndWriteResults(
                 eval_shared_model=models if len(models) > 1 else models[0],
