@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import locks
 from pipeline.store import (
     ArtifactRecord,
     Execution,
@@ -585,6 +586,34 @@ class TestExecutionLock:
     def test_of_another_key_is_not_waited_for(self, store: Store) -> None:
         with store.execution_lock("trainer", KEY), store.execution_lock("trainer", OTHER_KEY):
             assert len(list((store.root / "locks").iterdir())) == 2
+
+    def test_is_not_got_through_a_file_that_its_holder_removed(self, tmp_path: Path) -> None:
+        path = tmp_path / "lock"
+        opened, told = os.pipe()
+        go, asked = os.pipe()
+
+        def try_late() -> None:
+            def pause(event: str, arguments: tuple[Any, ...]) -> None:
+                nonlocal paused
+                if event == "fcntl.flock" and not paused:  # the file is open and not yet locked
+                    paused = True
+                    os.write(told, b".")
+                    os.read(go, 1)
+
+            paused = False
+            sys.addaudithook(pause)
+            assert locks.try_lock(path) is None
+
+        first = locks.try_lock(path)
+        assert first is not None
+        late = in_child(try_late)
+        os.read(opened, 1)
+        locks.unlock(first, path)
+        second = locks.try_lock(path)
+        os.write(asked, b".")
+
+        assert second is not None
+        assert exit_status(late) == 0
 
     def test_makes_several_processes_take_turns(self, store: Store) -> None:
         store.open()
