@@ -46,8 +46,8 @@ def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[
     for step in graph.steps:
         undecided = [wire.step for wire in step.inputs.values() if wire.step not in executions]
         if undecided:
-            reasons = tuple(f"{parent} runs before it" for parent in dict.fromkeys(undecided))
-            plans.append(StepPlan(step.id, "run" if step.id in force else "wait", reasons))
+            reason = "forced" if step.id in force else f"after {', '.join(dict.fromkeys(undecided))}"
+            plans.append(StepPlan(step.id, "run" if step.id in force else "wait", (reason,)))
             continue
         plan = decide(graph, step, executions, store, force)
         if plan.action == "reuse" and plan.execution is not None:

@@ -40,7 +40,12 @@ Force = Annotated[
 
 @app.command()
 def run(
-    config: Target, overrides: Overrides = None, to: To = None, force: Force = None, root: Root = None, json: Json = False
+    config: Target,
+    overrides: Overrides = None,
+    to: To = None,
+    force: Force = None,
+    root: Root = None,
+    json: Json = False,
 ) -> None:
     """Run what is new, reuse the rest. Exit code 3: a gate refused."""
     from pipeline import log
@@ -55,7 +60,12 @@ def run(
 
 @app.command()
 def plan(
-    config: Target, overrides: Overrides = None, to: To = None, force: Force = None, root: Root = None, json: Json = False
+    config: Target,
+    overrides: Overrides = None,
+    to: To = None,
+    force: Force = None,
+    root: Root = None,
+    json: Json = False,
 ) -> None:
     """Say which steps would run and which would be reused, and why."""
     from pipeline.cli.plan import plan_pipeline, plan_text
@@ -172,20 +182,22 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _guarded(command: Callable[[], Any], as_json: bool) -> int:
-    import click
-
     try:
         code = command()
         return code if isinstance(code, int) else 0
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _fail(Interrupted("stopped; what had finished is kept, and the next run goes on from there"), as_json)
     except PenstockError as error:
         return _fail(error, as_json)
     except BrokenPipeError:
         return 0  # the reader (head, less) had enough
+    except _WRONG_USAGE as error:
+        error.show()
+        return ConfigError.exit_code
+
+
+# Typer carries its own copy of click and names only its subclasses: this is click's ClickException.
+_WRONG_USAGE: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
 
 def _fail(error: PenstockError, as_json: bool) -> int:

@@ -55,5 +55,5 @@ def plan_text(steps: Iterable[PlannedStep]) -> str:
         f"{words.get(step.action, step.action):<8}{step.step:<{width}}  {', '.join(step.reasons)}" for step in steps
     ]
     if any(step.action == "wait" for step in steps):
-        lines += ["", "run? is decided when the steps before it have run: reused if what they make is unchanged."]
+        lines += ["", "run?  decided when the steps before it have run: reused where what they make is unchanged"]
     return "\n".join(lines)

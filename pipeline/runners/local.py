@@ -40,7 +40,7 @@ WARM_MODULES = (
 )
 """What the process that steps are forked from has imported. It runs no TensorFlow operation, which makes forking safe."""
 
-_HEAVY = {"tensorflow", "tensorflow-data-validation", "tensorflow-transform", "tensorflow-model-analysis", "tfx-bsl"}
+_HEAVY = {"tensorflow", "tensorflow-data-validation", "tensorflow-transform", "tensorflow-model-analysis"}
 _GRACE_S = 5.0  # between asking a step's process to end and ending it
 _PROGRESS_S = 0.1  # at most one report of progress in this time
 
@@ -262,8 +262,11 @@ class LocalRun:
 
 
 def _is_heavy(step: Step) -> bool:
-    """Whether the step's own code imports one of the libraries that take seconds to import."""
-    return bool(_HEAVY & set(code_closure([step.component]).libraries))
+    """Whether the step is better forked from the warm process: it takes data, and its code imports a heavy library.
+
+    A step without inputs reads files, which takes little but Beam: it is under way while the warm process still imports.
+    """
+    return bool(step.inputs) and bool(_HEAVY & set(code_closure([step.component]).libraries))
 
 
 def _start_warm_process(chatter: Path) -> None:

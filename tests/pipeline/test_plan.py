@@ -22,10 +22,10 @@ def plan(*overrides: str, force: tuple[str, ...] = ()) -> dict[str, str]:
 def test_the_first_plan_runs_everything_and_writes_nothing(project: Path) -> None:
     assert plan() == {
         "read": "run: it never ran",
-        "count": "wait: read runs before it",
-        "judge": "wait: count runs before it",
-        "apply": "wait: read runs before it",
-        "fit": "wait: apply runs before it",
+        "count": "wait: after read",
+        "judge": "wait: after count",
+        "apply": "wait: after read",
+        "fit": "wait: after apply",
     }
     assert not (project / "store-root").exists()
 
@@ -49,7 +49,7 @@ def test_a_changed_helper_reruns_its_step_and_what_follows_and_names_it(ran: Pat
         "count": "reuse: nothing changed",
         "judge": "reuse: nothing changed",
         "apply": "run: project_helpers.py: scale changed",
-        "fit": "wait: apply runs before it",
+        "fit": "wait: after apply",
     }
 
 
