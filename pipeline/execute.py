@@ -14,8 +14,9 @@ from typing import Any
 
 from pipeline.contract import Contract, build_component, read_contract
 from pipeline.loading import make_importable
+from pipeline.manifest import InputRecord, RefusalRecord
 from pipeline.order import Order, OrderInput
-from pipeline.store import Execution, InputRecord, RefusalRecord, Store
+from pipeline.store import Execution, Store
 from schemas.artifact import Artifact
 from schemas.component import Baseline, BeamOptions, Lineage, Progress, Scratch, Seed
 from schemas.dotted_path import resolve

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.ledger import Ledger, StepRecord
-from pipeline.store import Execution, InputRecord, Store
+from pipeline.manifest import InputRecord
+from pipeline.store import Execution, Store
 from schemas.errors import ConfigError, StoreError
 
 KEY = "ab" * 32
