@@ -100,7 +100,7 @@ class RunFinished:
 
     outcome: Literal["done", "failed", "refused", "interrupted"]
     seconds: float
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)  # None: not defined on this data
     paths: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -430,7 +430,9 @@ class _Page:
         )
         style = {"done": "bold green", "failed": "bold red"}.get(event.outcome, "bold yellow")
         lines = [_Line(""), _Line((event.outcome, style), f" after {duration(event.seconds)}", (f"  {counts}", "dim"))]
-        rows = {name: f"{value:.4g}" for name, value in event.metrics.items()} | dict(event.paths)
+        rows = {
+            name: "not defined" if value is None else f"{value:.4g}" for name, value in event.metrics.items()
+        } | dict(event.paths)
         width = max((len(name) for name in rows), default=0)
         lines += [_Line((f"  {name:<{width}}  ", "dim"), value, whole=True) for name, value in rows.items()]
         return lines

@@ -36,7 +36,7 @@ class RunResult:
     outcome: RunOutcome
     seconds: float
     steps: Mapping[str, StepResult]
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]  # None: not defined on this data
     paths: Mapping[str, str]
 
     @property

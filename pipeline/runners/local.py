@@ -351,9 +351,9 @@ def _near(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def summary(graph: Graph, executions: Mapping[str, Execution]) -> tuple[dict[str, float], dict[str, str]]:
+def summary(graph: Graph, executions: Mapping[str, Execution]) -> tuple[dict[str, float | None], dict[str, str]]:
     """(metrics of the last evaluation, or of the last model where none was made; what was made where)."""
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float | None] = {}
     paths: dict[str, str] = {}
     for wanted in ("ModelEvaluation", "Model"):
         for step in graph.steps:
