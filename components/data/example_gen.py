@@ -161,7 +161,9 @@ class ExampleGen:
 
 
 def _one_format(files: list[Path]) -> str:
-    formats = {_format(file): file for file in reversed(files)}
+    formats: dict[str, Path] = {}
+    for file in files:
+        formats.setdefault(_format(file), file)
     if len(formats) > 1:
         (one, file), (other, another), *_ = formats.items()
         raise DataError(
