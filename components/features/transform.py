@@ -356,14 +356,31 @@ def _projection(raw: schema_pb2.Schema, columns: list[str]) -> tuple[TensorAdapt
 
     return (
         _tfxio(raw).Project(columns).TensorAdapterConfig(),
-        tensor_representation_util.ProjectTensorRepresentationsInSchema(raw, columns),
+        tensor_representation_util.ProjectTensorRepresentationsInSchema(_represented(raw), columns),
     )
 
 
-def _tfxio(schema: schema_pb2.Schema) -> Any:
+def _tfxio(raw: schema_pb2.Schema) -> Any:
     from tfx_bsl.tfxio.tf_example_record import TFExampleBeamRecord
 
-    return TFExampleBeamRecord(physical_format="tfrecord", telemetry_descriptors=["Transform"], schema=schema)
+    return TFExampleBeamRecord(
+        physical_format="tfrecord", telemetry_descriptors=["Transform"], schema=_represented(raw)
+    )
+
+
+def _represented(raw: schema_pb2.Schema) -> schema_pb2.Schema:
+    """The schema with a tensor representation for every feature: tfx_bsl cannot project one that has some of them only."""
+    from tensorflow_metadata.proto.v0 import schema_pb2
+    from tfx_bsl.tfxio import tensor_representation_util
+
+    if not raw.tensor_representation_group:
+        return raw
+    full = schema_pb2.Schema()
+    full.CopyFrom(raw)
+    tensor_representation_util.SetTensorRepresentationsInSchema(
+        full, tensor_representation_util.InferTensorRepresentationsFromMixedSchema(raw)
+    )
+    return full
 
 
 def _shown(value: Any) -> str:

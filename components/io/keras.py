@@ -60,6 +60,17 @@ def spare_libraries_autograph() -> None:
     config.CONVERSION_RULES = missing + config.CONVERSION_RULES
 
 
+def random_generators(model: tf_keras.Model) -> list[Any]:
+    """The generators that the model's layers (dropout, noise, augmentation) draw from, as trackable state.
+
+    Keras keeps them out of its own checkpoints. There are none unless the model was built after
+    `tf_keras.backend.experimental.enable_tf_random_generator()`, since the older random ops have no state to keep.
+    """
+    holders = (getattr(layer, "_random_generator", None) for layer in model._flatten_layers())
+    found = (getattr(holder, "_generator", None) for holder in holders)
+    return [generator for generator in found if generator is not None]
+
+
 def save_keras(model: tf_keras.Model, to: Model) -> Path:
     """Write the trainable form into Format-Keras/ of `to`, optimizer included; gives the file.
 

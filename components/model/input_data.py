@@ -106,9 +106,13 @@ def choose_label(label: str | None, transformed: tuple[str, ...], features: tupl
         )
     candidates = [name for name in transformed if name not in features]
     if len(candidates) != 1:
-        found = f"several could be: {', '.join(candidates)}" if candidates else "the model takes every one of them"
         raise ConfigError(
-            f"label: not set, and of the transformed features that the model does not take {found}. Set it"
+            "label: not set, and "
+            + (
+                f"the model does not take several transformed features: {', '.join(candidates)}. Set it to one of them"
+                if candidates
+                else "the model takes every transformed feature as an input, the answer among them. Leave one out"
+            )
         )
     return candidates[0]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.io import saved_model
 from components.io import tfx as tfx_io
-from components.io.keras import arrange, save_keras, spare_libraries_autograph
+from components.io.keras import arrange, random_generators, save_keras, spare_libraries_autograph
 from components.model import hyperparameters as hp
 from components.model import signatures
 from components.model.input_data import InputData, check_labels, choose_label, count_labels, transformed_spec
@@ -210,6 +210,9 @@ def _fit(
     progress: Progress,
 ) -> dict[str, float]:
     """Train up to step `total` from the last checkpoint; gives the metrics of the trained model."""
+    if not model.built:  # a subclassed model has no variables before it sees data
+        features, _ = next(iter(data.train.in_order(1)))
+        model(features, training=False)
     checkpoint = Checkpoint(model, scratch.path / "checkpoints", settings.checkpoint_steps)
     step = checkpoint.restore()
     progress(step, total, "steps")
@@ -243,16 +246,21 @@ def evaluate(
 
 
 class Checkpoint:
-    """Model, optimizer, random generators and step in a directory; each one is whole, or not there."""
+    """Model, optimizer, the layers' random generators and the step, in a directory; each one is whole, or not there.
+
+    The model is built. What a user's own code draws from tf.random has no state that could be kept.
+    """
 
     def __init__(self, model: tf_keras.Model, directory: Path, every_steps: int) -> None:
         import tensorflow as tf
 
         optimizer = model.optimizer
-        if model.built and hasattr(optimizer, "build"):
+        if hasattr(optimizer, "build"):
             optimizer.build(model.trainable_variables)  # else its slots only exist after a first step
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, step=self.step)
+        self._checkpoint = tf.train.Checkpoint(
+            model=model, optimizer=optimizer, step=self.step, generators=random_generators(model)
+        )
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), max_to_keep=2)
         self._every_steps = every_steps
         self._saved_at = time.monotonic()
@@ -335,5 +343,7 @@ def make_reproducible(seed: int) -> None:
     import tensorflow as tf
     import tf_keras
 
+    # Generators have a state that a checkpoint can keep; the older ops behind dropout have none.
+    tf_keras.backend.experimental.enable_tf_random_generator()
     tf_keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()

@@ -151,6 +151,9 @@ class Tuner:
                 f"tfx.v1.components.TunerFnResult, with a tuner and its fit_kwargs"
             )
         found.tuner.search(**found.fit_kwargs)
+        oracle = getattr(found.tuner, "oracle", None)
+        if oracle is not None and oracle.trials and not _completed(oracle):
+            raise _none_succeeded(dotted, oracle, None)
         return found.tuner
 
     def _search(
@@ -185,8 +188,11 @@ class Tuner:
                         failures[trial.trial_id] = error  # KerasTuner keeps only its text
                         raise
                     finished.write(trial.trial_id, trial.hyperparameters.values, found)
-                progress(int(trial.trial_id) + 1, settings.max_trials, "trials")
                 return found
+
+            def on_trial_end(self, trial: Any) -> None:
+                super().on_trial_end(trial)
+                progress(int(trial.trial_id) + 1, settings.max_trials, "trials")
 
         tuner = Search(
             hypermodel=lambda values: hp.build(dotted, values, graph),
@@ -205,8 +211,9 @@ class Tuner:
             tuner.search(verbose=0)
         except library.errors.FatalError as error:
             raise error.__cause__ or error from None
-        if not tuner.oracle.get_best_trials(1):
-            raise _all_failed(dotted, self.max_trials, list(failures.values()))
+        if not _completed(tuner.oracle):
+            first_failure = next(iter(failures.values()), None)
+            raise _none_succeeded(dotted, tuner.oracle, first_failure) from first_failure
         return tuner
 
     def _trial(self, hypermodel: Any, trial: Any, data: TrainingData, total: int, seed: int) -> list[dict[str, float]]:
@@ -283,7 +290,7 @@ def _write(tuner: kt.engine.base_tuner.BaseTuner, to: Hyperparameters) -> None:
     """The two files, and the artifact's properties."""
     best = tuner.get_best_hyperparameters()
     if not best:
-        raise UserCodeError("the search ended without one successful trial")
+        raise UserCodeError("the search ended without a trial. Look at the tuner's max_trials and at its space")
     to.path.mkdir(parents=True, exist_ok=True)
     to.file.write_text(json.dumps(best[0].get_config()), encoding="utf-8")
     to.properties.update(values=dict(best[0].values))
@@ -314,9 +321,15 @@ def _number(score: float | None) -> float | None:
     return float(score) if score is not None and math.isfinite(score) else None
 
 
-def _all_failed(dotted: str, trials: int, failures: list[BaseException]) -> UserCodeError:
-    first = failures[0] if failures else None
-    why = f"{type(first).__name__}: {first}" if first is not None else "every score was NaN"
-    error = UserCodeError(f"{dotted}: none of {trials} trials succeeded. The first failed with {why}")
-    error.__cause__ = first
-    return error
+def _completed(oracle: Any) -> list[Any]:
+    return [trial for trial in oracle.trials.values() if trial.status == "COMPLETED"]
+
+
+def _none_succeeded(dotted: str, oracle: Any, first: BaseException | None) -> UserCodeError:
+    """The error for a search without a result, with what the first trial failed of."""
+    if first is None:
+        texts = [trial.message.strip().splitlines()[-1] for trial in oracle.trials.values() if trial.message]
+        why = texts[0] if texts else "its objective was NaN"
+    else:
+        why = f"{type(first).__name__}: {first}"
+    return UserCodeError(f"{dotted}: none of {len(oracle.trials)} trials succeeded. The first failed with {why}")
