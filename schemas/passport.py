@@ -63,7 +63,8 @@ class Passport:
                 raise TypeError(f"wrong type of {', '.join(wrong)}")
         except (ValueError, TypeError) as error:
             raise ArtifactError(
-                f"{file}: not a passport ({error}). Remove the version directory if it is not served, or push again."
+                f"{file}: not a passport ({error}). Remove the version's directory, or this file alone to have "
+                f"the version taken for one that another tool pushed."
             ) from error
         if passport.format > cls.FORMAT:
             raise ArtifactError(

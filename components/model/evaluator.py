@@ -103,6 +103,7 @@ class Evaluator:
         config = _config(asked.metrics, asked.slices, applied, judged)
         with beam_io.RowCount(progress, unit="examples") as count:
             _analyse(files, judged, config, _ReadBatches(self.batch_size, count), beam, evaluation.path, bool(dropped))
+        _settle(evaluation.path)
 
         results = _Results.read(evaluation.path, baseline=bool(baseline.path))
         evaluation.properties.update(
@@ -114,8 +115,8 @@ class Evaluator:
         blessing.properties.update(
             thresholds=[threshold.describe() for threshold in applied],
             not_applied=[
-                f"{threshold.bound} {threshold.limit:g} of {threshold.metric} on {threshold.slice}: nothing is served yet "
-                f"to compare with"
+                f"{threshold.bound} {threshold.limit:g} of {threshold.metric}"
+                f"{'' if threshold.slice == OVERALL else f' on {threshold.slice}'}: nothing is served yet to compare with"
                 for threshold in dropped
             ],
             baseline={"version": baseline.version, "digest": baseline.digest} if baseline.path else None,
@@ -367,6 +368,49 @@ def _analyse(
                 output_path=str(output),
             )
         )
+
+
+def _settle(directory: Path) -> None:
+    """Put what TFMA wrote into one order and one shard per file.
+
+    It writes slices in the order of Python's sets, which for text is another one in every process.
+    """
+    from tensorflow_model_analysis.proto import metrics_for_slice_pb2, validation_result_pb2
+
+    def settled(message: Any) -> bytes:
+        for described, value in message.ListFields():
+            if described.label == described.LABEL_REPEATED and described.message_type:  # none of them is a map
+                value.sort(key=_bytes)
+        return _bytes(message)
+
+    for prefix, kind in (
+        ("metrics", metrics_for_slice_pb2.MetricsForSlice),
+        ("plots", metrics_for_slice_pb2.PlotsForSlice),
+        ("attributions", metrics_for_slice_pb2.AttributionsForSlice),
+    ):
+        shards = sorted(directory.glob(f"{prefix}-*-of-*.tfrecord"))
+        messages = [kind.FromString(record) for shard in shards for record in tfrecord.read(shard)]
+        messages.sort(key=lambda message: (_slice_name(message), _bytes(message.slice_key)))
+        for shard in shards:
+            shard.unlink()
+        tfrecord.write(directory / f"{prefix}-00000-of-00001.tfrecord", map(settled, messages))
+    file = directory / "validations.tfrecord"
+    verdicts = [validation_result_pb2.ValidationResult.FromString(record) for record in tfrecord.read(file)]
+    for verdict in verdicts:
+        for of_slice in verdict.metric_validations_per_slice:
+            of_slice.failures.sort(key=_bytes)
+        verdict.validation_details.slicing_details.sort(key=_bytes)
+    tfrecord.write(file, map(settled, verdicts))
+
+
+def _slice_name(message: Any) -> tuple[Any, ...]:
+    key = _slice_key(message.slice_key)
+    return _in_reading_order((key != (), slices_of.key_name(key), ""))
+
+
+def _bytes(message: Any) -> bytes:
+    serialized: bytes = message.SerializeToString(deterministic=True)
+    return serialized
 
 
 _SliceKey = tuple[tuple[str, Any], ...]

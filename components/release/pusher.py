@@ -215,6 +215,7 @@ def _explained(destination: Path, source: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
         untouched = "Nothing was pushed, and what it served before is untouched"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
@@ -223,7 +224,7 @@ def _explained(destination: Path, source: Path) -> Iterator[None]:
                 f"{untouched}: make room and run again"
             ) from error
         raise StoreError(
-            f"{destination}: cannot be written ({error.strerror}: {error.filename}). {untouched}: check its owner and mode, or "
+            f"{destination}: cannot be written ({error.strerror or error}{where}). {untouched}: check its owner and mode, or "
             f"set another destination"
         ) from error
 

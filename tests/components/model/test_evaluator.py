@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,7 +216,7 @@ def test_the_first_model_is_not_held_to_bounds_on_change(alone: tuple[Result, Pa
     properties = alone[0].blessing.properties
 
     assert properties["not_applied"] == [
-        "min_change 0 of auc on overall: nothing is served yet to compare with",
+        "min_change 0 of auc: nothing is served yet to compare with",
     ]
     assert properties["thresholds"] == [{"metric": "auc", "slice": "overall", "bound": "min", "limit": 0.7}]
     assert properties["baseline"] is None
@@ -229,20 +232,42 @@ def test_tfmas_notebooks_open_the_evaluation(alone: tuple[Result, Path]) -> None
     assert result.config.model_specs[0].label_key == "big_tip"
 
 
-def test_the_same_evaluation_is_the_same_bytes(
-    alone: tuple[Result, Path], trips: Examples, good: Model, tmp_path: Path
-) -> None:
-    evaluator = Evaluator(
-        label="big_tip", slices=HOURS, thresholds={"auc": {"min": 0.7, "min_change": 0.0}}, batch_size=64
-    )
+EVALUATE = """
+import sys
+from pathlib import Path
+from components.model.evaluator import Evaluator
+from schemas.artifacts import Blessing, Evaluation, Examples, Model
+from schemas.component import Baseline, BeamOptions, Progress
+examples, model, out = map(Path, sys.argv[1:])
+Evaluator(
+    label="big_tip",
+    metrics=("AUC", "CalibrationPlot"),
+    slices=(("payment_type",), ("company", "payment_type")),
+    thresholds={"auc": {"min": 0.99, "slices": [{"slice": ["payment_type"], "min": 0.99}]}},
+).run(
+    Examples(examples), Model(model), Baseline(), BeamOptions(), Progress(),
+    Evaluation(out / "evaluation"), Blessing(out / "blessing"),
+)
+"""
 
-    again = evaluate(tmp_path, evaluator, trips, good)
 
-    def content(path: Path) -> dict[str, bytes]:
-        return {file.name: file.read_bytes() for file in path.iterdir()}
+@pytest.mark.slow
+def test_the_same_evaluation_is_the_same_bytes_in_every_process(trips: Examples, good: Model, tmp_path: Path) -> None:
+    contents = []
+    for seed in ("1", "2"):  # Python orders texts in sets by it
+        out = tmp_path / seed
+        (out / "evaluation").mkdir(parents=True)
+        subprocess.run(
+            [sys.executable, "-c", EVALUATE, str(trips.path), str(good.path), str(out)],
+            check=True,
+            capture_output=True,
+            cwd=Path(__file__).parents[3],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        )
+        contents.append({str(file.relative_to(out)): file.read_bytes() for file in out.rglob("*") if file.is_file()})
 
-    assert content(again.evaluation.path) == content(alone[0].evaluation.path)
-    assert content(again.blessing.path) == content(alone[0].blessing.path)
+    assert len(contents[0]) == 6
+    assert contents[0] == contents[1]
 
 
 def test_every_missed_threshold_is_told_with_slice_value_and_count(compared: tuple[Result, Path]) -> None:
