@@ -1,0 +1,30 @@
+"""300 taxi trips through the taxi features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.data.example_gen import ExampleGen
+from components.data.schema_gen import ImportSchema
+from components.features.transform import Transform
+from schemas.artifacts import Examples, FeatureSchema, TransformedExamples, TransformGraph
+from schemas.component import BeamOptions, Progress
+
+
+@pytest.fixture(scope="session")
+def taxi_transformed(
+    small_taxi_csv: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TransformGraph, TransformedExamples]:
+    examples, schema = Examples(tmp_path_factory.mktemp("examples")), FeatureSchema(tmp_path_factory.mktemp("schema"))
+    graph, transformed = (
+        TransformGraph(tmp_path_factory.mktemp("graph")),
+        TransformedExamples(tmp_path_factory.mktemp("transformed")),
+    )
+    ExampleGen(source=str(small_taxi_csv)).run(BeamOptions(), Progress(), examples)
+    ImportSchema(path="schemas/datasets/taxi.pbtxt").run(schema)
+    Transform(preprocessing_fn="configs.taxi.features.preprocessing_fn").run(
+        examples, schema, BeamOptions(), Progress(), graph, transformed
+    )
+    return graph, transformed
