@@ -116,7 +116,7 @@ class Evaluator:
             thresholds=[threshold.describe() for threshold in applied],
             not_applied=[
                 f"{threshold.bound} {threshold.limit:g} of {threshold.metric}"
-                f"{'' if threshold.slice == OVERALL else f' on {threshold.slice}'}: nothing is served yet to compare with"
+                f"{'' if threshold.slice == OVERALL else f' on {threshold.slice}'}: there is no baseline to compare with"
                 for threshold in dropped
             ],
             baseline={"version": baseline.version, "digest": baseline.digest} if baseline.path else None,
@@ -202,12 +202,17 @@ class Evaluator:
         if count == 0:
             raise DataError(f"split '{self.split}' has no examples to evaluate. Give it a larger share in ExampleGen")
         problems = []
-        if self.label in needed - found:
-            known = (*candidate.transformed, *sorted(found))
-            where = "" if candidate.label_is_raw else f", which the baseline at {judged[-1].path} needs"
+        if self.label in needed - found and not candidate.label_is_raw:
             problems.append(
-                f"label '{self.label}' is not in split '{self.split}'{where}, and the model's '{TRANSFORM_SIGNATURE}' does not "
-                f"give it.{did_you_mean(self.label, known)} There are {_listed(known)}"
+                f"label '{self.label}' is not in split '{self.split}', and the model served now, {judged[-1].path}, does not "
+                f"give it through '{TRANSFORM_SIGNATURE}' either, so the two cannot be compared. Push to a new destination, "
+                f"or remove that version"
+            )
+        elif self.label in needed - found:
+            known = (*candidate.transformed, *sorted(found))
+            problems.append(
+                f"label '{self.label}' is not in split '{self.split}', and the model's '{TRANSFORM_SIGNATURE}' does not give "
+                f"it.{did_you_mean(self.label, known)} There are {_listed(known)}"
             )
         elif len(values) < 2:
             same = f"is {next(iter(values)):g} in all" if values else "has no value in any"

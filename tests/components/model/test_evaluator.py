@@ -216,7 +216,7 @@ def test_the_first_model_is_not_held_to_bounds_on_change(alone: tuple[Result, Pa
     properties = alone[0].blessing.properties
 
     assert properties["not_applied"] == [
-        "min_change 0 of auc: nothing is served yet to compare with",
+        "min_change 0 of auc: there is no baseline to compare with",
     ]
     assert properties["thresholds"] == [{"metric": "auc", "slice": "overall", "bound": "min", "limit": 0.7}]
     assert properties["baseline"] is None
@@ -429,6 +429,15 @@ def test_a_label_that_does_not_exist_is_a_data_error(trips: Examples, good: Mode
     assert message.startswith("label 'big_tipp' is not in split 'eval'")
     assert "Did you mean 'big_tip'?" in message
     assert "trip_start_hour" in message
+
+
+def test_a_served_model_that_does_not_know_the_label_cannot_be_the_baseline(
+    trips: Examples, good: Model, make_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    before = make_model(1.0, transforms=False)
+
+    with pytest.raises(DataError, match="the model served now, .*, does not give it .* remove that version"):
+        evaluate(tmp_path, Evaluator(label="big_tip"), trips, good, served(before))
 
 
 def test_a_label_of_a_single_class_is_a_data_error(trips: Examples, good: Model, tmp_path: Path) -> None:
