@@ -16,6 +16,8 @@ from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
 from schemas.input_files import expand
 
+NEVER_RAN = "it never ran"
+
 Action = Literal["run", "reuse", "refused", "wait"]
 
 
@@ -75,7 +77,7 @@ def decide(
         return plan("run", "cache: false")
     if found is None:
         latest = store.latest(step.id)
-        reasons = what_changed(latest.key_parts, parts) if latest else ("it never ran",)
+        reasons = what_changed(latest.key_parts, parts) if latest else (NEVER_RAN,)
         return plan("run", *(reasons or ("its outputs are not in the store",)))
     if found.manifest.refusal is not None:
         return plan("refused", "nothing changed since it was refused")

@@ -120,32 +120,39 @@ def test_the_pushed_model_answers_raw_rows_in_a_fresh_process(ran: Project) -> N
     assert all(0 < p < 1 for p in probabilities)
 
 
+TRIP = {
+    "payment_type": "Cash",
+    "company": "",
+    **dict.fromkeys(("pickup_community_area", "dropoff_community_area"), 8),
+    **dict.fromkeys(("trip_start_hour", "trip_start_day", "trip_start_month"), 5),
+    "trip_seconds": 300,
+    **dict.fromkeys(("trip_miles", "fare", "pickup_latitude", "pickup_longitude"), 1.5),
+    **dict.fromkeys(("dropoff_latitude", "dropoff_longitude"), 1.5),
+}
+
+
 @pytest.mark.slow
 def test_the_pushed_model_answers_saved_model_cli_and_needs_no_label(ran: Project) -> None:
-    columns = {
-        "payment_type": "[b'Cash']",
-        "company": "[b'']",
-        **dict.fromkeys(("pickup_community_area", "dropoff_community_area"), "np.array([8], np.int64)"),
-        **dict.fromkeys(("trip_start_hour", "trip_start_day", "trip_start_month"), "np.array([5], np.int64)"),
-        "trip_seconds": "np.array([300], np.int64)",
-        **dict.fromkeys(
-            ("trip_miles", "fare", "pickup_latitude", "pickup_longitude", "dropoff_latitude", "dropoff_longitude"),
-            "np.array([1.5], np.float32)",
-        ),
-    }
-    asked = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "saved_model_cli"),
-            *("run", "--dir", str(ran.versions()[-1]), "--tag_set", "serve", "--signature_def", "serving_columns"),
-            *("--input_exprs", ";".join(f"{name}={value}" for name, value in columns.items())),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    rows = json.dumps([{name: [value] for name, value in TRIP.items()}])
+    columns = {name: [value.encode()] if isinstance(value, str) else [value] for name, value in TRIP.items()}
+    expressions = ";".join(f"{name}={value!r}" for name, value in columns.items())
 
-    assert asked.returncode == 0, asked.stderr
-    assert "Result for output key probabilities:" in asked.stdout
+    def ask(signature: str, *given: str) -> str:
+        asked = subprocess.run(
+            [
+                str(Path(sys.executable).parent / "saved_model_cli"),
+                *("run", "--dir", str(ran.versions()[-1]), "--tag_set", "serve", "--signature_def", signature, *given),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert asked.returncode == 0, asked.stderr
+        return asked.stdout.partition("Result for output key probabilities:")[2].strip()
+
+    answer = ask("serving_default", "--input_examples", f"examples={rows}")
+    assert 0 < float(answer.strip("[]")) < 1
+    assert ask("serving_columns", "--input_exprs", expressions) == answer
 
 
 @pytest.mark.slow

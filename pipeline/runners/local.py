@@ -24,7 +24,7 @@ from pipeline.fingerprint import code_closure
 from pipeline.graph import Graph, Step
 from pipeline.ledger import Action, Ledger, StepRecord
 from pipeline.order import Order, git_commit, make_order
-from pipeline.plan import StepPlan, decide
+from pipeline.plan import NEVER_RAN, StepPlan, decide
 from pipeline.store import Execution, Store
 from schemas.component import BeamOptions, Progress
 from schemas.dotted_path import resolve
@@ -201,7 +201,9 @@ class LocalRun:
             (name, kind.__name__, open_output(execution, name, kind).describe())
             for name, kind in read_contract(resolve(step.component)).outputs.items()
         ]
-        reason = ", ".join(plan.reasons) if action == "run" else "made by another run" if seconds else "nothing changed"
+        reason = "made by another run" if action == "reuse" and seconds else ", ".join(plan.reasons)
+        if reason == NEVER_RAN:
+            reason = ""  # says nothing while it runs
         self.listener(log.StepFinished(step.id, action, seconds, outputs, reason))
 
     def _failed(self, step: Step, plan: StepPlan, message: str, seconds: float) -> None:
