@@ -60,9 +60,11 @@ def header(path: Path, layout: Layout) -> tuple[str, ...]:
         return _header(source, layout)
 
 
-def scan(path: Path, layout: Layout) -> Scan:
-    """Read the whole file once, a block at a time, for its columns' types. Raises DataError for a row it cannot take."""
-    block = _BLOCK
+def scan(path: Path, layout: Layout, block: int = _BLOCK) -> Scan:
+    """Read the whole file once, `block` bytes at a time, for its columns' types.
+
+    A row that is longer than a block makes the blocks longer. Raises DataError for a row it cannot take.
+    """
     while True:
         types = dict.fromkeys(header(path, layout), ColumnType.MISSING)
         rows = 0

@@ -42,8 +42,8 @@ def kinds(path: Path) -> dict[str, str]:
     return found
 
 
-def batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """The rows in order, in batches that `tf_example.encode` takes; null where a value is missing.
+def batches(path: Path, rows_each: int = _ROWS) -> Iterator[pa.RecordBatch]:
+    """The rows in order, in batches of `rows_each` that `tf_example.encode` takes; null where a value is missing.
 
     As in TFX, whatever Python takes for false is missing: null, and also 0, 0.0, False, '' and an empty list as the whole
     value of a cell. Raises DataError for a null inside a list, an integer beyond 64 bits with sign, and a broken file.
@@ -54,7 +54,7 @@ def batches(path: Path) -> Iterator[pa.RecordBatch]:
     rows = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_ROWS):
+            for batch in file.iter_batches(batch_size=rows_each):
                 columns = []
                 for name, column in zip(batch.schema.names, batch.columns, strict=True):
                     try:

@@ -186,12 +186,11 @@ def test_every_end_of_line_is_known_also_in_the_header(file, end: str) -> None:
     assert rows(file(text), Layout(skip_rows=2))[1] == [{"x": 1, "y": 2}, {"x": 3, "y": 4}]
 
 
-def test_a_file_is_read_in_blocks_and_a_longer_row_in_a_longer_block(file, monkeypatch) -> None:
-    monkeypatch.setattr(csv, "_BLOCK", 64)
+def test_a_file_is_read_in_blocks_and_a_longer_row_in_a_longer_block(file) -> None:
     long = "y" * 1000
     path = file("a,b\n" + "1,2\n" * 100 + f'"{long}\n{long}",3\n' + "4,5\n" * 100)
 
-    scan = csv.scan(path, Layout())
+    scan = csv.scan(path, Layout(), block=64)
     read = [row for batch in csv.batches(path, Layout(), scan.types, scan.block) for row in batch.to_pylist()]
 
     assert scan.rows == len(read) == 201
