@@ -1,4 +1,4 @@
-"""A pipeline written in Python: steps are component objects, wires are attributes.
+"""Definition: a wired pipeline and where it runs; Pipeline writes one in Python, where steps are objects and wires attributes.
 
 taxi = Pipeline(name="chicago-taxi", seed=13)
 example_gen = taxi.step("example_gen", ExampleGen(source="trips.csv"))
@@ -7,15 +7,29 @@ statistics_gen = taxi.step("statistics_gen", StatisticsGen(), examples=example_g
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.contract import read_contract, settings_of
-from pipeline.graph import Declared, Wire, build_graph
-from pipeline.loading import Definition
+from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.component import BeamOptions
 from schemas.config import PipelineConfig
 from schemas.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A pipeline that can be planned and run."""
+
+    graph: Graph
+    root: Path
+    ledger: str | None = None
+    parallel: int | None = None
+    beam: BeamOptions = field(default_factory=BeamOptions)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    target: str = ""  # what the user named, for messages and for commands to repeat
 
 
 class StepHandle:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Source, read_config
 from pipeline.contract import Contract, build_component, read_contract, settings_of
+from pipeline.definition import Definition, Pipeline
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.component import BeamOptions
 from schemas.config import PipelineConfig, StepConfig
@@ -29,19 +30,6 @@ COMPONENTS: Mapping[str, str] = {
     "Pusher": "components.release.pusher.Pusher",
 }
 """The short names `uses` knows. Anything else is a dotted path."""
-
-
-@dataclass(frozen=True)
-class Definition:
-    """A pipeline that can be planned and run."""
-
-    graph: Graph
-    root: Path
-    ledger: str | None = None
-    parallel: int | None = None
-    beam: BeamOptions = field(default_factory=BeamOptions)
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    target: str = ""  # what the user named, for messages and for commands to repeat
 
 
 def load(target: str, overrides: Iterable[str] = (), root: str | None = None) -> Definition:
@@ -135,8 +123,6 @@ def find_component(uses: str, place: str) -> tuple[type[Any], Contract]:
 
 
 def _load_object(target: str, overrides: list[str]) -> Definition:
-    from pipeline.definition import Pipeline
-
     found = resolve(target)
     if callable(found) and not isinstance(found, Pipeline):
         arguments = {}

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import log
+from pipeline.definition import Definition
 from pipeline.ledger import Action, Ledger
 from pipeline.lint import raise_errors
-from pipeline.loading import Definition, load
+from pipeline.loading import load
 from pipeline.plan import check_steps
 from pipeline.store import Store
 from schemas.errors import PenstockError
