@@ -39,4 +39,5 @@ class PushedModel(Artifact):
     def describe(self) -> str:
         if "version" not in self.properties:
             return ""
-        return f"{self.properties['destination']}/{self.properties['version']}"
+        path = Path(self.properties["destination"]) / str(self.properties["version"])
+        return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
