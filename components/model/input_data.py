@@ -34,18 +34,24 @@ class InputData:
         """Batches in one epoch; the last one may be smaller."""
         return math.ceil(self.rows / self.batch_size)
 
-    def epoch(self, number: int, seed: int, first: int = 0, steps: int | None = None) -> tf.data.Dataset:
-        """Batches `first` ... of the shuffled epoch `number`, `steps` of them or all that remain.
+    def shuffled(self, seed: int, first: int, steps: int) -> tf.data.Dataset:
+        """Batches `first` ... `first + steps - 1` of an endless row of epochs, each shuffled in its own way.
 
-        The order is a function of (seed, number): an epoch that is left at batch n and entered again there is the same.
+        The order is a function of the seed (and of TensorFlow's global one) and of the epoch's number: who enters at batch n gets what follows batch n - 1.
         """
         import tensorflow as tf
 
-        records = self._records().shuffle(
-            min(self.rows, SHUFFLE_ROWS), seed=_mixed(seed, number), reshuffle_each_iteration=False
-        )
-        batches = records.batch(self.batch_size).skip(first)
-        return self._parsed(batches.take(steps) if steps is not None else batches).prefetch(tf.data.AUTOTUNE)
+        start, skipped = divmod(first, self.steps)
+
+        def epoch(number: tf.Tensor) -> tf.data.Dataset:
+            # Small enough not to overflow, and never 0, which TensorFlow takes for no seed.
+            mixed = ((seed % 65_521) * 65_537 + number * 7919) % (2**31 - 2) + 1
+            records = self._records().shuffle(min(self.rows, SHUFFLE_ROWS), seed=mixed, reshuffle_each_iteration=False)
+            # An epoch's last batch may be small: no batch has records of two epochs, and none is left out.
+            return records.batch(self.batch_size).skip(tf.where(number == start, tf.constant(skipped, tf.int64), 0))
+
+        batches = tf.data.Dataset.range(start, start + skipped + steps + 1).flat_map(epoch).take(steps)
+        return self._parsed(batches).prefetch(tf.data.AUTOTUNE)
 
     def in_order(self, steps: int | None = None) -> tf.data.Dataset:
         """The batches in the order of the files, `steps` of them or all."""
@@ -147,8 +153,3 @@ def check_labels(found: LabelCounts, label: str, split: str) -> None:
             f"label '{label}' has a single class in split '{split}': all {count:,} records have the value {value!r}, so "
             f"there is nothing to learn. Look at how preprocessing_fn makes '{label}', or at the data"
         )
-
-
-def _mixed(seed: int, epoch: int) -> int:
-    """A seed for one epoch's shuffle, never 0, which TensorFlow takes for no seed."""
-    return (seed * 1_000_003 + epoch * 7919 + 1) % (2**31 - 1) or 1

@@ -216,14 +216,10 @@ def _fit(
     checkpoint = Checkpoint(model, scratch.path / "checkpoints", settings.checkpoint_steps)
     step = checkpoint.restore()
     progress(step, total, "steps")
-    watch = _callback(checkpoint, total, progress, data)
-    while step < total:
-        epoch, first = divmod(step, data.train.steps)
-        count = min(data.train.steps - first, total - step)
-        batches = data.train.epoch(epoch, seed, first, count)
-        model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[watch], verbose=0)
-        step += count
-    checkpoint.save(step)
+    if step < total:
+        batches = data.train.shuffled(seed, step, total - step)
+        model.fit(batches, callbacks=[_callback(checkpoint, total, progress, data)], verbose=0)
+    checkpoint.save(total)
     return evaluate(model, data, settings.eval_steps)
 
 
@@ -232,7 +228,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Every compiled metric on the eval split, as `val_<name>`, and on as many records of the train split, as `<name>`.
 
-    The train split is left out when `train` is False. Both are of the model as it is now, so they do not depend on where training was interrupted.
+    The train split is left out when `train` is False. All are of the model as it is now, so they do not depend on where
+    training was interrupted.
     """
     steps = eval_steps if eval_steps is not None else (data.evaluation or data.train).steps
     splits = ([("", data.train)] if train else []) + (
@@ -345,5 +342,6 @@ def make_reproducible(seed: int) -> None:
 
     # Generators have a state that a checkpoint can keep; the older ops behind dropout have none.
     tf_keras.backend.experimental.enable_tf_random_generator()
-    tf_keras.utils.set_random_seed(seed)
+    # Zero, joined with the seed of a shuffle, is taken for no seed at all.
+    tf_keras.utils.set_random_seed(seed or 2**31 - 1)
     tf.config.experimental.enable_op_determinism()

@@ -25,7 +25,6 @@ from schemas.errors import ConfigError, UserCodeError, did_you_mean
 
 if TYPE_CHECKING:
     import keras_tuner as kt
-    import tf_keras
 
 ALGORITHMS = ("random",)
 MORE_IS_BETTER = (
@@ -226,7 +225,7 @@ class Tuner:
             own = (seed + 1_000_003 * (int(trial.trial_id) + 1) + 7919 * execution) % 2**31
             make_reproducible(own)
             model = hypermodel.build(trial.hyperparameters)
-            _train(model, data, total, own)
+            model.fit(data.train.shuffled(own, 0, total), verbose=0)
             metrics = evaluate(model, data, self.eval_steps, train=not self.objective.startswith("val_"))
             if self.objective not in metrics:
                 # KerasTuner stops at an error of this kind, and takes any other for a failed trial.
@@ -275,15 +274,6 @@ def _objective(name: str, direction: str | None) -> Any:
         raise ConfigError(
             f"direction: it is not known whether a larger or a smaller '{name}' is better. Set direction to min or max"
         ) from error
-
-
-def _train(model: tf_keras.Model, data: TrainingData, total: int, seed: int) -> None:
-    step = 0
-    while step < total:
-        epoch = step // data.train.steps
-        count = min(data.train.steps, total - step)
-        model.fit(data.train.epoch(epoch, seed, 0, count), initial_epoch=epoch, epochs=epoch + 1, verbose=0)
-        step += count
 
 
 def _write(tuner: kt.engine.base_tuner.BaseTuner, to: Hyperparameters) -> None:
