@@ -356,15 +356,13 @@ class Ledger:
             connection.execute(clear.where(exists(select(executions.c.key).where(made_here))) if ours else clear)
         for table in (runs, executions):
             connection.execute(delete(table).where(table.c.root.in_(ours)) if ours else delete(table))
-        count = 0
-        for found in self.store.run_records().values():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                self._put_run(connection, RunRecord.from_json(found))
-                count += 1
+        recorded = recorded_runs(self.store)
+        for record in recorded:
+            self._put_run(connection, record)
         published = self.store.executions()
         for execution in published:
             self._put_execution(connection, execution)
-        return count, len(published)
+        return len(recorded), len(published)
 
     # Reading rows
 
@@ -524,6 +522,15 @@ class Ledger:
         if self._file is not None:
             return str(self._file)
         return self._engine.url.render_as_string(hide_password=True)
+
+
+def recorded_runs(store: Store) -> list[RunRecord]:
+    """The runs under one root as the store has them, newest first. Records that cannot be read are left out."""
+    records = []
+    for found in store.run_records().values():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            records.append(RunRecord.from_json(found))
+    return sorted(records, key=lambda record: (record.started_at, record.id), reverse=True)
 
 
 class _Tables(NamedTuple):

@@ -250,10 +250,10 @@ class Store:
 
     # Cleaning up
 
-    def garbage(self, keep: Collection[tuple[str, str]], keep_runs: Collection[str] | None = None) -> list[Garbage]:
-        """What could be removed if only the executions (step, key) in `keep` and the runs in `keep_runs` are needed.
+    def garbage(self, keep: Collection[tuple[str, str]], drop_runs: Collection[str] = ()) -> list[Garbage]:
+        """What could be removed if only the executions (step, key) in `keep` are needed, and the runs `drop_runs` are not.
 
-        None for `keep_runs` keeps the records of all runs. Leaves out what is in use now. Removes nothing.
+        Leaves out what is in use now. Removes nothing.
         """
         found = []
         for path, step, key in self._pairs("store"):
@@ -268,10 +268,9 @@ class Store:
             with _dead_staging(path) as dead:
                 if dead:
                     found.append(Garbage(path, _bytes_under(path), "the process that was making it is dead"))
-        if keep_runs is not None:
-            for path in _directories(self.root / "runs"):
-                if path.name not in keep_runs:
-                    found.append(Garbage(path, _bytes_under(path), "the record of a run that is not kept"))
+        for path in _directories(self.root / "runs"):
+            if path.name in drop_runs:
+                found.append(Garbage(path, _bytes_under(path), "the record of a run that is not kept"))
         return found
 
     def collect(self, garbage: Iterable[Garbage]) -> list[Garbage]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, recorded_runs
+from pipeline.order import Order
 from pipeline.store import Garbage, Store
 from schemas.errors import ArtifactError, ConfigError
 from schemas.passport import Passport
@@ -48,9 +50,9 @@ class Collected:
 def collect_garbage(root: str, *, ledger: str | None = None, keep_runs: int = 5, remove: bool = False) -> Collected:
     """Find, and with `remove` delete, what is not needed under `root`.
 
-    Needed are the executions of the newest `keep_runs` runs of each pipeline, of every run that is going on, and those that
-    the passports name in every serving directory that was pushed to. Raises ArtifactError when a passport cannot be read,
-    rather than remove what it may need.
+    Needed are the executions and the scratch of the newest `keep_runs` runs of each pipeline, of every run that is going on,
+    and what the passports name in every serving directory that was pushed to. Raises ArtifactError when a passport cannot be
+    read, rather than remove what it may need.
     """
     store = Store(root)
     if not store.root.is_dir():
@@ -58,18 +60,35 @@ def collect_garbage(root: str, *, ledger: str | None = None, keep_runs: int = 5,
     kept: dict[str, int] = defaultdict(int)
     keep: set[tuple[str, str]] = set()
     runs: set[str] = set()
-    for record in Ledger(store, ledger).runs(None):
+    records = recorded_runs(store)
+    for record in records:
         kept[record.pipeline] += 1
         if kept[record.pipeline] <= keep_runs or record.state == "running":
             runs.add(record.id)
             keep.update((step.step, step.key) for step in record.steps if step.key)
+            keep |= _ordered(store, record.id)
     keep |= _needed_by_passports(store)
     # The logs and orders of the runs that made what is kept say how it was made.
     runs |= {e.manifest.run for e in store.executions() if (e.step, e.key) in keep}
-    garbage = store.garbage(keep, runs)
-    if remove:
-        return Collected(store.root, tuple(store.collect(garbage)), True)
-    return Collected(store.root, tuple(garbage), False)
+    # Not every directory without a kept record: a run that starts right now has one before its record is in it.
+    garbage = store.garbage(keep, {record.id for record in records} - runs)
+    if not remove:
+        return Collected(store.root, tuple(garbage), False)
+    index = Ledger(store, ledger)
+    index.runs(1)  # a ledger that cannot be reached is an error before anything is removed, not after
+    removed = store.collect(garbage)
+    index.rebuild()
+    return Collected(store.root, tuple(removed), True)
+
+
+def _ordered(store: Store, run: str) -> set[tuple[str, str]]:
+    """What a run had begun to make: of a step that was killed nothing but its order tells, and its scratch is worth keeping."""
+    found: set[tuple[str, str]] = set()
+    for file in store.run_directory(run).glob("*.order.json"):
+        with contextlib.suppress(ConfigError):  # killed while the order was written, so the step had not begun
+            order = Order.read(file)
+            found.add((order.step, order.key))
+    return found
 
 
 def _needed_by_passports(store: Store) -> set[tuple[str, str]]:

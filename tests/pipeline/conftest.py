@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.artifacts import Anomalies, Examples, Model, PushedModel, Statistics, TransformedExamples
-from schemas.component import Baseline, InputFiles, Lineage, Out, Progress, Scratch, Seed, UserCode
+from schemas.component import InputFiles, Lineage, Out, Progress, Scratch, Seed, UserCode
 from schemas.dotted_path import resolve
 from schemas.errors import AnomaliesFound, ConfigError, Refused
+from schemas.passport import Passport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +109,36 @@ class Judge:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Push:
+    """Model -> PushedModel: versions 1, 2, ... with a passport."""
+
+    destination: str
+
+    def run(self, model: Model, lineage: Lineage, pushed_model: Out[PushedModel]) -> None:
+        served = self.served()
+        version = served[0] + 1 if served else 1
+        directory = Path(self.destination).absolute() / str(version)
+        directory.mkdir(parents=True)
+        (directory / "saved_model.pb").write_text((model.serving / "saved_model.pb").read_text())
+        digest = lineage.inputs["model"]["digest"]
+        Passport(
+            pipeline=lineage.pipeline, run=lineage.run, pushed_at="", version=version, model_digest=digest, files={},
+            steps=lineage.steps,
+        ).write(directory)
+        pushed_model.write(directory.parent, version, digest)
+
+    def served(self) -> tuple[int, Passport | None, Path] | None:
+        versions = sorted(int(path.name) for path in Path(self.destination).glob("[0-9]*"))
+        if not versions:
+            return None
+        directory = Path(self.destination).absolute() / str(versions[-1])
+        return versions[-1], Passport.read(directory), directory
+
+    def holds(self, pushed: PushedModel) -> bool:
+        return pushed.version_path.is_dir()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Crash:
     """Examples -> Statistics: dies."""
 
@@ -115,7 +148,7 @@ class Crash:
         os.kill(os.getpid(), getattr(signal, self.how))
 '''
 
-FUNCTIONS = '''
+FUNCTIONS = """
 from project_helpers import scale
 
 
@@ -125,13 +158,13 @@ def double(line):
 
 def unused(line):
     return line
-'''
+"""
 
-HELPERS = '''
+HELPERS = """
 def scale(number):
     # a comment
     return number
-'''
+"""
 
 DEFINITION = """\
 name: toy
@@ -147,16 +180,20 @@ steps:
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The project's directory, which is also the working directory."""
-    directory = tmp_path / "project"
+def write_project(directory: Path) -> None:
     directory.mkdir()
     (directory / "project_steps.py").write_text(STEPS)
     (directory / "project_functions.py").write_text(FUNCTIONS)
     (directory / "project_helpers.py").write_text(HELPERS)
     (directory / "pipeline.yaml").write_text(DEFINITION)
     (directory / "numbers.txt").write_text("1\n2\n3\n")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The project's directory, which is also the working directory."""
+    directory = tmp_path / "project"
+    write_project(directory)
     monkeypatch.chdir(directory)
     path = list(sys.path)
     monkeypatch.syspath_prepend(str(directory))
@@ -164,3 +201,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.path[:] = path
     for name in [name for name in sys.modules if name.startswith("project_")]:
         del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a store in which the project has run once."""
+    directory = tmp_path_factory.mktemp("finished") / "project"
+    write_project(directory)
+    code = "from pipeline.cli.run import run_pipeline; assert run_pipeline('pipeline.yaml').outcome == 'done'"
+    subprocess.run([sys.executable, "-c", code], cwd=directory, check=True)
+    return directory / "store-root"
+
+
+@pytest.fixture
+def ran(project: Path, finished_run: Path) -> Path:
+    """The project after one run. Its orders name another directory; everything else is as the run left it."""
+    shutil.copytree(finished_run, project / "store-root")
+    return project

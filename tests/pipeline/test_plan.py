@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.run import run_pipeline
 from pipeline.loading import load
 from pipeline.plan import make_plan
 from pipeline.store import Store
@@ -28,12 +27,6 @@ def test_the_first_plan_runs_everything_and_writes_nothing(project: Path) -> Non
         "fit": "wait: after apply",
     }
     assert not (project / "store-root").exists()
-
-
-@pytest.fixture
-def ran(project: Path) -> Path:
-    assert run_pipeline("pipeline.yaml").outcome == "done"
-    return project
 
 
 def test_an_unchanged_plan_reuses_everything(ran: Path) -> None:

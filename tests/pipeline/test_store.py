@@ -618,7 +618,7 @@ class TestGarbage:
         store.write_run("run-1", {})
         store.write_run("run-2", {})
 
-        garbage = store.garbage({("trainer", KEY), ("evaluator", KEY)}, keep_runs={"run-2"})
+        garbage = store.garbage({("trainer", KEY), ("evaluator", KEY)}, drop_runs={"run-1"})
 
         found = {item.path.relative_to(store.root).parts[:2]: item for item in garbage}
         assert set(found) - {("staging", p) for _, p in found} == {
@@ -652,7 +652,7 @@ class TestGarbage:
 
         assert [item.path for item in store.garbage({("trainer", KEY)})] == [scratch]
 
-    def test_keeps_the_records_of_all_runs_when_not_told_which(self, store: Store) -> None:
+    def test_keeps_the_records_of_runs_that_it_is_not_told_of(self, store: Store) -> None:
         store.write_run("run-1", {})
 
         assert store.garbage(set()) == []
