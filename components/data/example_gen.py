@@ -28,7 +28,7 @@ Chunk = tuple[list[bytes], list[bytes]]
 class ExampleGen:
     """Files -> Examples: the records of CSV, Parquet or TFRecord files as tf.Examples, split by hash.
 
-    Contents, types and splits are those of TFX's ExampleGens. A CSV column is int, float or bytes, the narrowest of them
+    Contents, types and splits are those of TFX's ExampleGens (for TFX's splits in the order below). A CSV column is int, float or bytes, the narrowest of them
     that all its cells in all files fit; an empty cell is a feature without values. Parquet takes integers, floats, booleans,
     text, bytes and lists of them; as in TFX, a cell that is 0, false or empty counts as missing. TFRecord files hold
     tf.Examples. Any CSV or TFRecord file may be gzipped.
@@ -41,7 +41,8 @@ class ExampleGen:
 
     source: InputFiles  # a file, a glob, or pkg://package/path
     format: str | None = None  # csv, parquet or tfrecord; None: told by the files' names
-    splits: dict[str, int] = field(default_factory=lambda: {"train": 2, "eval": 1})  # name: weight
+    # Name: weight. However they are written, the hash ranges are cut in the order train, eval, others by name.
+    splits: dict[str, int] = field(default_factory=lambda: {"train": 2, "eval": 1})
     split_by: str | None = None  # a column of integers or text; None: the whole record
     skip_rows: int = 0  # CSV: lines before the header
     columns: tuple[str, ...] | None = None  # CSV: names of the columns, where the files have no header
@@ -92,7 +93,8 @@ class ExampleGen:
         elif format_ == "parquet":
             self._check_columns({file: parquet.kinds(file) for file in files})
 
-        for split in self.splits:
+        weights = hash_split.in_order(self.splits)
+        for split in weights:
             examples.split_path(split).mkdir(parents=True, exist_ok=True)
         counts = examples.path / ".records"  # what each shard held; a Beam worker has no other way to tell us
         counts.mkdir()
@@ -103,7 +105,7 @@ class ExampleGen:
                 | "OneByOne" >> apache_beam.Reshuffle()
             )
             write = functools.partial(
-                _write_shard, weights=self.splits, shards=len(files), examples=examples, counts=counts, rows=rows
+                _write_shard, weights=weights, shards=len(files), examples=examples, counts=counts, rows=rows
             )
             if format_ == "csv":
                 # Types hang on every file, so all are read once before the first is written.
@@ -117,7 +119,7 @@ class ExampleGen:
                     _parquet_chunks if format_ == "parquet" else _tfrecord_chunks, split_by=self.split_by
                 )
                 _ = shards | "Write" >> apache_beam.Map(_write, read=read, write=write)
-        examples.properties["records"] = self._counted(counts)
+        examples.properties["records"] = self._counted(counts, weights)
 
     def _settings_for_csv(self, format_: str) -> list[str]:
         given = {"skip_rows": self.skip_rows != 0, "columns": self.columns is not None}
@@ -148,8 +150,8 @@ class ExampleGen:
                 f" It has {', '.join(expected)}."
             )
 
-    def _counted(self, counts: Path) -> dict[str, int]:
-        records = dict.fromkeys(self.splits, 0)
+    def _counted(self, counts: Path, splits: Iterable[str]) -> dict[str, int]:
+        records = dict.fromkeys(splits, 0)
         for file in sorted(counts.iterdir()):
             for split, count in json.loads(file.read_text(encoding="utf-8")).items():
                 records[split] += count

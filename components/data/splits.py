@@ -27,6 +27,17 @@ def assign(keys: Iterable[bytes], weights: Mapping[str, int]) -> list[int]:
     return [split_of[number(sha256(key).digest(), "big") % total] for key in keys]
 
 
+def in_order(weights: Mapping[str, int]) -> dict[str, int]:
+    """`weights` with train and eval first and the others by name, however they were written down.
+
+    A mapping's order is no content: it gets lost in JSON and means nothing to who edits a YAML file. The ranges of
+    `assign`, however, are cut in some order, and TFX cuts them in the order of its split list.
+    """
+    first = ("train", "eval")
+    names = sorted(weights, key=lambda name: (first.index(name) if name in first else len(first), name))
+    return {name: weights[name] for name in names}
+
+
 def problems(weights: Mapping[str, int]) -> list[str]:
     """What is wrong with named split weights, one sentence each; empty when nothing is."""
     if not weights:

@@ -70,7 +70,7 @@ def test_parquet_records_are_tfxs(external, tfx, records, make_examples, tmp_pat
 
 @pytest.mark.parametrize("split_by", [None, "trip_start_timestamp"])
 def test_tfrecord_records_are_tfxs(external, tfx, records, make_examples, tmp_path, split_by) -> None:
-    splits = {"some": 3, "others": 4}  # the file itself is a split that TFX made with 2 to 1
+    splits = {"one": 3, "two": 4}  # the file itself is a split that TFX made with 2 to 1
     theirs = tfx.example_gen(
         "import_example_gen.executor", external / "tfrecord", "*00001-of-00002.gz", splits, tmp_path / "tfx", split_by
     )
@@ -140,6 +140,13 @@ def test_the_same_input_gives_the_same_bytes(small_taxi_csv, make_examples) -> N
 
     for split in SPLITS:
         assert [f.read_bytes() for f in first.files(split)] == [f.read_bytes() for f in second.files(split)]
+
+
+def test_splits_are_the_same_however_they_are_written_down(small_taxi_csv, make_examples, records) -> None:
+    one = make_examples(source=str(small_taxi_csv), splits={"train": 2, "eval": 1})
+    other = make_examples(source=str(small_taxi_csv), splits={"eval": 1, "train": 2})
+
+    assert records(one, "train") == records(other, "train")
 
 
 def test_a_split_that_gets_no_record_has_an_empty_file(make_examples, csv_file) -> None:

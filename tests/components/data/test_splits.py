@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.data.splits import assign, problems
+from components.data.splits import assign, in_order, problems
 
 weights = st.dictionaries(
     st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True), st.integers(1, 50), min_size=1, max_size=5
@@ -52,6 +52,23 @@ def test_scaled_weights_are_other_ranges_and_may_move_records() -> None:
     keys = [str(n).encode() for n in range(100)]
 
     assert assign(keys, {"train": 2, "eval": 1}) != assign(keys, {"train": 4, "eval": 2})
+
+
+@given(weights, st.randoms())
+def test_the_order_in_which_splits_are_written_down_means_nothing(weights: dict[str, int], random) -> None:
+    names = list(weights)
+    random.shuffle(names)
+
+    assert list(in_order({name: weights[name] for name in names}).items()) == list(in_order(weights).items())
+
+
+def test_train_and_eval_come_first_and_the_others_by_name() -> None:
+    assert list(in_order({"a": 1, "test": 2, "eval": 3, "train": 4}).items()) == [
+        ("train", 4),
+        ("eval", 3),
+        ("a", 1),
+        ("test", 2),
+    ]
 
 
 def test_no_keys_have_no_splits() -> None:
