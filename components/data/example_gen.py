@@ -28,10 +28,10 @@ Chunk = tuple[list[bytes], list[bytes]]
 class ExampleGen:
     """Files -> Examples: the records of CSV, Parquet or TFRecord files as tf.Examples, split by hash.
 
-    Contents, types and splits are those of TFX's ExampleGens (for TFX's splits in the order below). A CSV column is int, float or bytes, the narrowest of them
-    that all its cells in all files fit; an empty cell is a feature without values. Parquet takes integers, floats, booleans,
-    text, bytes and lists of them; as in TFX, a cell that is 0, false or empty counts as missing. TFRecord files hold
-    tf.Examples. Any CSV or TFRecord file may be gzipped.
+    Contents, types and splits are those of TFX's ExampleGens (with TFX's splits listed in the order given below). A CSV
+    column is int, float or bytes, the narrowest of them that all its cells in all files fit; an empty cell is a feature
+    without values. Parquet takes integers, floats, booleans, text, bytes and lists of them; as in TFX, a cell that is 0,
+    false or empty counts as missing. TFRecord files hold tf.Examples. Any CSV or TFRecord file may be gzipped.
 
     A record's split hangs on nothing but its content, so neither order nor file nor other records move it. Without
     `split_by` the content is the whole serialized record: when a column's type changes (one cell 'n/a' among integers makes
