@@ -117,12 +117,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> KeyPath:
         raise ConfigError(f"--set {override}: expected path=value, as in --set parameters.train_steps=20")
     steps = raw.get("steps")
     if isinstance(steps, dict) and path[0] in steps and path[0] not in PipelineConfig.model_fields:
-        # A step's own name is a short way to its settings: trainer.steps=20.
-        path = (
-            "steps",
-            path[0],
-            *(path[1:] if path[1:2] in [("with",), ("inputs",), ("uses",), ("cache",)] else ("with", *path[1:])),
-        )
+        # A step's own name is a short way to it, and to its settings: trainer.steps=20.
+        inside = path[1:] if path[1:2] in [(), ("with",), ("inputs",), ("uses",), ("cache",)] else ("with", *path[1:])
+        path = ("steps", path[0], *inside)
     try:
         value = _plain(YAML(typ="rt").load(text), (), {}) if text.strip() else None
     except YAMLError as error:

@@ -89,7 +89,7 @@ def code_closure(dotted: Iterable[str]) -> Closure:
             waiting.append(parent)  # importing a module runs its packages' __init__ first
         if file.suffix != ".py":
             continue  # a namespace package has no code
-        modules[name] = fingerprint_module(file)
+        modules[name] = fingerprint_module(file, name)
         waiting.extend(_imports(file, name))
     return Closure(modules=modules, libraries=_versions(outside))
 
@@ -114,8 +114,8 @@ def _tree(file: Path) -> ast.Module:
     return _parse(file, file.stat().st_mtime_ns)
 
 
-def fingerprint_module(file: Path) -> ModuleFingerprint:
-    """The digests of one file's definitions. Raises ConfigError when it is not valid Python."""
+def fingerprint_module(file: Path, module: str) -> ModuleFingerprint:
+    """The digests of the definitions in one module's file. Raises ConfigError when it is not valid Python."""
     rest: list[str] = []
     definitions: dict[str, list[str]] = {}
     for node in _tree(file).body:
@@ -130,7 +130,12 @@ def fingerprint_module(file: Path) -> ModuleFingerprint:
     # The order of definitions matters to a module's behaviour only through the statements between them; those, and the
     # order of all names, are the rest.
     digests["<module>"] = _sha256("\n".join([*rest, *definitions]))
-    return ModuleFingerprint(file=_shown(file), definitions=digests)
+    if module.partition(".")[0] in OURS:  # wherever Penstock is installed
+        inside = Path(*module.split("."))
+        return ModuleFingerprint(
+            str(inside / file.name if file.name == "__init__.py" else inside.with_suffix(".py")), digests
+        )
+    return ModuleFingerprint(_shown(file), digests)
 
 
 def _assigned_name(node: ast.Assign | ast.AnnAssign) -> str | None:

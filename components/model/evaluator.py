@@ -209,7 +209,7 @@ class Evaluator:
                 f"or remove that version"
             )
         elif self.label in needed - found:
-            known = (*candidate.transformed, *sorted(found))
+            known = tuple(dict.fromkeys([*candidate.transformed, *sorted(found)]))
             problems.append(
                 f"label '{self.label}' is not in split '{self.split}', and the model's '{TRANSFORM_SIGNATURE}' does not give "
                 f"it.{did_you_mean(self.label, known)} There are {_listed(known)}"

@@ -81,6 +81,7 @@ def test_an_unknown_parameter_is_named_where_it_is_used(tmp_path: Path) -> None:
         ("steps.t.with.rate=0.25", {"steps": 20, "rate": 0.25}),
         ("t.rate=1", {"steps": 20, "rate": 1}),
         ("t.names=[a, b]", {"steps": 20, "rate": 0.5, "names": ["a", "b"]}),
+        ("t={uses: T, with: {other: 1}}", {"other": 1}),
     ],
 )
 def test_set_replaces_a_value_by_its_path(tmp_path: Path, override: str, expected: dict[str, object]) -> None:
