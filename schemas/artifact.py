@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +28,12 @@ class Artifact:
         return ""
 
 
+def splits_in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Split names with `train` and `eval` first, the others by name: JSON and file systems keep no order of their own."""
+    first = ("train", "eval")
+    return tuple(sorted(names, key=lambda name: (first.index(name) if name in first else len(first), name)))
+
+
 @dataclass(frozen=True)
 class SplitArtifact(Artifact):
     """An artifact with one `Split-<name>/` directory per split, as TFX lays them out."""
@@ -35,8 +42,7 @@ class SplitArtifact(Artifact):
     def splits(self) -> tuple[str, ...]:
         """Names of the splits on disk, `train` and `eval` first, the others by name."""
         names = [p.name.removeprefix("Split-") for p in self.path.glob("Split-*") if p.is_dir()]
-        first = ("train", "eval")
-        return tuple(sorted(names, key=lambda n: (first.index(n) if n in first else len(first), n)))
+        return splits_in_order(names)
 
     def split(self, name: str) -> Path:
         """The directory of split `name`. Raises UnknownSplit, naming the splits there are."""

@@ -8,6 +8,8 @@ from bisect import bisect
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
+from schemas.artifact import splits_in_order
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -33,9 +35,7 @@ def in_order(weights: Mapping[str, int]) -> dict[str, int]:
     A mapping's order is no content: it gets lost in JSON and means nothing to who edits a YAML file. The ranges of
     `assign`, however, are cut in some order, and TFX cuts them in the order of its split list.
     """
-    first = ("train", "eval")
-    names = sorted(weights, key=lambda name: (first.index(name) if name in first else len(first), name))
-    return {name: weights[name] for name in names}
+    return {name: weights[name] for name in splits_in_order(weights)}
 
 
 def problems(weights: Mapping[str, int]) -> list[str]:

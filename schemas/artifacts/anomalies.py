@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from schemas.artifact import SplitArtifact
+from schemas.artifact import SplitArtifact, splits_in_order
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Anomalies(SplitArtifact):
 
     def describe(self) -> str:
         counts = self.properties.get("anomalies", {})
-        found = {split: count for split, count in counts.items() if count}
+        found = {split: count for split in splits_in_order(counts) if (count := counts[split])}
         if not found:
             return "no anomalies"
         return ", ".join(f"{split}: {count} with anomalies" for split, count in found.items())

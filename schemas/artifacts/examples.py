@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from schemas.artifact import SplitArtifact
+from schemas.artifact import SplitArtifact, splits_in_order
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Examples(SplitArtifact):
 
     def describe(self) -> str:
         records = self.properties.get("records", {})
-        return ", ".join(f"{split} {count:,}" for split, count in records.items())
+        return ", ".join(f"{split} {records[split]:,}" for split in splits_in_order(records))
 
 
 @dataclass(frozen=True)
