@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -56,6 +56,16 @@ class Contract:
         return isinstance(self.component, type) and all(
             callable(getattr(self.component, name, None)) for name in _PUBLISHER_METHODS
         )
+
+    def paths(self, settings: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+        """The paths in some of the settings, each of which may hold one, several, several by name, or none."""
+        found: list[str] = []
+        for name in names:
+            value = settings.get(name)
+            found += (
+                [value] if isinstance(value, str) else value.values() if isinstance(value, Mapping) else value or ()
+            )
+        return found
 
     def ask(self, kind: type[Any]) -> str | None:
         """The parameter of `run` that asks for `kind`, None when it does not."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Contract, build_component, read_contract
+from pipeline.fingerprint import OURS
 from pipeline.loading import make_importable
 from pipeline.manifest import InputRecord, RefusalRecord
 from pipeline.order import Order, OrderInput
-from pipeline.store import Execution, Store
+from pipeline.store import Execution, Store, is_disk_full
 from schemas.artifact import Artifact
 from schemas.component import Baseline, BeamOptions, Lineage, Progress, Scratch, Seed
 from schemas.dotted_path import resolve
@@ -54,7 +56,8 @@ def run_order(order: Order, progress: Progress | None = None, on_wait: Callable[
             published=False,
         )
     except Exception as error:  # noqa: BLE001 whatever a component or the user's code raises becomes the step's outcome
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # the log is on the disk that may be full; what is said is in the outcome
+            traceback.print_exc()
         explained = explain(error, order)
         return Outcome(
             action="failed",
@@ -71,6 +74,10 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
     kind = resolve(order.component)
     contract = read_contract(kind)
     component = build_component(kind, order.settings)
+    for path in contract.paths(order.settings, contract.user_code):
+        resolve(path)  # imported now, so that what the user edits from here on is for the next run
+    _check_unchanged(order, contract, "after this step was planned")
+    loaded = frozenset(sys.modules)
     with store.execution_lock(order.step, order.key, on_wait, run=order.run):
         if not order.replace:
             found = store.find(order.step, order.key)
@@ -89,6 +96,13 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
                     raise
                 refused = error
             seconds = time.monotonic() - started
+            try:
+                _check_unchanged(order, contract, "while this step ran", loaded)
+                for wire in order.inputs.values():
+                    _find_input(store, wire)
+            except PenstockError:
+                store.drop_scratch(order.step, order.key)  # half of it may belong to another key
+                raise
             staging.publish(
                 component=order.component,
                 pipeline=order.pipeline,
@@ -109,6 +123,15 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
     return Outcome(action="run", seconds=seconds)
 
 
+def _check_unchanged(order: Order, contract: Contract, when: str, loaded: Collection[str] = ()) -> None:
+    """Raise StepFailed when what would be published is not what the key says."""
+    changes = order.changes(contract, loaded)
+    if changes:
+        raise StepFailed(
+            f"{', '.join(changes)} {when}. Nothing was published, and everything before it is kept: run again"
+        )
+
+
 def prepare_process(order: Order) -> None:
     """What has to be so before any engine or user module is imported."""
     os.environ["TF_USE_LEGACY_KERAS"] = "1"  # read once by TensorFlow: tf.keras is tf_keras
@@ -122,13 +145,24 @@ def prepare_process(order: Order) -> None:
 
 def _open_input(store: Store, wire: OrderInput) -> Artifact:
     """The artifact behind a wire, every byte of it checked. Raises ArtifactError, saying how to rebuild it."""
+    execution = _find_input(store, wire)
+    store.verify(execution, wire.output)
+    return open_output(execution, wire.output, resolve(wire.kind))
+
+
+def _find_input(store: Store, wire: OrderInput) -> Execution:
+    """The execution behind a wire, if its output is still the one that the key counts."""
     execution = store.find(wire.step, wire.key)
     if execution is None:
         raise StoreError(
             f"{wire.step}.{wire.output}: {store.root}/store/{wire.step}/{wire.key} is gone; run the pipeline again to remake it"
         )
-    store.verify(execution)
-    return open_output(execution, wire.output, resolve(wire.kind))
+    if execution.manifest.outputs[wire.output].digest != wire.digest:
+        raise StepFailed(
+            f"{wire.step}.{wire.output} was replaced by run {execution.manifest.run} in the meantime; run again to go on "
+            f"from what is there now"
+        )
+    return execution
 
 
 def open_output(execution: Execution, output: str, kind: type[Artifact]) -> Artifact:
@@ -166,17 +200,16 @@ _TF_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 
 def explain(error: BaseException, order: Order) -> PenstockError:
     """The error to show: the user's file, line and exception first where the user's code is on its way."""
-    place = _user_place(error, _user_files(order))
+    own, with_component = _user_files(order)
     message = _BEAM_SUFFIX.sub("", _message(error))
     if isinstance(error, PenstockError):
-        if place:
-            return type(error)(f"{place}: {message}")
-        return error
-    if place:
-        return UserCodeError(f"{place}: {type(error).__name__}: {message}")
-    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
-        return StoreError(f"the disk is full: {error}. Free space and run again; finished steps are kept")
-    return StepFailed(f"{type(error).__name__}: {message}")
+        place = _user_place(error, own)
+        return type(error)(f"{place}: {message}") if place else error
+    said = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    if is_disk_full(error):
+        return StoreError(f"the disk is full: {said}. Free space and run again; finished steps are kept")
+    place = _user_place(error, with_component)
+    return UserCodeError(f"{place}: {said}") if place else StepFailed(said)
 
 
 def _message(error: BaseException) -> str:
@@ -192,11 +225,18 @@ def _message(error: BaseException) -> str:
     return text.strip()
 
 
-def _user_files(order: Order) -> dict[str, str]:
-    """Absolute path of each of the user's modules, and the shorter one to show."""
-    modules = order.key_parts.get("user_code", {})
-    files = {module["file"] for module in modules.values()}
-    return {str((Path(order.directory) / file).resolve()): file for file in files}
+def _user_files(order: Order) -> tuple[dict[str, str], dict[str, str]]:
+    """Absolute path of each of the user's modules, and the shorter one to show: those behind settings, then all of them.
+
+    The second has a component of the user's own too. What that one raises as an error of ours says where by itself.
+    """
+
+    def files(kind: str) -> dict[str, str]:
+        modules = order.key_parts.get(kind, {})
+        names = [module["file"] for name, module in modules.items() if name.partition(".")[0] not in OURS]
+        return {str((Path(order.directory) / name).resolve()): name for name in names}
+
+    return files("user_code"), {**files("code"), **files("user_code")}
 
 
 def _user_place(error: BaseException, files: Mapping[str, str]) -> str | None:
@@ -208,6 +248,8 @@ def _user_place(error: BaseException, files: Mapping[str, str]) -> str | None:
         if current is None or id(current) in seen:
             continue
         seen.add(id(current))
+        if isinstance(current, SyntaxError) and (shown := files.get(str(Path(current.filename or "").resolve()))):
+            return f"{shown}:{current.lineno}"
         for frame in reversed(traceback.extract_tb(current.__traceback__)):
             shown = files.get(str(Path(frame.filename).resolve()))
             if shown:
@@ -217,9 +259,6 @@ def _user_place(error: BaseException, files: Mapping[str, str]) -> str | None:
             if shown:
                 return f"{shown}:{line} in {name.rstrip('*').strip()}"
         waiting += [current.__cause__, current.__context__]
-    if isinstance(error, SyntaxError) and error.filename:
-        shown = files.get(str(Path(error.filename).resolve()))
-        return f"{shown}:{error.lineno}" if shown else None
     return None
 
 

@@ -34,6 +34,10 @@ class ModuleFingerprint:
     def digest(self) -> str:
         return _sha256(canonical_json(dict(self.definitions)))
 
+    def as_json(self) -> dict[str, Any]:
+        """What a manifest keeps of a module."""
+        return {"file": self.file, "digest": self.digest, "definitions": dict(self.definitions)}
+
 
 @dataclass(frozen=True)
 class Closure:
@@ -44,10 +48,7 @@ class Closure:
 
     def as_json(self) -> dict[str, Any]:
         """What a manifest keeps, so that a later plan can name what changed."""
-        return {
-            name: {"file": module.file, "digest": module.digest, "definitions": dict(module.definitions)}
-            for name, module in sorted(self.modules.items())
-        }
+        return {name: module.as_json() for name, module in sorted(self.modules.items())}
 
 
 def code_closure(dotted: Iterable[str]) -> Closure:
@@ -316,12 +317,18 @@ def _changed_values(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any])
 def _changed_files(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     reasons = []
     for setting in sorted(set(old) | set(new)):
-        before = {Path(file["path"]).name: file["digest"] for file in old.get(setting, [])}
-        now = {Path(file["path"]).name: file["digest"] for file in new.get(setting, [])}
+        files_before, files_now = (
+            [(Path(file["path"]).name, file["digest"]) for file in files.get(setting, [])] for files in (old, new)
+        )
+        before, now = dict(files_before), dict(files_now)
+        named = []
         for name in sorted(set(before) | set(now)):
             if before.get(name) != now.get(name):
                 verb = "is new" if name not in before else "is gone" if name not in now else "changed"
-                reasons.append(f"{name} {verb}")
+                named.append(f"{name} {verb}")
+        if not named and files_before != files_now:  # files of one name in several directories
+            named.append(f"the files of {setting} changed")
+        reasons += named
     return reasons
 
 

@@ -43,9 +43,9 @@ def raise_errors(graph: Graph) -> None:
 def user_code_exists(graph: Graph) -> Iterator[Finding]:
     """A setting names a function of the user's that is not there. The module is read, not run."""
     for step in graph.steps:
-        for setting in read_contract(resolve(step.component)).user_code:
-            value = step.settings.get(setting)
-            for path in [value] if isinstance(value, str) else value or []:
+        contract = read_contract(resolve(step.component))
+        for setting in contract.user_code:
+            for path in contract.paths(step.settings, [setting]):
                 problem = _missing(path)
                 if problem:
                     yield Finding("error", step.id, f"{setting}: {problem}")
@@ -91,9 +91,9 @@ def _defined_names(tree: ast.Module) -> Iterator[str]:
 def input_files_exist(graph: Graph) -> Iterator[Finding]:
     """A setting names files and none is there."""
     for step in graph.steps:
-        for setting in read_contract(resolve(step.component)).input_files:
-            value = step.settings.get(setting)
-            for path in [value] if isinstance(value, str) else value or []:
+        contract = read_contract(resolve(step.component))
+        for setting in contract.input_files:
+            for path in contract.paths(step.settings, [setting]):
                 try:
                     expand(path)
                 except DataError as error:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.contract import read_contract
+from pipeline.contract import Contract, read_contract
+from pipeline.fingerprint import OURS, code_closure, key_of, what_changed
 from pipeline.graph import Graph, Step
-from pipeline.plan import StepPlan
+from pipeline.plan import StepPlan, files_of, parts_of
 from pipeline.store import Execution, Store
 from schemas.component import BeamOptions
 from schemas.dotted_path import resolve
@@ -74,6 +75,53 @@ class Order:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{path}: not a step's order: {error}") from error
 
+    def as_of_now(self) -> Order:
+        """The order for code, libraries and input files as they are now, under the key that is true for them.
+
+        Inputs, settings, seed and baseline stay as they were ordered. The working directory must be the order's. Raises
+        ConfigError when the component has an input now that the order knows nothing of, or code does not exist any more.
+        """
+        contract = read_contract(resolve(self.component))
+        unknown = [port for port, wanted in contract.inputs.items() if port not in self.inputs and not wanted.optional]
+        if unknown:
+            raise ConfigError(
+                f"{self.step}: {self.component} has an input '{unknown[0]}' now, which the order from run {self.run} does "
+                f"not know. Run the pipeline instead: `pipeline run`"
+            )
+        parts = parts_of(
+            contract,
+            self.component,
+            self.settings,
+            inputs={port: wire.digest for port, wire in self.inputs.items()},
+            seed=self.seed,
+            baseline=self.key_parts.get("baseline"),
+        )
+        libraries = {**self.lineage.get("libraries", {}), **parts["libraries"]}
+        lineage = {**self.lineage, "libraries": dict(sorted(libraries.items()))}
+        return replace(self, key=key_of(parts), key_parts=parts, lineage=lineage)
+
+    def changes(self, contract: Contract, loaded: Collection[str] = ()) -> tuple[str, ...]:
+        """What the key was made from and is different now: input files, and the user's modules but those in `loaded`.
+
+        A module that was loaded before it changed does what it did when the key was made.
+        """
+        paths = contract.paths(self.settings, contract.user_code)
+        if self.component.partition(".")[0] not in OURS:
+            paths.append(self.component)
+        now = code_closure(paths).modules
+        before = {**self.key_parts.get("user_code", {}), **self.key_parts.get("code", {})}
+        modules = [name for name in {*now, *before} if name.partition(".")[0] not in OURS and name not in loaded]
+        return what_changed(
+            {
+                "user_code": {name: before[name] for name in modules if name in before},
+                "files": self.key_parts.get("files", {}),
+            },
+            {
+                "user_code": {name: now[name].as_json() for name in modules if name in now},
+                "files": files_of(contract, self.settings),
+            },
+        )
+
 
 def make_order(
     graph: Graph,
@@ -122,7 +170,7 @@ def make_order(
         seed=graph.seed,
         baseline=baseline,
         lineage=_lineage(graph, step, plan, executions, run=run, commit=commit),
-        replace=plan.execution is not None,
+        replace=plan.replace,
     )
 
 

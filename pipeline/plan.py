@@ -13,7 +13,7 @@ from pipeline.graph import Graph, Step
 from pipeline.store import Execution, Store
 from schemas.component import Baseline, Publisher, Seed
 from schemas.dotted_path import resolve
-from schemas.errors import ConfigError
+from schemas.errors import ArtifactError, ConfigError
 from schemas.input_files import expand
 
 NEVER_RAN = "it never ran"
@@ -34,8 +34,9 @@ class StepPlan:
     reasons: tuple[str, ...]
     key: str | None = None
     parts: Mapping[str, Any] | None = None
-    execution: Execution | None = None  # what the store holds under the key; a step that runs all the same replaces it
+    execution: Execution | None = None  # what the store holds under the key
     baseline: Baseline = field(default_factory=Baseline)
+    replace: bool = False  # the step runs although something is under its key, which its outputs take the place of
 
 
 def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[StepPlan, ...]:
@@ -61,20 +62,29 @@ def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[
 def decide(
     graph: Graph, step: Step, executions: Mapping[str, Execution], store: Store, force: Collection[str] = ()
 ) -> StepPlan:
-    """The plan of one step whose inputs are all there. `executions` holds the steps before it."""
+    """The plan of one step whose inputs are all there. `executions` holds the steps before it.
+
+    A corrupt execution under the step's key raises ArtifactError, unless the step runs whatever the store holds.
+    """
     contract = read_contract(resolve(step.component))
     baseline = find_baseline(graph, step, contract, executions) if contract.ask(Baseline) else Baseline()
     parts = key_parts(graph, step, contract, executions, baseline)
     key = key_of(parts)
-    found = store.find(step.id, key)
+    anyway = "forced" if step.id in force else None if step.cache else "cache: false"
+    corrupt = False
+    try:
+        found = store.find(step.id, key)
+    except ArtifactError:
+        if anyway is None:
+            raise
+        found, corrupt = None, True
 
     def plan(action: Action, *reasons: str) -> StepPlan:
-        return StepPlan(step.id, action, reasons, key, parts, found, baseline)
+        replace = action == "run" and (corrupt or found is not None)
+        return StepPlan(step.id, action, reasons, key, parts, found, baseline, replace)
 
-    if step.id in force:
-        return plan("run", "forced")
-    if not step.cache:
-        return plan("run", "cache: false")
+    if anyway is not None:
+        return plan("run", anyway)
     if found is None:
         latest = store.latest(step.id)
         reasons = what_changed(latest.key_parts, parts) if latest else (NEVER_RAN,)
@@ -88,45 +98,60 @@ def decide(
 def key_parts(
     graph: Graph, step: Step, contract: Contract, executions: Mapping[str, Execution], baseline: Baseline
 ) -> dict[str, Any]:
-    """Everything the step's outputs depend on, as JSON data; `fingerprint.key_of` turns it into the key.
+    """Everything the step's outputs depend on, as JSON data; `fingerprint.key_of` turns it into the key."""
+    return parts_of(
+        contract,
+        step.component,
+        step.settings,
+        inputs={port: executions[wire.step].manifest.outputs[wire.output].digest for port, wire in step.inputs.items()},
+        seed=graph.seed,
+        baseline={"digest": baseline.digest, "version": baseline.version} if baseline.digest else None,
+    )
 
-    Settings that name files or the user's code count by content, not by name. Raises ConfigError for a module that does
-    not exist, DataError for input files that do not.
+
+def parts_of(
+    contract: Contract,
+    component: str,
+    settings: Mapping[str, Any],
+    *,
+    inputs: Mapping[str, str],
+    seed: int | None,
+    baseline: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The parts of a key: what is given, and code, libraries and input files as they are now.
+
+    `inputs` maps each wired port to its digest. Settings that name files or the user's code count by content, not by name.
+    Raises ConfigError for a module that does not exist, DataError for input files that do not.
     """
-    user_paths = [path for name in contract.user_code for path in _paths(step.settings.get(name))]
-    ours = code_closure([step.component])
-    theirs = code_closure(user_paths)
+    ours = code_closure([component])
+    theirs = code_closure(contract.paths(settings, contract.user_code))
     parts: dict[str, Any] = {
-        "component": step.component,
+        "component": component,
         "code": ours.as_json(),
         "user_code": {name: module for name, module in theirs.as_json().items() if name not in ours.modules},
-        "settings": {name: value for name, value in step.settings.items() if name not in contract.input_files},
+        "settings": {name: value for name, value in settings.items() if name not in contract.input_files},
         "libraries": {**ours.libraries, **theirs.libraries},
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-        "inputs": {
-            port: executions[wire.step].manifest.outputs[wire.output].digest for port, wire in step.inputs.items()
-        },
-        "files": {
-            name: [
-                {"path": str(file), "digest": file_digest(file), "bytes": file.stat().st_size}
-                for path in _paths(step.settings.get(name))
-                for file in expand(path)
-            ]
-            for name in contract.input_files
-        },
+        "inputs": dict(inputs),
+        "files": files_of(contract, settings),
     }
     if contract.ask(Seed):
-        parts["seed"] = graph.seed
+        parts["seed"] = seed
     if contract.ask(Baseline):
-        parts["baseline"] = {"digest": baseline.digest, "version": baseline.version} if baseline.digest else None
+        parts["baseline"] = baseline
     return parts
 
 
-def _paths(setting: Any) -> list[str]:
-    """The paths in a setting: one, several or none."""
-    if setting is None:
-        return []
-    return [setting] if isinstance(setting, str) else list(setting)
+def files_of(contract: Contract, settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The input files behind each setting that names some, with their digests. Raises DataError when there are none."""
+    return {
+        name: [
+            {"path": str(file), "digest": file_digest(file), "bytes": file.stat().st_size}
+            for path in contract.paths(settings, [name])
+            for file in expand(path)
+        ]
+        for name in contract.input_files
+    }
 
 
 def find_baseline(graph: Graph, step: Step, contract: Contract, executions: Mapping[str, Execution]) -> Baseline:

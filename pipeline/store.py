@@ -112,9 +112,13 @@ class Store:
                 _check_size(execution, port, path, file)
         return execution
 
-    def verify(self, execution: Execution) -> None:
-        """Read every byte of an execution. Raises ArtifactError naming the file when its content is not what was published."""
-        for port, record in execution.manifest.outputs.items():
+    def verify(self, execution: Execution, *ports: str) -> None:
+        """Read every byte of some outputs of an execution, or of all when none is named.
+
+        Raises ArtifactError naming the file when its content is not what was published.
+        """
+        for port in ports or execution.manifest.outputs:
+            record = execution.manifest.outputs[port]
             for path, file in record.files.items():
                 _check_size(execution, port, path, file)
             what = f"{execution.step}.{port}"
@@ -490,10 +494,11 @@ def store_error(error: OSError, path: Path) -> StoreError:
     return StoreError(f"cannot write {path}: {error.strerror} ({name}; {_free(path)}). {advice}.")
 
 
-def is_disk_error(error: BaseException) -> bool:
-    """Whether an exception of any step says that the disk is full or may not be written, whatever the step was doing."""
-    full = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-    return isinstance(error, OSError) and error.errno in full
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an exception of any step, or of an engine under it, says that the disk or the quota is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))  # TensorFlow's have no errno
 
 
 # Reading

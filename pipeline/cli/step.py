@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.execute import Outcome, run_order
+from pipeline.execute import Outcome, prepare_process, run_order
+from pipeline.fingerprint import OURS
 from pipeline.order import Order
 from pipeline.store import Store
 
@@ -45,15 +49,30 @@ class StepRun:
 
 
 def run_step(order: Path, *, force: bool = False) -> StepRun:
-    """Run the step that an order file describes and publish its outputs; reuse them when the store has them.
+    """Run the step that an order file describes, in this process, and publish its outputs; reuse what the store has.
 
-    What goes wrong in the step is in the result. Raises ConfigError when the file is no order.
+    What runs is the code, libraries and input files as they are now, under the key that is true for them: a function that
+    was mended since the order was written is what the outputs are made with, and `pipeline run` finds them. Everything else
+    stays as ordered. What goes wrong in the step is in the result. Raises ConfigError when the file is no order, or orders
+    what does not exist any more.
     """
-    read = Order.read(order)
-    # A run that asked for the step anew (--force) has done so; by hand it is repeated only when that is said again.
-    read = replace(read, replace=force)
-    started = time.time()
-    outcome = run_order(read, on_wait=print)
-    execution = Store(read.root).find(read.step, read.key) if outcome.published else None
+    started = time.monotonic()
+    ordered = Order.read(order)
+    with contextlib.chdir(ordered.directory):
+        _forget_modules(ordered)
+        prepare_process(ordered)
+        # A run that asked for the step anew (--force) has done so; by hand it is repeated only when that is said again.
+        current = replace(ordered.as_of_now(), replace=force)
+        outcome = run_order(current, on_wait=print)
+    execution = Store(current.root).find(current.step, current.key) if outcome.published else None
     outputs = {name: execution.output(name) for name in execution.manifest.outputs} if execution else {}
-    return StepRun(read, replace(outcome, seconds=time.time() - started), outputs)
+    return StepRun(current, replace(outcome, seconds=time.monotonic() - started), outputs)
+
+
+def _forget_modules(order: Order) -> None:
+    """Have the user's modules imported anew: in a notebook they may have been imported before they were mended."""
+    known = {**order.key_parts.get("user_code", {}), **order.key_parts.get("code", {})}
+    for name in known:
+        if name.partition(".")[0] not in OURS:
+            sys.modules.pop(name, None)
+    importlib.invalidate_caches()

@@ -75,3 +75,4 @@ def test_a_damaged_artifact_is_named_with_the_way_to_rebuild_it(ran: Path) -> No
         plan()
 
     assert "--force fit" in str(caught.value)
+    assert plan(force=("fit",))["fit"] == "run: forced"

@@ -125,13 +125,14 @@ def test_a_corrupt_input_is_named_before_it_is_used_and_force_rebuilds_it(projec
     assert model_of(run(force=["apply"])) == "19"
 
 
-def test_an_artifact_of_another_size_is_an_error_before_anything_runs(project: Path) -> None:
+def test_an_artifact_of_another_size_is_an_error_before_anything_runs_and_force_rebuilds_it(project: Path) -> None:
     run(to="apply")
     (lines,) = (project / "store-root/store/apply").glob("*/transformed_examples/Split-train/lines.json")
     lines.write_text("[]")
 
     with pytest.raises(ArtifactError, match=r"lines\.json"):
         run()
+    assert run(force=["apply"]).outcome == "done"
 
 
 def start(project: Path, *overrides: str) -> subprocess.Popen[str]:

@@ -1,0 +1,194 @@
+"""One step from its order: what is published is what the key says, and what goes wrong is said with the user's line first."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pipeline.execute import Outcome, run_order
+from pipeline.loading import load
+from pipeline.order import Order, make_order
+from pipeline.plan import decide, make_plan
+from pipeline.store import Store
+from schemas.component import BeamOptions
+
+
+def order_of(step: str, *overrides: str) -> Order:
+    """What a run would tell the step to do now. The steps before it must have run."""
+    definition = load("pipeline.yaml", overrides)
+    store = Store(definition.root)
+    graph = definition.graph.upto(step)
+    executions = {plan.step: plan.execution for plan in make_plan(graph, store) if plan.execution and plan.step != step}
+    plan = decide(graph, graph[step], executions, store)
+    return make_order(graph, graph[step], plan, executions, run="by-hand", store=store, beam=BeamOptions(), commit=None)
+
+
+def forget_the_users_modules() -> None:
+    """As in the process of its own that a step has."""
+    for name in [name for name in sys.modules if name.startswith("project_")]:
+        del sys.modules[name]
+
+
+def work(order: Order) -> Outcome:
+    forget_the_users_modules()
+    return run_order(order)
+
+
+def published(order: Order) -> bool:
+    return Store(order.root).find(order.step, order.key) is not None
+
+
+def write(files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        Path(name).write_text(text)
+
+
+class TestTheKey:
+    def test_is_not_taken_for_code_that_was_edited_after_the_plan(self, ran: Path) -> None:
+        write({"project_functions.py": "def double(line):\n    return int(line) * 5\n"})
+        order = order_of("apply")
+        write({"project_functions.py": "def double(line):\n    return int(line) * 6\n"})
+
+        outcome = work(order)
+
+        assert outcome.message.startswith("project_functions.py: double changed after this step was planned")
+        assert "run again" in outcome.message
+        assert not published(order)
+
+    def test_stays_that_of_a_module_that_was_edited_once_it_was_loaded(self, ran: Path) -> None:
+        write(
+            {
+                "project_functions.py": "from pathlib import Path\nimport project_helpers\n\n"
+                "def double(line):\n    Path('project_helpers.py').write_text('x = 1')\n    return int(line) * 5\n"
+            }
+        )
+        order = order_of("apply")
+
+        assert work(order).action == "run"
+        assert published(order)
+        assert order_of("apply").key != order.key
+
+    def test_is_not_taken_for_a_module_that_was_edited_before_the_step_loaded_it(self, ran: Path) -> None:
+        write(
+            {
+                "project_late.py": "VALUE = 1\n",
+                "project_functions.py": "from pathlib import Path\n\n"
+                "def double(line):\n    Path('project_late.py').write_text('VALUE = 2')\n"
+                "    import project_late\n    return int(line) * project_late.VALUE\n",
+            }
+        )
+        order = order_of("apply")
+
+        assert work(order).message.startswith("project_late.py: VALUE changed while this step ran")
+        assert not published(order)
+
+    def test_is_not_taken_for_files_that_changed_while_they_were_read(self, project: Path) -> None:
+        write(
+            {
+                "project_reading.py": "from dataclasses import dataclass\nfrom project_steps import Read as Reading\n"
+                "from schemas.artifacts import Examples\nfrom schemas.component import Out, Progress\n\n"
+                "@dataclass(frozen=True, kw_only=True)\nclass Read(Reading):\n"
+                "    def run(self, progress: Progress, examples: Out[Examples]) -> None:\n"
+                "        super().run(progress, examples)\n"
+                "        open(self.source, 'a').write('4')\n"
+            }
+        )
+        order = order_of("read", "steps.read.uses=project_reading.Read")
+
+        assert work(order).message.startswith("numbers.txt changed while this step ran")
+        assert not published(order)
+        assert list((project / "store-root/staging").iterdir()) == []
+
+    def test_is_not_taken_for_an_input_that_was_replaced_while_it_was_read(self, ran: Path) -> None:
+        (count,) = (ran / "store-root/store/count").iterdir()
+        replace = (
+            "from pathlib import Path\nimport json\n\ndef double(line):\n"
+            "    (file,) = Path('store-root/store/read').glob('*/manifest.json')\n"
+            "    found = json.loads(file.read_text())\n"
+            "    found['outputs']['examples']['digest'] = 'sha256:another'\n"
+            "    file.write_text(json.dumps(found))\n    return int(line)\n"
+        )
+        write({"project_functions.py": replace})
+        order = order_of("apply")
+
+        assert work(order).message.startswith("read.examples was replaced by run")
+        assert not published(order)
+        assert count.is_dir()
+
+
+class TestTheError:
+    def message(self, functions: str, helpers: str = "") -> str:
+        write({"project_functions.py": functions, "project_helpers.py": helpers})
+        outcome = work(order_of("apply"))
+        assert outcome.action == "failed"
+        return outcome.message
+
+    def test_names_the_innermost_line_of_the_users_and_not_of_a_librarys(self, ran: Path) -> None:
+        functions = "from project_helpers import parse\n\ndef double(line):\n    return parse(line)\n"
+        helpers = "import json\n\ndef parse(line):\n    return json.loads('{' + line)\n"
+
+        message = self.message(functions, helpers)
+
+        assert message.startswith("project_helpers.py:4 in parse: JSONDecodeError: Expecting property name")
+
+    def test_without_words_is_named_by_its_class(self, ran: Path) -> None:
+        message = self.message("def double(line):\n    assert line == '5'\n")
+
+        assert message == "project_functions.py:2 in double: AssertionError"
+
+    def test_in_a_users_exception_group_of_causes_is_the_users_own(self, ran: Path) -> None:
+        functions = "def double(line):\n    try:\n        return 1 / 0\n    except ZeroDivisionError as e:\n        raise ValueError('no') from e\n"
+
+        assert self.message(functions) == "project_functions.py:5 in double: ValueError: no"
+
+    def test_while_a_module_is_imported_names_the_line_that_raised(self, ran: Path) -> None:
+        message = self.message("import project_helpers\n\ndef double(line):\n    pass\n", "\nTABLE = {}['no']\n")
+
+        assert message == "project_helpers.py:2 in <module>: KeyError: 'no'"
+
+    def test_of_a_missing_library_names_the_line_that_imports_it(self, ran: Path) -> None:
+        message = self.message("import not_installed_here\n\ndef double(line):\n    pass\n")
+
+        assert message == (
+            "project_functions.py:1 in <module>: ModuleNotFoundError: No module named 'not_installed_here'"
+        )
+
+    def test_in_a_component_of_the_users_names_its_line(self, ran: Path) -> None:
+        write({"project_functions.py": "double = None\n"})
+
+        outcome = work(order_of("apply"))
+
+        assert outcome.error == "UserCodeError"
+        assert outcome.message.startswith("project_steps.py:")
+        assert " in <listcomp>: TypeError: 'NoneType' object is not callable" in outcome.message
+
+    @pytest.mark.parametrize(
+        "exception", ["OSError(28, 'No space left on device', 'x')", "RuntimeError('writing: No space left on device')"]
+    )
+    def test_of_a_full_disk_says_so_whoever_met_it(self, ran: Path, exception: str) -> None:
+        message = self.message(f"def double(line):\n    raise {exception}\n")
+
+        assert message.startswith("the disk is full: ")
+        assert "run again; finished steps are kept" in message
+
+    def test_is_told_although_the_log_is_on_the_full_disk(self, ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Full(io.StringIO):
+            def write(self, text: str) -> int:
+                raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(sys, "stderr", Full())
+
+        assert self.message("def double(line):\n    raise ValueError('no')\n").endswith("ValueError: no")
+
+
+def test_scratch_goes_once_the_step_is_published(ran: Path) -> None:
+    order = order_of("fit", "fit.pause_s=0.001")
+
+    assert work(order).action == "run"
+    assert not (ran / "store-root/scratch/fit").exists()
+    assert json.loads((ran / "store-root/store/fit" / order.key / "manifest.json").read_text())["run"] == "by-hand"
