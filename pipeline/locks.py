@@ -75,6 +75,11 @@ class Owner:
         return f"process {self.pid}" if self.same_host else f"process {self.pid} on {self.host}"
 
 
+def is_at_work(pid: int) -> bool:
+    """Whether there is such a process and it is no zombie. False where the system cannot tell."""
+    return bool(_start_time(pid))
+
+
 def try_lock(path: Path, *, shared: bool = False) -> int | None:
     """A descriptor that holds the lock on `path`, made if need be; None when somebody else holds it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -103,25 +104,25 @@ def run_definition(
     store.remove_dead_staging()
     ledger = Ledger(store, definition.ledger)
     record = ledger.start_run(graph.name, definition.graph.digest, definition.parameters)
-    tell(log.RunStarted(graph.name, record.id, tuple(step.id for step in graph.steps)))
-    local = LocalRun(
-        graph=graph,
-        store=store,
-        ledger=ledger,
-        run=record.id,
-        listener=tell,
-        beam=definition.beam,
-        parallel=definition.parallel,
-        force=forced,
-    )
     try:
+        tell(log.RunStarted(graph.name, record.id, tuple(step.id for step in graph.steps)))
+        local = LocalRun(
+            graph=graph,
+            store=store,
+            ledger=ledger,
+            run=record.id,
+            listener=tell,
+            beam=definition.beam,
+            parallel=definition.parallel,
+            force=forced,
+        )
         local.execute()
-    except KeyboardInterrupt:
-        ledger.end_run(record.id, "interrupted")
-        tell(log.RunFinished("interrupted", time.monotonic() - started, {}, {}))
-        raise
-    except PenstockError:
-        ledger.end_run(record.id, "failed")
+    except BaseException as error:
+        how: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        with contextlib.suppress(PenstockError):  # why the run ended matters more than that this cannot be written
+            ledger.end_run(record.id, how)
+        if how == "interrupted":
+            tell(log.RunFinished(how, time.monotonic() - started, {}, {}))
         raise
     actions = set(local.actions.values())
     ended: Literal["done", "failed", "refused"] = (

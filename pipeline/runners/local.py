@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
@@ -11,17 +12,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline import log
+from pipeline import locks, log
 from pipeline.contract import read_contract
 from pipeline.execute import Outcome, exit_now, open_output, run_order
 from pipeline.fingerprint import code_closure
 from pipeline.graph import Graph, Step
+from pipeline.interrupts import KeptBack, ctrl_c_blocked, unblock_ctrl_c
 from pipeline.ledger import Action, Ledger, StepRecord
 from pipeline.order import Order, git_commit, make_order
 from pipeline.plan import NEVER_RAN, StepPlan, decide
@@ -43,6 +45,7 @@ WARM_MODULES = (
 _HEAVY = {"tensorflow", "tensorflow-data-validation", "tensorflow-transform", "tensorflow-model-analysis"}
 _GRACE_S = 5.0  # between asking a step's process to end and ending it
 _PROGRESS_S = 0.1  # at most one report of progress in this time
+_LOOK_S = 1.0  # how often it is looked whether a silent step's process is still there
 
 
 @dataclass
@@ -69,6 +72,7 @@ class LocalRun:
     beam: BeamOptions = field(default_factory=BeamOptions)
     parallel: int | None = None  # steps at once; None: one per processor
     force: Collection[str] = ()
+    warm: Sequence[str] = WARM_MODULES  # what the process that heavy steps are forked from imports
 
     def __post_init__(self) -> None:
         self.executions: dict[str, Execution] = {}
@@ -79,6 +83,7 @@ class LocalRun:
         self._warm = False
         self._commit = git_commit(Path.cwd())
         self._held = contextlib.ExitStack()
+        self._signals = KeptBack()
 
     def execute(self) -> None:
         """Run or reuse every step; how each ended is in `actions`.
@@ -86,7 +91,7 @@ class LocalRun:
         Raises KeyboardInterrupt after stopping every step's process and removing what it had staged. Raises PenstockError
         for what keeps a step from being planned (an input file that vanished, a corrupt artifact).
         """
-        with self._held:
+        with self._signals, self._held:
             try:
                 self._loop()
             except BaseException:
@@ -96,13 +101,18 @@ class LocalRun:
     def _loop(self) -> None:
         limit = self.parallel or os.cpu_count() or 1
         waiting = list(self.graph.steps)
+        unplanned: PenstockError | None = None
         while waiting or self.running:
             progressed = False
             for step in [s for s in waiting if all(parent in self.executions for parent in s.parents)]:
                 if self.stopping or len(self.running) >= limit:
                     break
                 waiting.remove(step)
-                self._begin(step)
+                try:
+                    self._begin(step)
+                except PenstockError as error:
+                    # What runs beside it is nobody's fault: let it finish, and be reused.
+                    unplanned, self.stopping = error, True
                 progressed = True
             if self.running:
                 self._listen()
@@ -110,9 +120,12 @@ class LocalRun:
                 break
         for step in waiting:
             self._note(step, None, "skipped")
+        if unplanned is not None:
+            raise unplanned
 
     def _begin(self, step: Step) -> None:
-        plan = decide(self.graph, step, self.executions, self.store, self.force)
+        with self._signals.allowed():  # input files may take long to read
+            plan = decide(self.graph, step, self.executions, self.store, self.force)
         assert plan.key is not None
         # From here to the end of the run, `pipeline gc` in another process leaves the execution alone.
         self._held.enter_context(self.store.in_use(step.id, plan.key))
@@ -126,7 +139,7 @@ class LocalRun:
     def _start(self, step: Step, plan: StepPlan) -> None:
         if not self._warm and any(_is_heavy(later) for later in self.graph.steps if later.id not in self.executions):
             # At the first step that runs, so that the imports go on beside it when it is a light one.
-            _start_warm_process(self.store.run_directory(self.run) / "warm-process.log")
+            self._held.enter_context(_warm_process(self.store.run_directory(self.run) / "warm-process.log", self.warm))
             self._warm = True
         order = make_order(
             self.graph,
@@ -140,23 +153,41 @@ class LocalRun:
         )
         path = self.store.order_path(self.run, step.id)
         order.write(path)
-        context: Any = multiprocessing.get_context("forkserver" if _is_heavy(step) else "spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_step_process,
-            args=(theirs, str(path), str(self.store.log_path(self.run, step.id))),
-            name=step.id,
-        )
+        ours, theirs = multiprocessing.Pipe()
         self.listener(log.StepStarted(step.id))
-        with _without_main():
-            process.start()
-        theirs.close()
+        try:
+            process = self._start_process(step, (theirs, str(path), str(self.store.log_path(self.run, step.id))))
+        except BaseException:
+            ours.close()  # a process that comes to life all the same ends on seeing this
+            raise
+        finally:
+            theirs.close()
         self.running[step.id] = _Running(step, plan, process, ours, time.monotonic())
+
+    def _start_process(self, step: Step, arguments: tuple[Any, ...]) -> Any:
+        if _is_heavy(step):
+            process = multiprocessing.get_context("forkserver").Process(
+                target=_step_process, args=arguments, name=step.id
+            )
+            try:
+                # The warm process answers when its imports are done, which nobody who wants to stop should wait for.
+                with self._signals.allowed(), _without_main():
+                    process.start()
+            except (EOFError, ConnectionError):
+                pass  # it died of its imports: started cold, the step's own log says why
+            else:
+                return process
+        cold = multiprocessing.get_context("spawn").Process(target=_step_process, args=arguments, name=step.id)
+        with ctrl_c_blocked(), _without_main():
+            cold.start()
+        return cold
 
     def _listen(self) -> None:
         """Take in what the running steps say, until one of them has ended."""
         by_connection: dict[Any, _Running] = {running.connection: running for running in self.running.values()}
-        for ready in multiprocessing.connection.wait(list(by_connection)):
+        with self._signals.allowed():
+            told = multiprocessing.connection.wait(list(by_connection), _LOOK_S)
+        for ready in told:
             running = by_connection[ready]
             try:
                 kind, *said = running.connection.recv()
@@ -169,9 +200,15 @@ class LocalRun:
                 self.listener(log.StepWaiting(running.step.id, *said))
             elif kind == "outcome":
                 running.outcome = Outcome(**said[0])
+        for running in list(self.running.values()):
+            # A process that the step started and that outlives it may hold the connection open.
+            if _is_gone(running.process) and not running.connection.poll():
+                self._ended(running)
 
     def _ended(self, running: _Running) -> None:
-        """The step's process closed its connection: take its outcome, or say how it died."""
+        """The step's process is at its end: take its outcome, or say how it died."""
+        if running.outcome is None:
+            _signal_group(running.process, signal.SIGKILL)  # what it had started has nobody to work for
         running.process.join()
         running.connection.close()
         step, plan, outcome = running.step, running.plan, running.outcome
@@ -249,18 +286,21 @@ class LocalRun:
     def _stop_all(self) -> None:
         """End every step's process and remove what it had staged. Scratch stays, for the next run to go on from."""
         for running in self.running.values():
-            with contextlib.suppress(ProcessLookupError, OSError):
-                running.process.terminate()
+            _signal_group(running.process, signal.SIGTERM)
         deadline = time.monotonic() + _GRACE_S
         for running in self.running.values():
             running.process.join(max(0.0, deadline - time.monotonic()))
-            if running.process.exitcode is None:
-                running.process.kill()
-                running.process.join(_GRACE_S)
-            self._note(running.step, running.plan, "skipped", time.monotonic() - running.started, "the run was stopped")
-        self.running.clear()
+            _signal_group(running.process, signal.SIGKILL)
+            running.process.join(_GRACE_S)
+            running.connection.close()
+        # The processes first: what follows may fail, and is not what the run ends for.
         with contextlib.suppress(PenstockError):
             self.store.remove_dead_staging()
+        for running in self.running.values():
+            seconds = time.monotonic() - running.started
+            with contextlib.suppress(PenstockError):
+                self._note(running.step, running.plan, "skipped", seconds, "the run was stopped")
+        self.running.clear()
 
 
 def _is_heavy(step: Step) -> bool:
@@ -271,23 +311,61 @@ def _is_heavy(step: Step) -> bool:
     return bool(step.inputs) and bool(_HEAVY & set(code_closure([step.component]).libraries))
 
 
-def _start_warm_process(chatter: Path) -> None:
-    """Start the process that heavy steps are forked from; what its imports print goes to `chatter`, not to the terminal."""
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(WARM_MODULES))
+_warm_users = 0  # runs in this process that share the warm process; two may go on in threads
+_warm_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _warm_process(chatter: Path, modules: Sequence[str]) -> Iterator[None]:
+    """Have a process that heavy steps are forked from, for one run: a later one may have other code and environment.
+
+    What its imports print goes to `chatter`, not to the terminal.
+    """
+    global _warm_users
+    with _warm_lock:
+        _warm_users += 1
+        if _warm_users == 1:
+            _start_warm_process(chatter, modules)
+    try:
+        yield
+    finally:
+        with _warm_lock:
+            _warm_users -= 1
+            if _warm_users == 0:
+                _end_warm_process()
+
+
+def _start_warm_process(chatter: Path, modules: Sequence[str]) -> None:
+    environment = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1")}
+    before = {name: os.environ.get(name) for name in environment}
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
     with chatter.open("ab") as file:
         try:
+            os.environ.update(environment)
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-            multiprocessing.forkserver.ensure_running()
+            with ctrl_c_blocked():
+                multiprocessing.forkserver.ensure_running()
         finally:
             for descriptor, standard in zip(saved, (1, 2), strict=True):
                 os.dup2(descriptor, standard)
                 os.close(descriptor)
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def _end_warm_process() -> None:
+    server: Any = multiprocessing.forkserver._forkserver
+    if server._forkserver_pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server._forkserver_pid, signal.SIGKILL)  # it may still import, and would end only after that
+        server._stop()
 
 
 @contextlib.contextmanager
@@ -305,39 +383,78 @@ def _without_main() -> Iterator[None]:
         main.__spec__, main.__file__ = spec, file
 
 
-class _SentProgress(Progress):
-    """Progress that goes to the runner, a few times a second at most."""
+class _Runner:
+    """The runner, as a step's process talks to it: from any thread, one message at a time."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._lock = threading.Lock()
+
+    def tell(self, kind: str, *said: Any) -> None:
+        """Send a message. Raises OSError when the runner is gone."""
+        with self._lock:
+            self._connection.send((kind, *said))
+
+    def is_gone(self, timeout_s: float | None = 0.0) -> bool:
+        """Whether the runner's end is closed; it never sends, so that readable means just that. None waits for it."""
+        return bool(multiprocessing.connection.wait([self._connection], timeout_s))
+
+
+class _SentProgress(Progress):
+    """Progress that goes to the runner, a few times a second at most."""
+
+    def __init__(self, runner: _Runner) -> None:
+        self._runner = runner
         self._last = 0.0
 
     def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
         now = time.monotonic()
         if now - self._last >= _PROGRESS_S or done == total:
             self._last = now
-            self._connection.send(("progress", done, total, unit))
+            self._runner.tell("progress", done, total, unit)
 
 
 def _step_process(connection: Connection, order: str, log_file: str) -> None:
     """What a step's process does: its own output into its log, its outcome to the runner, then out."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the runner decides what ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner decides what ends
+    unblock_ctrl_c()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.setpgid(0, 0)  # a group of its own, so that what the step starts ends with it
     with Path(log_file).open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    threading.Thread(target=_end_with_runner, args=(connection,), daemon=True).start()
-    outcome = run_order(
-        Order.read(Path(order)), _SentProgress(connection), on_wait=lambda who: connection.send(("waiting", who))
-    )
-    connection.send(("outcome", asdict(outcome)))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what was printed before a crash is what one looks for
+    runner = _Runner(connection)
+    if runner.is_gone():
+        os._exit(1)
+    threading.Thread(target=_end_with_runner, args=(runner,), daemon=True).start()
+    outcome = run_order(Order.read(Path(order)), _SentProgress(runner), on_wait=lambda who: runner.tell("waiting", who))
+    runner.tell("outcome", asdict(outcome))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.killpg(0, signal.SIGTERM)
     exit_now(0)
 
 
-def _end_with_runner(connection: Connection) -> None:
-    """End this process when the runner is gone, however it went: nobody would take the outcome."""
-    multiprocessing.connection.wait([connection])  # the runner never sends: readable means that its end is closed
-    os._exit(1)
+def _end_with_runner(runner: _Runner) -> None:
+    """End this process and what it started when the runner is gone, however it went: nobody would take the outcome."""
+    runner.is_gone(None)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _signal_group(process: Any, number: int) -> None:
+    """Send a signal to a step's process and to everything it started."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:  # it has no group yet, or is gone
+        if process.exitcode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+
+
+def _is_gone(process: Any) -> bool:
+    """Whether a process has ended. Not by its exit code alone: that of a forked one is lost when the warm process dies."""
+    return process.exitcode is not None and not locks.is_at_work(process.pid)
 
 
 def _how_it_died(exitcode: int | None) -> str:
