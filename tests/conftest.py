@@ -13,6 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from components.io.keras import arrange
+
+# As every step's process does: whoever imports KerasTuner later (tfx among others) gets one that works with tf_keras.
+arrange()
+
 
 def installed_data(path: str) -> Path:
     """A file of an installed package, found without importing it: 'tfx/components/testdata'."""
