@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -153,8 +154,7 @@ class PlainDisplay:
     """One line per thing that happened, and per running step at most one line of progress every ten seconds."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        _never_fail_to_encode(stream)
-        self._stream = stream
+        self._stream = _Unbreakable(stream)
         self._clock = clock
         self._page = _Page(_speaks_unicode(stream))
         self._told: dict[str, float] = {}  # by step, when its last line was written
@@ -198,8 +198,7 @@ class LiveDisplay:
         from rich.console import Console
         from rich.live import Live
 
-        _never_fail_to_encode(stream)
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._console = Console(file=cast("TextIO", _Unbreakable(stream)), highlight=False, markup=False, emoji=False)
         self._page = _Page(_speaks_unicode(stream))
         self._bottom = _Bottom()
         self._lock = threading.Lock()
@@ -447,10 +446,52 @@ def _amount(progress: StepProgress) -> str:
     return f"{progress.done:,} of {progress.total:,} {progress.unit}"
 
 
-def _never_fail_to_encode(stream: TextIO) -> None:
-    """A letter that the terminal lacks becomes a question mark: a user's message must not end the run."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")
+class _Unbreakable(io.TextIOBase):
+    """A stream whose failures do not end the run.
+
+    A letter that the terminal lacks becomes a question mark. When the reader has gone (head, a closed terminal) or the disk
+    under a redirected output is full, nothing more is written.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+        self._stream = stream
+        self._lost = False
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        if not self._lost:
+            try:
+                self._stream.write(text)
+            except OSError:
+                self._lose()
+        return len(text)
+
+    def flush(self) -> None:
+        if not self._lost:
+            try:
+                self._stream.flush()
+            except OSError:
+                self._lose()
+
+    def _lose(self) -> None:
+        self._lost = True
+        with contextlib.suppress(
+            OSError
+        ):  # what is still in the buffer would fail once more, when the interpreter ends
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
 
 def _speaks_unicode(stream: TextIO) -> bool:

@@ -29,6 +29,7 @@ class CheckResult:
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints."""
         return {
+            "outcome": "ok" if self.ok else "wrong",
             "errors": list(self.errors),
             "warnings": list(self.warnings),
             "graph_digest": self.digest,

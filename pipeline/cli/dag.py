@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from pipeline.graph import Graph
 from pipeline.loading import load
@@ -17,6 +18,11 @@ def draw(target: str, form: str = "text", *, overrides: Iterable[str] = ()) -> s
             f"--as {form}: there is no such form.{did_you_mean(form, FORMS) or ' Forms: ' + ', '.join(FORMS)}"
         )
     return FORMS[form](load(target, overrides).graph)
+
+
+def graph_json(target: str, *, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Everything the graph's digest covers, and the digest."""
+    return _data(load(target, overrides).graph)
 
 
 def as_text(graph: Graph) -> str:
@@ -52,8 +58,12 @@ def as_dot(graph: Graph) -> str:
 
 
 def as_json(graph: Graph) -> str:
-    """Everything the graph's digest covers, and the digest."""
-    return json.dumps(graph.as_json() | {"digest": graph.digest}, indent=1)
+    """`graph_json` as text."""
+    return json.dumps(_data(graph), indent=1)
+
+
+def _data(graph: Graph) -> dict[str, Any]:
+    return graph.as_json() | {"digest": graph.digest}
 
 
 def _kind(component: str) -> str:

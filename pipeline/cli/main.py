@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipeline.interrupts import like_ctrl_c
 from schemas.errors import ConfigError, Interrupted, PenstockError
 
 app = typer.Typer(
@@ -38,6 +43,27 @@ Force = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a verb says: as data, and as text unless it has said it all already. It goes to stderr when it is an error."""
+
+    data: dict[str, Any]
+    text: str | None = None
+    exit_code: int = 0
+
+
+@app.callback()
+def pipeline(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=lambda asked: _version(asked), help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Machine-learning pipelines from files to a served model. Runs what is new, reuses the rest, says why."""
+
+
 @app.command()
 def run(
     config: Target,
@@ -46,16 +72,14 @@ def run(
     force: Force = None,
     root: Root = None,
     json: Json = False,
-) -> None:
+) -> Answer:
     """Run what is new, reuse the rest. Exit code 3: a gate refused."""
     from pipeline import log
     from pipeline.cli.run import run_pipeline
 
     with log.SilentDisplay() if json else log.display() as display:
         result = run_pipeline(config, overrides=overrides or (), to=to, force=force or (), root=root, listener=display)
-    if json:
-        _print_json(result.as_json())
-    raise typer.Exit(result.exit_code)
+    return Answer(result.as_json(), None, result.exit_code)
 
 
 @app.command()
@@ -66,28 +90,21 @@ def plan(
     force: Force = None,
     root: Root = None,
     json: Json = False,
-) -> None:
+) -> Answer:
     """Say which steps would run and which would be reused, and why."""
     from pipeline.cli.plan import plan_pipeline, plan_text
 
     steps = plan_pipeline(config, overrides=overrides or (), to=to, force=force or (), root=root)
-    if json:
-        _print_json({"outcome": "planned", "steps": [step.as_json() for step in steps]})
-    else:
-        typer.echo(plan_text(steps))
+    return Answer({"outcome": "planned", "steps": [step.as_json() for step in steps]}, plan_text(steps))
 
 
 @app.command()
-def check(config: Target, overrides: Overrides = None, json: Json = False) -> None:
+def check(config: Target, overrides: Overrides = None, json: Json = False) -> Answer:
     """Find every mistake in a definition without running anything."""
     from pipeline.cli.check import check_pipeline
 
     result = check_pipeline(config, overrides=overrides or ())
-    if json:
-        _print_json({"outcome": "ok" if result.ok else "wrong", **result.as_json()})
-    else:
-        typer.echo(result.as_text())
-    raise typer.Exit(0 if result.ok else ConfigError.exit_code)
+    return Answer(result.as_json(), result.as_text(), 0 if result.ok else ConfigError.exit_code)
 
 
 @app.command()
@@ -95,11 +112,14 @@ def dag(
     config: Target,
     overrides: Overrides = None,
     form: Annotated[str, typer.Option("--as", metavar="FORM", help="text, mermaid, dot or json.")] = "text",
-) -> None:
+    json: Json = False,
+) -> Answer:
     """Show the steps and what flows between them."""
-    from pipeline.cli.dag import draw
+    from pipeline.cli.dag import draw, graph_json
 
-    typer.echo(draw(config, form, overrides=overrides or ()))
+    if json:
+        return Answer({"outcome": "drawn", **graph_json(config, overrides=overrides or ())})
+    return Answer({}, draw(config, form, overrides=overrides or ()))
 
 
 @app.command()
@@ -108,15 +128,15 @@ def runs(
     ledger: Annotated[str | None, typer.Option(metavar="URL", help="The ledger, when it is not in the root.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     json: Json = False,
-) -> None:
+) -> Answer:
     """List the runs, newest first."""
     from pipeline.cli.runs import list_runs, runs_text
 
     found = list_runs(root, ledger=ledger, limit=limit)
-    if json:
-        _print_json({"runs": [record.to_json() | {"state": record.state} for record in found]})
-    else:
-        typer.echo(runs_text(found))
+    return Answer(
+        {"outcome": "listed", "runs": [record.to_json() | {"state": record.state} for record in found]},
+        runs_text(found),
+    )
 
 
 @app.command()
@@ -126,15 +146,12 @@ def show(
     root: Annotated[str, typer.Option("--root", metavar="DIR", help="Where artifacts are.")] = ".penstock",
     ledger: Annotated[str | None, typer.Option(metavar="URL", help="The ledger, when it is not in the root.")] = None,
     json: Json = False,
-) -> None:
+) -> Answer:
     """Show what a run did, or one of its steps: settings, inputs, outputs, log."""
     from pipeline.cli.show import show_run, show_step
 
     shown = show_step(root, run, step, ledger=ledger) if step else show_run(root, run, ledger=ledger)
-    if json:
-        _print_json(shown.as_json())
-    else:
-        typer.echo(shown.as_text())
+    return Answer(shown.as_json(), shown.as_text())
 
 
 @app.command()
@@ -142,17 +159,12 @@ def step(
     order: Annotated[Path, typer.Argument(metavar="ORDER", help="A step's order, runs/<run>/<step>.order.json.")],
     force: Annotated[bool, typer.Option("--force", help="Run it although its outputs are in the store.")] = False,
     json: Json = False,
-) -> None:
+) -> Answer:
     """Run one step from its order, in this process. What a container's task calls."""
     from pipeline.cli.step import run_step
-    from pipeline.execute import exit_now
 
     result = run_step(order, force=force)
-    if json:
-        _print_json(result.as_json())
-    else:
-        typer.echo(result.as_text(), err=result.exit_code != 0)
-    exit_now(result.exit_code)
+    return Answer(result.as_json(), result.as_text(), result.exit_code)
 
 
 @app.command()
@@ -164,54 +176,108 @@ def gc(
         bool, typer.Option("--yes", help="Remove it; without this, only say what would be removed.")
     ] = False,
     json: Json = False,
-) -> None:
+) -> Answer:
     """Remove what no kept run and no pushed model's passport needs."""
     from pipeline.cli.gc import collect_garbage
 
     result = collect_garbage(root, ledger=ledger, keep_runs=keep_runs, remove=yes)
-    if json:
-        _print_json(result.as_json())
-    else:
-        typer.echo(result.as_text())
+    return Answer(result.as_json(), result.as_text())
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit: 0 done, 1 failed, 2 wrong usage or definition, 3 refused by a gate, 130 interrupted."""
+    """Run the command and exit: 0 done, 1 failed, 2 wrong usage or definition, 3 refused by a gate, 130 interrupted.
+
+    With --json, standard output is one JSON document with `outcome`, whatever happens, and everything else is on stderr.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_guarded(lambda: app(arguments, standalone_mode=False), as_json="--json" in arguments))
+    as_json = "--json" in arguments
+    with _stdout_kept_for_the_answer() if as_json else contextlib.nullcontext(), like_ctrl_c():
+        answer = _answer(lambda: app(arguments, standalone_mode=False))
+    code = _say(answer, as_json)
+    if arguments[:1] == ["step"]:
+        from pipeline.execute import exit_now
+
+        exit_now(code)  # engines were at work in this process
+    sys.exit(code)
 
 
-def _guarded(command: Callable[[], Any], as_json: bool) -> int:
+def _answer(command: Callable[[], Any]) -> Answer:
+    """What the command says, or how it ended without saying anything."""
     try:
-        code = command()
-        return code if isinstance(code, int) else 0
+        answer = command()
+        return answer if isinstance(answer, Answer) else Answer({"outcome": "done"}, None, answer or 0)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(Interrupted("stopped; what had finished is kept, and the next run goes on from there"), as_json)
+        return _refused(Interrupted("stopped; what had finished is kept, and the next run goes on from there"))
     except PenstockError as error:
-        return _fail(error, as_json)
+        return _refused(error)
     except BrokenPipeError:
-        return 0  # the reader (head, less) had enough
+        _drop_output()  # the reader (head, less) had enough
+        return Answer({"outcome": "done"})
     except _WRONG_USAGE as error:
         error.show()
-        return ConfigError.exit_code
+        return Answer(_error("UsageError", [error.format_message()]), None, ConfigError.exit_code)
+    except Exception as error:  # noqa: BLE001 a mistake of ours; a script that reads --json must hear of it too
+        traceback.print_exc()
+        return _refused(
+            PenstockError(f"{type(error).__name__}: {error}. This is a mistake in Penstock: please report it")
+        )
 
 
 # Typer carries its own copy of click and names only its subclasses: this is click's ClickException.
 _WRONG_USAGE: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
 
-def _fail(error: PenstockError, as_json: bool) -> int:
+def _refused(error: PenstockError) -> Answer:
     problems = error.problems if isinstance(error, ConfigError) else (str(error),)
-    if as_json:
-        _print_json({"outcome": "error", "error": type(error).__name__, "problems": list(problems)})
     for problem in problems:
         typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
         typer.echo(problem, err=True)
-    return error.exit_code
+    return Answer(_error(type(error).__name__, problems), None, error.exit_code)
 
 
-def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=1, default=str))
+def _error(name: str, problems: Sequence[str]) -> dict[str, Any]:
+    outcome = "interrupted" if name == Interrupted.__name__ else "error"
+    return {"outcome": outcome, "error": name, "problems": list(problems)}
+
+
+def _say(answer: Answer, as_json: bool) -> int:
+    try:
+        if as_json:
+            print(json.dumps(answer.data, indent=1, default=str), flush=True)
+        elif answer.text is not None:
+            print(answer.text, file=sys.stderr if answer.exit_code in (1, 130) else sys.stdout, flush=True)
+    except BrokenPipeError:
+        _drop_output()
+    return answer.exit_code
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"penstock {version('penstock')}")
+        raise typer.Exit
+
+
+@contextlib.contextmanager
+def _stdout_kept_for_the_answer() -> Iterator[None]:
+    """Send to stderr what engines and users' modules print, also from C++ and from processes started here."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _drop_output() -> None:
+    """Let nothing more fail for want of a reader, the interpreter's own flush at exit included."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 if __name__ == "__main__":

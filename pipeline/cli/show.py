@@ -24,7 +24,7 @@ class ShownRun:
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints."""
         outputs = {step: {name: str(path) for name, path in found.items()} for step, found in self.outputs.items()}
-        return self.record.to_json() | {"state": self.record.state, "outputs": outputs}
+        return self.record.to_json() | {"outcome": self.record.state, "outputs": outputs}
 
     def as_text(self) -> str:
         """A head line, then one line per step."""
@@ -52,6 +52,7 @@ class ShownStep:
         """What `--json` prints."""
         manifest = self.execution.manifest.to_json() if self.execution else None
         return {
+            "outcome": self.record.action,
             "step": self.record.step,
             "action": self.record.action,
             "reason": self.record.reason,
