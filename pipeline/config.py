@@ -42,9 +42,14 @@ def read_config(file: Path, overrides: Iterable[str] = ()) -> tuple[PipelineConf
     Raises ConfigError with every problem of the shape; settings of components are checked when the graph is built.
     """
     raw, lines = _read_yaml(file)
-    overridden = [_apply_override(raw, override) for override in overrides]
-    source = Source(str(file), lines, frozenset(overridden))
     problems: list[str] = []
+    overridden: set[KeyPath] = set()
+    for override in overrides:
+        try:
+            overridden.add(_apply_override(raw, override))
+        except ConfigError as error:
+            problems.extend(error.problems)
+    source = Source(str(file), lines, frozenset(overridden))
     filled = _fill_parameters(raw, raw.get("parameters"), (), source, problems)
     config = _check_shape(filled, source, problems)
     if problems or config is None:
@@ -58,14 +63,20 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes().decode("utf-8-sig")  # editors on Windows put a byte order mark first
     except FileNotFoundError:
         near = sorted(str(p) for p in Path().glob("configs/*/pipeline.yaml"))
         raise ConfigError(
             f"{file}: there is no such file" + (f". Definitions here: {', '.join(near)}" if near else "")
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read as text: {error}") from error
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].count(b"\n")
+        byte = error.object[error.start]
+        raise ConfigError(
+            f"{file}:{before + 1}: the byte 0x{byte:02x} is no UTF-8: save it in that encoding"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     try:
         loaded = YAML(typ="rt").load(text)
     except DuplicateKeyError as error:
@@ -79,6 +90,8 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         raise ConfigError(f"{place}: not valid YAML: {error.problem or error.context}") from error
     except YAMLError as error:
         raise ConfigError(f"{file}: not valid YAML: {error}") from error
+    if loaded is None:
+        raise ConfigError(f"{file}: there is nothing in it; a definition has at least a name and steps")
     if not isinstance(loaded, dict):
         raise ConfigError(f"{file}: expected a mapping with name and steps, found {type(loaded).__name__}")
     lines: dict[KeyPath, int] = {(): 1}

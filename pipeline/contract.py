@@ -173,9 +173,14 @@ def build_component(component: type[Any], settings: Mapping[str, Any]) -> Any:
         f.name for f in fields.values() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]
     problems.extend(f"{name}: missing, and it has no default" for name in required if name not in settings)
+    if all(name in values for name in required):
+        try:
+            built = component(**values)
+        except ConfigError as error:
+            problems.extend(error.problems)
     if problems:
         raise ConfigError(*problems)
-    return component(**values)
+    return built
 
 
 def _setting_problems(name: str, hint: Any, error: Any) -> list[str]:

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.contract import read_contract, settings_of
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.component import BeamOptions
 from schemas.config import PipelineConfig
 from schemas.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from pipeline.config import Source
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Definition:
     beam: BeamOptions = field(default_factory=BeamOptions)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     target: str = ""  # what the user named, for messages and for commands to repeat
+    source: Source | None = None  # where each value was written; None for a pipeline in Python
 
 
 class StepHandle:

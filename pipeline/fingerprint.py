@@ -74,7 +74,7 @@ def code_closure(dotted: Iterable[str]) -> Closure:
         top = name.partition(".")[0]
         if top in sys.stdlib_module_names:
             continue
-        if top not in own and (package := find_module(top)) is not None and _is_installed(package):
+        if top not in own and (package := find_module(top)) is not None and is_installed(package):
             outside.add(top)
             continue
         file = find_module(name)
@@ -101,7 +101,9 @@ def _parse(file: Path, mtime_ns: int) -> ast.Module:
     try:
         tree = ast.parse(file.read_bytes(), filename=str(file))
     except SyntaxError as error:
-        raise ConfigError(f"{_shown(file)}:{error.lineno}: not valid Python: {error.msg}") from error
+        raise ConfigError(f"{shown(file)}:{error.lineno or 1}: not valid Python: {error.msg}") from error
+    except ValueError as error:  # null bytes
+        raise ConfigError(f"{shown(file)}: not valid Python: {error}") from error
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             if node.body and _is_docstring(node.body[0]):
@@ -117,26 +119,27 @@ def _tree(file: Path) -> ast.Module:
 
 def fingerprint_module(file: Path, module: str) -> ModuleFingerprint:
     """The digests of the definitions in one module's file. Raises ConfigError when it is not valid Python."""
-    rest: list[str] = []
+    layout: list[str] = []
     definitions: dict[str, list[str]] = {}
     for node in _tree(file).body:
         dumped = ast.dump(node)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             definitions.setdefault(node.name, []).append(dumped)
+            layout.append(node.name)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)) and (name := _assigned_name(node)):
             definitions.setdefault(name, []).append(dumped)
+            layout.append(name)
         else:
-            rest.append(dumped)
+            layout.append(dumped)
     digests = {name: _sha256("\n".join(dumps)) for name, dumps in definitions.items()}
-    # The order of definitions matters to a module's behaviour only through the statements between them; those, and the
-    # order of all names, are the rest.
-    digests["<module>"] = _sha256("\n".join([*rest, *definitions]))
+    # What else there is, and in which order it stands among the definitions: a statement may use or change them.
+    digests["<module>"] = _sha256("\n".join(layout))
     if module.partition(".")[0] in OURS:  # wherever Penstock is installed
         inside = Path(*module.split("."))
         return ModuleFingerprint(
             str(inside / file.name if file.name == "__init__.py" else inside.with_suffix(".py")), digests
         )
-    return ModuleFingerprint(_shown(file), digests)
+    return ModuleFingerprint(shown(file), digests)
 
 
 def _assigned_name(node: ast.Assign | ast.AnnAssign) -> str | None:
@@ -210,7 +213,8 @@ def find_module(name: str) -> Path | None:
     return found
 
 
-def _is_installed(file: Path) -> bool:
+def is_installed(file: Path) -> bool:
+    """Whether a file is the standard library's or an installed package's."""
     return any(file.is_relative_to(base) for base in _installed_bases())
 
 
@@ -235,7 +239,7 @@ def _versions(tops: Iterable[str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _shown(file: Path) -> str:
+def shown(file: Path) -> str:
     """The path as a person would write it: relative to the working directory where it is below it."""
     return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 

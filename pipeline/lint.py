@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.contract import read_contract
-from pipeline.fingerprint import find_module
+from pipeline.fingerprint import code_closure, find_module
 from pipeline.graph import Graph
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, DataError, did_you_mean
 from schemas.input_files import expand
+
+if TYPE_CHECKING:
+    from pipeline.config import Source
 
 
 @dataclass(frozen=True)
@@ -22,20 +25,30 @@ class Finding:
     level: Literal["error", "warning"]
     step: str
     message: str
+    setting: str | None = None
+    place: str = ""  # where it was written, with its line; empty for a pipeline in Python
 
     def __str__(self) -> str:
-        return f"steps.{self.step}: {self.message}"
+        return f"{self.place or '.'.join(filter(None, ('steps', self.step, self.setting)))}: {self.message}"
 
 
-def lint(graph: Graph) -> tuple[Finding, ...]:
-    """Every finding of every rule, errors first."""
-    found = [finding for rule in RULES for finding in rule(graph)]
+def lint(graph: Graph, source: Source | None = None) -> tuple[Finding, ...]:
+    """Every finding of every rule, errors first. `source` knows the lines of the file that the graph was read from."""
+    found = [_placed(finding, source) for rule in RULES for finding in rule(graph)]
     return tuple(sorted(found, key=lambda finding: finding.level))
 
 
-def raise_errors(graph: Graph) -> None:
+def _placed(finding: Finding, source: Source | None) -> Finding:
+    if source is None:
+        return finding
+    return replace(
+        finding, place=source.at(("steps", finding.step, *(("with", finding.setting) if finding.setting else ())))
+    )
+
+
+def raise_errors(graph: Graph, source: Source | None = None) -> None:
     """Raise one ConfigError with every error that the rules find; warnings pass."""
-    errors = [str(finding) for finding in lint(graph) if finding.level == "error"]
+    errors = [str(finding) for finding in lint(graph, source) if finding.level == "error"]
     if errors:
         raise ConfigError(*errors)
 
@@ -48,7 +61,7 @@ def user_code_exists(graph: Graph) -> Iterator[Finding]:
             for path in contract.paths(step.settings, [setting]):
                 problem = _missing(path)
                 if problem:
-                    yield Finding("error", step.id, f"{setting}: {problem}")
+                    yield Finding("error", step.id, problem, setting)
 
 
 def _missing(dotted: str) -> str | None:
@@ -69,10 +82,10 @@ def _missing(dotted: str) -> str | None:
     if file.suffix != ".py":
         return None
     try:
-        tree = ast.parse(file.read_bytes())
-    except SyntaxError as error:
-        return f"'{dotted}' does not import: {file}:{error.lineno}: not valid Python: {error.msg}"
-    names = set(_defined_names(tree))
+        code_closure([dotted])  # it and every module of the user's that it imports
+        names = set(_defined_names(ast.parse(file.read_bytes())))
+    except ConfigError as error:
+        return f"'{dotted}' does not import: {error}"
     if name in names or "*" in names or "__getattr__" in names:
         return None
     return f"'{dotted}' does not import: {module} has no '{name}'.{did_you_mean(name, names)}"
@@ -97,7 +110,7 @@ def input_files_exist(graph: Graph) -> Iterator[Finding]:
                 try:
                     expand(path)
                 except DataError as error:
-                    yield Finding("error", step.id, f"{setting}: {error}")
+                    yield Finding("error", step.id, str(error), setting)
 
 
 def one_publisher_per_destination(graph: Graph) -> Iterator[Finding]:
@@ -110,7 +123,8 @@ def one_publisher_per_destination(graph: Graph) -> Iterator[Finding]:
                 yield Finding(
                     "error",
                     step.id,
-                    f"destination: '{destination}' is where '{seen[destination]}' pushes too; give each its own directory",
+                    f"'{destination}' is where '{seen[destination]}' pushes too; give each its own directory",
+                    "destination",
                 )
             seen.setdefault(destination, step.id)
 
@@ -122,7 +136,8 @@ def blessing_needs_thresholds(graph: Graph) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 step.id,
-                "no thresholds are set, so no model will be blessed; set thresholds: {auc: {min: 0.7}}",
+                "none are set, so no model will be blessed; set thresholds: {auc: {min: 0.7}}",
+                "thresholds",
             )
 
 

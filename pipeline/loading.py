@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import sys
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +14,9 @@ from typing import Any
 from pipeline.config import Source, read_config
 from pipeline.contract import Contract, build_component, read_contract, settings_of
 from pipeline.definition import Definition, Pipeline
-from pipeline.graph import Declared, Graph, Wire, build_graph
+from pipeline.fingerprint import is_installed, shown
+from pipeline.graph import Declared, Graph, Step, Wire, build_graph
+from pipeline.lint import lint
 from schemas.component import BeamOptions
 from schemas.config import PipelineConfig, StepConfig
 from schemas.dotted_path import resolve
@@ -39,6 +44,7 @@ def load(target: str, overrides: Iterable[str] = (), root: str | None = None) ->
     replaces the definition's own. Raises ConfigError with every problem found.
     """
     make_importable(Path.cwd())
+    importlib.invalidate_caches()  # in a notebook, modules may have been written since
     if ":" in target and not target.endswith((".yaml", ".yml")):
         definition = _load_object(target, list(overrides))
     else:
@@ -58,14 +64,20 @@ def definition_of(config: PipelineConfig, source: Source) -> Definition:
     """Components found, settings checked, wires filled. Raises ConfigError with every problem."""
     problems: list[str] = []
     declared: list[Declared] = []
+    sound: list[Declared] = []  # those without a wrong setting
     places: dict[str, str] = {}
     for step_id, step in config.steps.items():
         places[step_id] = source.at(("steps", step_id))
         places.update({f"{step_id}.{port}": source.at(("steps", step_id, "inputs", port)) for port in step.inputs})
         try:
-            declared.append(_declare(step_id, step, source))
+            step_declared, wrong = _declare(step_id, step, source)
         except ConfigError as error:
             problems.extend(error.problems)
+        else:
+            problems.extend(wrong)
+            declared.append(step_declared)
+            if not wrong:
+                sound.append(step_declared)
     graph: Graph | None = None
     if len(declared) == len(config.steps):
         try:
@@ -73,9 +85,15 @@ def definition_of(config: PipelineConfig, source: Source) -> Definition:
         except ConfigError as error:
             problems.extend(error.problems)
     if problems or graph is None:
-        raise ConfigError(*problems)
+        unwired = tuple(
+            Step(d.id, d.component, d.settings, {}, {port: kind.TYPE_NAME for port, kind in d.contract.outputs.items()})
+            for d in sound
+        )
+        found = lint(Graph(config.name, config.seed, unwired), source)
+        raise ConfigError(*problems, *(str(finding) for finding in found if finding.level == "error"))
     return Definition(
         graph=graph,
+        source=source,
         root=Path(config.root),
         ledger=config.ledger,
         parallel=config.parallel,
@@ -84,27 +102,29 @@ def definition_of(config: PipelineConfig, source: Source) -> Definition:
     )
 
 
-def _declare(step_id: str, step: StepConfig, source: Source) -> Declared:
+def _declare(step_id: str, step: StepConfig, source: Source) -> tuple[Declared, list[str]]:
+    """The step and what is wrong with its settings, which are left out then. Raises ConfigError without a component."""
     at = ("steps", step_id)
     component, contract = find_component(step.uses, source.at((*at, "uses")))
+    settings: dict[str, Any] = {}
+    wrong = []
     try:
-        built = build_component(component, step.with_)
+        settings = settings_of(build_component(component, step.with_))
     except ConfigError as error:
         # Each problem begins with the setting's name: put the place it was written before it.
-        located = []
         for problem in error.problems:
             name, colon, rest = problem.partition(":")
             path = (*at, "with", *name.split(".")) if colon and name.replace(".", "").isidentifier() else (*at, "with")
-            located.append(f"{source.at(path)}: {rest.strip() if len(path) > 3 else problem}")
-        raise ConfigError(*located) from error
-    return Declared(
+            wrong.append(f"{source.at(path)}: {rest.strip() if len(path) > 3 else problem}")
+    declared = Declared(
         id=step_id,
         component=f"{component.__module__}.{component.__qualname__}",
-        settings=settings_of(built),
+        settings=settings,
         contract=contract,
         inputs={port: Wire(*wire.split(".")) for port, wire in step.inputs.items()},
         cache=step.cache,
     )
+    return declared, wrong
 
 
 def find_component(uses: str, place: str) -> tuple[type[Any], Contract]:
@@ -120,10 +140,33 @@ def find_component(uses: str, place: str) -> tuple[type[Any], Contract]:
         return component, read_contract(component)
     except ConfigError as error:
         raise ConfigError(*(f"{place}: {problem}" for problem in error.problems)) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{_raised(error)}, when '{dotted}' was imported ({place})") from error
+
+
+def _raised(error: BaseException) -> str:
+    """'project_steps.py:3 in <module>: KeyError: 'x'', with the user's innermost line; the exception alone without one."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{shown(Path(error.filename))}:{error.lineno}: not valid Python: {error.msg}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_file() and not is_installed(file) and not any(file.is_relative_to(_HOME / name) for name in _OURS):
+            return f"{shown(file)}:{frame.lineno} in {frame.name}: {said}"
+    return said
+
+
+_HOME = Path(__file__).parents[1]
+_OURS = ("pipeline", "components", "schemas")
 
 
 def _load_object(target: str, overrides: list[str]) -> Definition:
-    found = resolve(target)
+    try:
+        found = resolve(target)
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{_raised(error)}, when '{target}' was imported") from error
     if callable(found) and not isinstance(found, Pipeline):
         arguments = {}
         for override in overrides:
@@ -133,9 +176,15 @@ def _load_object(target: str, overrides: list[str]) -> Definition:
                 raise ConfigError(f"--set {override}: {target} is Python; it takes only parameters.NAME=value")
             arguments[name] = _yaml_value(value)
         try:
-            found = found(**arguments)
+            inspect.signature(found).bind(**arguments)
         except TypeError as error:
             raise ConfigError(f"{target}: {error}") from error
+        try:
+            found = found(**arguments)
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"{_raised(error)}, when '{target}' was called") from error
     elif overrides:
         raise ConfigError(f"--set {overrides[0]}: {target} is a Pipeline, not a function with parameters")
     if not isinstance(found, Pipeline):

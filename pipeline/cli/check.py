@@ -50,10 +50,11 @@ class CheckResult:
 def check_pipeline(target: str, *, overrides: Iterable[str] = ()) -> CheckResult:
     """Load and lint a definition. Mistakes are in the result, not raised."""
     try:
-        graph = load(target, overrides).graph
+        definition = load(target, overrides)
     except ConfigError as error:
         return CheckResult(target, error.problems, (), None, 0)
-    findings = lint(graph)
+    graph = definition.graph
+    findings = lint(graph, definition.source)
     return CheckResult(
         target,
         tuple(str(finding) for finding in findings if finding.level == "error"),

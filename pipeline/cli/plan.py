@@ -36,7 +36,7 @@ def plan_pipeline(
 ) -> tuple[PlannedStep, ...]:
     """The plan of a run with the same arguments; writes nothing. Raises as `run_pipeline` does."""
     definition = load(target, overrides, root)
-    raise_errors(definition.graph)
+    raise_errors(definition.graph, definition.source)
     forced = tuple(force)
     check_steps(definition.graph, [*forced, *([to] if to else [])])
     graph = definition.graph.upto(to) if to else definition.graph

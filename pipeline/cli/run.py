@@ -96,7 +96,7 @@ def run_definition(
 
     tell = listener or log.SilentDisplay()
     started = time.monotonic()
-    raise_errors(definition.graph)
+    raise_errors(definition.graph, definition.source)
     forced = tuple(force)
     check_steps(definition.graph, [*forced, *([to] if to else [])])
     graph = definition.graph.upto(to) if to else definition.graph

@@ -116,3 +116,33 @@ def test_an_overridden_value_that_is_wrong_is_blamed_on_set(tmp_path: Path) -> N
     (found,) = problems(tmp_path / "p.yaml", "name: a\nsteps: {t: {uses: T}}\n", overrides=("seed=-1",))
 
     assert found.startswith("--set seed: -1 is not valid here")
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+    assert problems(tmp_path / "p.yaml", "# later\n") == (
+        "pipeline.yaml: there is nothing in it; a definition has at least a name and steps",
+    )
+
+
+def test_a_file_in_another_encoding_is_named_with_the_line(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_bytes("name: taxi\n# caf\xe9\n".encode("latin-1"))
+
+    with pytest.raises(ConfigError, match="p.yaml:2: the byte 0xe9 is no UTF-8"):
+        read_config(tmp_path / "p.yaml")
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_bytes(b"\xef\xbb\xbfname: taxi\nsteps:\n  read: {uses: ExampleGen}\n")
+
+    assert read_config(tmp_path / "p.yaml")[0].name == "taxi"
+
+
+def test_wrong_overrides_are_reported_together(tmp_path: Path) -> None:
+    found = problems(tmp_path / "p.yaml", "name: taxi\nsteps: {}\n", ("seed=[", "parameters.x=1", "seed"))
+
+    assert [problem.partition(": ")[0] for problem in found] == [
+        "--set seed=[",
+        "--set parameters.x=1",
+        "--set seed",
+        "pipeline.yaml:2",
+    ]

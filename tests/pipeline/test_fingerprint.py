@@ -28,6 +28,30 @@ def test_comments_formatting_and_docstrings_do_not_count(project: Path) -> None:
     assert digest() == before
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("X = 1\nprint(X)\nX = 2\n", "X = 1\nX = 2\nprint(X)\n"),
+        ("X = 1\ndef f(a=X): ...\nX = 2\n", "X = 1\nX = 2\ndef f(a=X): ...\n"),
+    ],
+)
+def test_where_a_statement_stands_among_the_definitions_counts(project: Path, one: str, other: str) -> None:
+    helpers = project / "project_helpers.py"
+    helpers.write_text(one)
+    before = digest()["project_helpers"]
+    helpers.write_text(other)
+
+    assert digest()["project_helpers"] != before
+
+
+def test_files_of_one_name_in_several_directories_are_named_by_their_setting() -> None:
+    def parts(*digests: str) -> dict[str, object]:
+        return {"files": {"source": [{"path": f"{i}/a.csv", "digest": digest} for i, digest in enumerate(digests)]}}
+
+    assert what_changed(parts("1", "2"), parts("3", "2")) == ("the files of source changed",)
+    assert key_of(parts("1", "2")) != key_of(parts("3", "2"))
+
+
 def test_a_changed_helper_changes_the_closure(project: Path) -> None:
     before = digest()
     helpers = project / "project_helpers.py"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.lint import lint
 from pipeline.loading import load
 
@@ -22,7 +24,7 @@ def test_a_users_function_that_is_not_there_is_found_without_importing_it(projec
     (found,) = findings("apply.function=project_functions.duoble")
 
     assert found == (
-        "error: steps.apply: function: 'project_functions.duoble' does not import: project_functions has no 'duoble'. "
+        "error: steps.apply.function: 'project_functions.duoble' does not import: project_functions has no 'duoble'. "
         "Did you mean 'double'?"
     )
 
@@ -33,18 +35,29 @@ def test_a_users_module_that_is_not_there_is_found(project: Path) -> None:
     assert "there is no module 'project_nothing'" in found
 
 
-def test_a_users_module_that_is_not_python_is_found_with_its_line(project: Path) -> None:
-    (project / "project_functions.py").write_text("x = 1\ndef double(:\n")
+@pytest.mark.parametrize("module", ["project_functions", "project_helpers"])
+def test_a_users_module_that_is_not_python_is_found_with_its_line(project: Path, module: str) -> None:
+    (project / f"{module}.py").write_text("x = 1\ndef double(:\n")
 
     (found,) = findings()
 
-    assert "project_functions.py:2: not valid Python" in found
+    assert f"{module}.py:2: not valid Python" in found
+
+
+def test_findings_have_the_line_that_they_are_about(project: Path) -> None:
+    definition = load("pipeline.yaml", ["apply.function=project_functions.duoble"])
+    (project / "numbers.txt").unlink()
+
+    first, second = map(str, lint(definition.graph, definition.source))
+
+    assert first.startswith("--set steps.apply.with.function: 'project_functions.duoble' does not import")
+    assert second.startswith("pipeline.yaml:6: steps.read.with.source: numbers.txt: there is no such file")
 
 
 def test_input_files_that_are_not_there_are_found(project: Path) -> None:
     (found,) = findings("read.source=nothing.txt")
 
-    assert found.startswith("error: steps.read: source: ")
+    assert found.startswith("error: steps.read.source: ")
     assert "nothing.txt" in found
 
 
@@ -55,4 +68,4 @@ def test_two_pushers_to_one_directory_are_found(project: Path) -> None:
 
     found = findings()
 
-    assert any("steps.again: destination: 'serving' is where 'push' pushes too" in finding for finding in found)
+    assert any("steps.again.destination: 'serving' is where 'push' pushes too" in finding for finding in found)

@@ -65,6 +65,70 @@ def test_problems_of_all_steps_are_reported_at_once_with_their_lines(project: Pa
     assert "there is no module 'project_nothing'" in text
 
 
+def test_wrong_settings_wires_files_and_functions_are_reported_together(project: Path) -> None:
+    (project / "pipeline.yaml").write_text(
+        "name: toy\nsteps:\n"
+        "  read: {uses: project_steps.Read, with: {source: nothing.txt}}\n"
+        "  again: {uses: project_steps.Read, with: {source: numbers.txt, keep: 2.0, kep: 1}}\n"
+        "  count: {uses: project_steps.Count}\n"
+        "  apply: {uses: project_steps.Apply, inputs: {examples: read.examples}, with: {function: project_functions.x}}\n"
+    )
+
+    with pytest.raises(ConfigError) as caught:
+        load("pipeline.yaml")
+    places = [": ".join(problem.split(": ")[:2]) for problem in caught.value.problems]
+    assert places == [
+        "pipeline.yaml:4: steps.again.with.kep",
+        "pipeline.yaml:4: steps.again.with.keep",
+        "pipeline.yaml:5: steps.count",
+        "pipeline.yaml:6: steps.apply.with.function",
+        "pipeline.yaml:3: steps.read.with.source",
+    ]
+    assert "input 'examples' could be read.examples or again.examples: say which" in caught.value.problems[2]
+
+
+def test_a_component_that_raises_on_import_names_the_users_line_first(project: Path) -> None:
+    (project / "project_broken.py").write_text("import project_helpers\n")
+    (project / "project_helpers.py").write_text("import json\n\nTABLE = json.loads('{')\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load("pipeline.yaml", ["steps.count.uses=project_broken.Count"])
+
+    (problem,) = caught.value.problems
+    assert problem.startswith("project_helpers.py:3 in <module>: JSONDecodeError: ")
+    assert problem.endswith("when 'project_broken.Count' was imported (--set steps.count.uses)")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\ndef f(:\n", "project_broken.py:2: not valid Python: invalid syntax"),
+        ("import sys\nsys.exit(1)\n", "project_broken.py:2 in <module>: SystemExit: 1"),
+        ("assert False\n", "project_broken.py:1 in <module>: AssertionError, when"),
+        ("import nothing_like_it\n", "project_broken.py:1 in <module>: ModuleNotFoundError: No module named"),
+    ],
+)
+def test_a_module_that_does_not_import_names_its_line(project: Path, text: str, said: str) -> None:
+    (project / "project_broken.py").write_text(text)
+
+    with pytest.raises(ConfigError) as component:
+        load("pipeline.yaml", ["steps.count.uses=project_broken.Count"])
+    with pytest.raises(ConfigError) as pipeline:
+        load("project_broken:toy")
+
+    assert component.value.problems[0].startswith(said)
+    assert pipeline.value.problems[0].startswith(said)
+
+
+def test_a_function_that_fails_to_make_a_pipeline_names_its_line(project: Path) -> None:
+    (project / "project_pipeline.py").write_text(PYTHON + "\n\ndef wrong(most=1):\n    return make('x' + most)\n")
+
+    with pytest.raises(ConfigError, match=r"project_pipeline.py:20 in wrong: TypeError: .*when '.*:wrong' was called"):
+        load("project_pipeline:wrong")
+    with pytest.raises(ConfigError, match="got an unexpected keyword argument 'least'"):
+        load("project_pipeline:wrong", ["parameters.least=1"])
+
+
 def test_a_components_own_check_is_reported_with_its_line(project: Path) -> None:
     (project / "pipeline.yaml").write_text(
         "name: toy\nsteps:\n  read:\n    uses: project_steps.Read\n    with:\n      source: a\n      keep: 2.0\n"
