@@ -27,6 +27,8 @@ class Source:
     def at(self, path: KeyPath) -> str:
         """'pipeline.yaml:12: steps.trainer.with.stps', or with the nearest parent's line where the value itself has none."""
         dotted = ".".join(map(str, path))
+        if path and path not in self.lines and any(written[: len(path)] == path for written in self.overridden):
+            return f"--set {dotted}"  # a section that only an override has
         for length in range(len(path), -1, -1):
             if path[:length] in self.overridden:
                 return f"--set {dotted}"

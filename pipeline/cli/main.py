@@ -194,10 +194,10 @@ def main(arguments: list[str] | None = None) -> None:
     with _stdout_kept_for_the_answer() if as_json else contextlib.nullcontext(), like_ctrl_c():
         answer = _answer(lambda: app(arguments, standalone_mode=False))
     code = _say(answer, as_json)
-    if arguments[:1] == ["step"]:
+    if arguments[:1] == ["step"] and not {"tensorflow", "apache_beam"}.isdisjoint(sys.modules):
         from pipeline.execute import exit_now
 
-        exit_now(code)  # engines were at work in this process
+        exit_now(code)
     sys.exit(code)
 
 
@@ -266,9 +266,10 @@ def _stdout_kept_for_the_answer() -> Iterator[None]:
     kept = os.dup(1)
     os.dup2(2, 1)
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
-        sys.stdout.flush()
+        sys.stderr.flush()
         os.dup2(kept, 1)
         os.close(kept)
 
