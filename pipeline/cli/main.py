@@ -203,11 +203,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _answer(command: Callable[[], Any]) -> Answer:
     """What the command says, or how it ended without saying anything."""
+    stopped = Interrupted("stopped; what had finished is kept, and the next run goes on from there")
     try:
         answer = command()
-        return answer if isinstance(answer, Answer) else Answer({"outcome": "done"}, None, answer or 0)
+        if isinstance(answer, Answer):
+            return answer
+        # Typer turns Ctrl-C into the exit code 130; other numbers come from its own --help and --version.
+        return _refused(stopped) if answer == stopped.exit_code else Answer({"outcome": "done"}, None, answer or 0)
     except (KeyboardInterrupt, typer.Abort):
-        return _refused(Interrupted("stopped; what had finished is kept, and the next run goes on from there"))
+        return _refused(stopped)
     except PenstockError as error:
         return _refused(error)
     except BrokenPipeError:
