@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,10 +135,9 @@ def build_graph(
         earlier = declared[: position[step.id]]
         wires: dict[str, Wire] = {}
         for port, wire in step.inputs.items():
-            place = places.get(f"{step.id}.{port}", places.get(step.id, f"steps.{step.id}"))
             problem = _wire_problem(step, port, wire, by_id)
             if problem:
-                problems.append(f"{place}: {problem}")
+                problems.append(f"{_place(step, port, places)}: {problem}")
             else:
                 wires[port] = wire
         for needed in step.contract.inputs:
@@ -169,6 +168,24 @@ def build_graph(
             for step in declared
         ),
     )
+
+
+def check_wires(
+    declared: Sequence[Declared], unknown: Collection[str], where: Mapping[str, str] | None = None
+) -> list[str]:
+    """What is wrong with the explicit wires, while nobody knows what the steps in `unknown` make."""
+    by_id = {step.id: step for step in declared}
+    found = [
+        (step, port, _wire_problem(step, port, wire, by_id))
+        for step in declared
+        for port, wire in step.inputs.items()
+        if wire.step not in unknown
+    ]
+    return [f"{_place(step, port, where or {})}: {problem}" for step, port, problem in found if problem]
+
+
+def _place(step: Declared, port: str, places: Mapping[str, str]) -> str:
+    return places.get(f"{step.id}.{port}", places.get(step.id, f"steps.{step.id}"))
 
 
 def _wire_problem(step: Declared, port: str, wire: Wire, by_id: Mapping[str, Declared]) -> str | None:

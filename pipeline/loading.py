@@ -15,7 +15,7 @@ from pipeline.config import Source, read_config
 from pipeline.contract import Contract, build_component, read_contract, settings_of
 from pipeline.definition import Definition, Pipeline
 from pipeline.fingerprint import is_installed, shown
-from pipeline.graph import Declared, Graph, Step, Wire, build_graph
+from pipeline.graph import Declared, Graph, Step, Wire, build_graph, check_wires
 from pipeline.lint import lint
 from schemas.component import BeamOptions
 from schemas.config import PipelineConfig, StepConfig
@@ -79,7 +79,10 @@ def definition_of(config: PipelineConfig, source: Source) -> Definition:
             if not wrong:
                 sound.append(step_declared)
     graph: Graph | None = None
-    if len(declared) == len(config.steps):
+    unknown = set(config.steps) - {step.id for step in declared}
+    if unknown:
+        problems.extend(check_wires(declared, unknown, places))
+    else:
         try:
             graph = build_graph(config.name, config.seed, declared, places)
         except ConfigError as error:
