@@ -297,7 +297,8 @@ def _changed_modules(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
         before, now = old.get(module), new.get(module)
         if before is None or now is None:
             present = now or before
-            reasons.append(f"{present['file']} is {'new' if before is None else 'gone'}")  # type: ignore[index]
+            verb = "is newly imported" if before is None else "is no longer imported"
+            reasons.append(f"{present['file']} {verb}")  # type: ignore[index]
         elif before["digest"] != now["digest"]:
             names = sorted(
                 name

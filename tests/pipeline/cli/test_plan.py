@@ -1,0 +1,52 @@
+"""`pipeline plan` says what a run would do and why, and does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli.plan import plan_pipeline, plan_text
+from schemas.errors import ConfigError
+
+
+def test_the_text_has_a_line_per_step_and_explains_what_is_open(project: Path) -> None:
+    assert plan_text(plan_pipeline("pipeline.yaml")).splitlines() == [
+        "run     read   it never ran",
+        "run?    count  after read",
+        "run?    judge  after count",
+        "run?    apply  after read",
+        "run?    fit    after apply",
+        "",
+        "run?  decided when the steps before it have run: reused where what they make is unchanged",
+    ]
+
+
+def test_a_plan_up_to_a_step_has_what_that_needs(ran: Path) -> None:
+    steps = plan_pipeline("pipeline.yaml", to="fit", force=["apply"])
+
+    assert [(step.step, step.action) for step in steps] == [("read", "reuse"), ("apply", "run"), ("fit", "wait")]
+    assert steps[1].as_json() == {"step": "apply", "action": "run", "reasons": ["forced"], "key": steps[1].key}
+
+
+def test_another_root_has_another_plan(ran: Path, tmp_path: Path) -> None:
+    assert {step.action for step in plan_pipeline("pipeline.yaml")} == {"reuse"}
+    assert plan_pipeline("pipeline.yaml", root=str(tmp_path / "empty"))[0].action == "run"
+    assert not (tmp_path / "empty").exists()
+
+
+def test_steps_that_are_not_there_are_named_together(ran: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_pipeline("pipeline.yaml", to="fitt", force=["cont"])
+
+    assert [problem.split("Did")[1] for problem in caught.value.problems] == [" you mean 'count'?", " you mean 'fit'?"]
+
+
+def test_a_refusal_that_is_kept_is_planned_as_such(command: Callable[..., Any], ran: Path) -> None:
+    command("run", "pipeline.yaml", "--set", "parameters.most=2", "--to", "judge")
+
+    (judge,) = plan_pipeline("pipeline.yaml", overrides=["parameters.most=2"], to="judge")[-1:]
+
+    assert (judge.action, judge.reasons) == ("refused", ("nothing changed since it was refused",))
