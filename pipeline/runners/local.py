@@ -368,19 +368,23 @@ def _end_warm_process() -> None:
         server._stop()
 
 
+_main_lock = threading.Lock()
+
+
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
     """Hide __main__ while a process starts: multiprocessing would import it again in the child.
 
     The child needs nothing of it, and a user's script or notebook that runs a pipeline need not be importable.
     """
-    main = sys.modules["__main__"]
-    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    main.__spec__ = main.__file__ = None
-    try:
-        yield
-    finally:
-        main.__spec__, main.__file__ = spec, file
+    with _main_lock:  # another run in a thread would take what is hidden for what there was
+        main = sys.modules["__main__"]
+        spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+        main.__spec__ = main.__file__ = None
+        try:
+            yield
+        finally:
+            main.__spec__, main.__file__ = spec, file
 
 
 class _Runner:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ def handlers() -> Iterator[None]:
 
 
 def press_ctrl_c() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # to this thread: another one may not have it blocked
 
 
 def test_a_signal_is_kept_back_until_it_is_allowed() -> None:
@@ -81,7 +80,7 @@ def test_a_handler_of_the_users_that_does_not_raise_is_called_once() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: called.append(number))
 
     with KeptBack() as signals:
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         assert called == []
         with signals.allowed():
             assert called == [signal.SIGTERM]
@@ -104,7 +103,7 @@ def test_outside_the_main_thread_nothing_happens() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_being_told_to_end_is_like_ctrl_c(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), like_ctrl_c():
-        os.kill(os.getpid(), number)
+        signal.pthread_kill(threading.get_ident(), number)
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
@@ -113,7 +112,7 @@ def test_what_is_ignored_or_somebody_elses_stays_so() -> None:
     signal.signal(signal.SIGTERM, len)
 
     with like_ctrl_c():
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
         assert signal.getsignal(signal.SIGTERM) is len
 
 
