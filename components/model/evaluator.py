@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 import re
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from components.io import beam as beam_io
 from components.io import saved_model, tf_example, tfrecord
+from components.model import answers, known_metrics
 from components.model import metrics as metrics_of
 from components.model import slices as slices_of
+from components.model import sums as sums_of
 from components.model import thresholds as thresholds_of
 from components.model.metrics import EXAMPLE_COUNT, Metric
+from components.model.row_slices import RowSlices, Unordered
 from components.model.slices import OVERALL, Slice
 from components.model.thresholds import Threshold
 from schemas.artifacts import Blessing, Evaluation, Examples, Model
@@ -49,6 +55,10 @@ class Evaluator:
     for all examples together, those inside for every slice of that description. `min_change` and `max_change` bound the
     value less the baseline's, `min_relative_change` and `max_relative_change` that as a fraction of the baseline's value.
     Without thresholds nothing is blessed. While nothing is served there is no baseline, and bounds on change are dropped.
+
+    Where every metric is a sum over examples that is known exactly, with one number as label and as prediction, whole
+    batches are added up at once. A metric, option or answer of another kind sends the whole evaluation through TFMA's own
+    pipeline, example by example; stderr and the evaluation's property `computed_by` say which.
     """
 
     label: str
@@ -96,18 +106,41 @@ class Evaluator:
         judged = [self._judged(model.serving, CANDIDATE if baseline.path else "")]
         if baseline.path:
             judged.append(self._judged(baseline.path, BASELINE))
-        self._survey(files, judged, asked.slices)
+        try:
+            self._evaluate(asked, files, judged, baseline, beam, progress, evaluation, blessing)
+        finally:
+            answers.forget()
 
+    def _evaluate(
+        self,
+        asked: _Asked,
+        files: list[Path],
+        judged: list[_Judged],
+        baseline: Baseline,
+        beam: BeamOptions,
+        progress: Progress,
+        evaluation: Evaluation,
+        blessing: Blessing,
+    ) -> None:
+        kinds = self._survey(files, judged, asked.slices)
         applied = [threshold for threshold in asked.thresholds if baseline.path or not threshold.compares]
         dropped = [threshold for threshold in asked.thresholds if threshold not in applied]
-        config = _config(asked.metrics, asked.slices, applied, judged)
+        config = _eval_config(_config(asked.metrics, asked.slices, applied, judged))
         with beam_io.RowCount(progress, unit="examples") as count:
-            _analyse(files, judged, config, _ReadBatches(self.batch_size, count), beam, evaluation.path, bool(dropped))
+            reason = self._add_up(files, judged, config, kinds, count, beam, evaluation.path, bool(dropped))
+        if reason:
+            sys.stderr.write(f"Evaluator: TFMA's own pipeline computes, which is slower, because of {reason}\n")
+            with beam_io.RowCount(progress, unit="examples") as count:
+                read = _ReadBatches(self.batch_size, count)
+                _analyse(files, judged, config, read, beam, evaluation.path, bool(dropped))
         _settle(evaluation.path)
 
         results = _Results.read(evaluation.path, baseline=bool(baseline.path))
         evaluation.properties.update(
-            metrics=results.overall(judged[0].name), examples=results.examples(()), slices=len(results.values)
+            metrics=results.overall(judged[0].name),
+            examples=results.examples(()),
+            slices=len(results.values),
+            computed_by=f"TFMA's pipeline, because of {reason}" if reason else "sums over batches",
         )
         if baseline.path:
             evaluation.properties["baseline_metrics"] = results.overall(BASELINE)
@@ -165,6 +198,17 @@ class Evaluator:
             name=name,
             transformed=transformed,
             transform_input=transform.inputs[0] if transform is not None and transform.inputs else "",
+            inputs=(*signatures[self.signature].inputs, *(transform.inputs if transform is not None else ())),
+            asked=answers.Asked(
+                path=str(path),
+                signature=self.signature,
+                signature_input=next(iter(signatures[self.signature].inputs), ""),
+                prediction=self.prediction or next(iter(outputs), ""),
+                transform=TRANSFORM_SIGNATURE,
+                transform_input=next(iter(transform.inputs), "") if transform is not None else "",
+                transformed=tuple(transformed),
+                label=self.label,
+            ),
             label_is_raw=self.label_from == "raw" or self.label not in transformed,
             spec={
                 **({"name": name} if name else {}),
@@ -178,8 +222,10 @@ class Evaluator:
             },
         )
 
-    def _survey(self, files: list[Path], judged: list[_Judged], wanted: tuple[Slice, ...]) -> None:
+    def _survey(self, files: list[Path], judged: list[_Judged], wanted: tuple[Slice, ...]) -> dict[str, str]:
         """Read until every feature that is needed was seen, and two values of the label. Raises DataError otherwise.
+
+        Gives the raw features that were seen, and what values they have: `int64`, `float` or `bytes`.
 
         TFMA would end in NaN, or in an error from deep inside Beam. Usually the first batch is enough.
         """
@@ -187,28 +233,32 @@ class Evaluator:
         sliced = {feature for which in wanted for feature in which.named} - set(candidate.transformed)
         needed = sliced | ({self.label} if any(model.label_is_raw for model in judged) else set())
         labels_of = self._labels_of(candidate)
-        found: set[str] = set()
+        found: dict[str, str] = {}
         values: set[float] = set()
         count = 0
         for file in files:
             for records in tfrecord.read_batches(file, self.batch_size):
                 count += len(records)
                 batch = tf_example.decode(records)
-                found.update(field.name for field in batch.schema if str(field.type) != "null")
+                for column in batch.schema:
+                    if str(column.type) != "null":
+                        found.setdefault(
+                            column.name, str(column.type.value_type).removeprefix("large_").replace("binary", "bytes")
+                        )
                 if len(values) < 2:
                     values.update(_distinct(labels_of(records, batch)))
-                if needed <= found and len(values) > 1:
-                    return
+                if needed <= found.keys() and len(values) > 1:
+                    return found
         if count == 0:
             raise DataError(f"split '{self.split}' has no examples to evaluate. Give it a larger share in ExampleGen")
         problems = []
-        if self.label in needed - found and not candidate.label_is_raw:
+        if self.label in needed - found.keys() and not candidate.label_is_raw:
             problems.append(
                 f"label '{self.label}' is not in split '{self.split}', and the model served now, {judged[-1].path}, does not "
                 f"give it through '{TRANSFORM_SIGNATURE}' either, so the two cannot be compared. Push to a new destination, "
                 f"or remove that version"
             )
-        elif self.label in needed - found:
+        elif self.label in needed - found.keys():
             known = tuple(dict.fromkeys([*candidate.transformed, *sorted(found)]))
             problems.append(
                 f"label '{self.label}' is not in split '{self.split}', and the model's '{TRANSFORM_SIGNATURE}' does not give "
@@ -220,13 +270,81 @@ class Evaluator:
                 f"label '{self.label}' {same} of the {count:,} examples of split '{self.split}'. "
                 f"A model cannot be judged by a single class: check how the label is made, or split more evenly"
             )
-        for feature in sorted(sliced - found):
+        for feature in sorted(sliced - found.keys()):
             known = (*sorted(found), *candidate.transformed)
             problems.append(
                 f"slices: no example of split '{self.split}' has the feature '{feature}'."
                 f"{did_you_mean(feature, known)} There are {_listed(known)}"
             )
         raise DataError("\n".join(problems))
+
+    def _add_up(
+        self,
+        files: list[Path],
+        judged: list[_Judged],
+        config: Any,
+        kinds: dict[str, str],
+        count: beam_io.RowCount,
+        beam: BeamOptions,
+        output: Path,
+        rubber_stamp: bool,
+    ) -> str:
+        """Compute by sums over whole batches, and write as TFMA does; gives why that would not be exact, and writes nothing."""
+        from apache_beam import CombineGlobally, Create, FlatMap, Map
+        from tensorflow_model_analysis.utils import config_util
+
+        config = config_util.update_eval_config_with_defaults(
+            config, has_baseline=len(judged) > 1, rubber_stamp=rubber_stamp
+        )
+        try:
+            plan = known_metrics.plan(config, tuple(model.name for model in judged))
+        except known_metrics.Unknown as unknown:
+            return str(unknown)
+        for model in judged:
+            if len(model.inputs) > 2 or any(name in kinds for name in model.inputs):
+                return f"the signatures of {model.path}, which take {', '.join(model.inputs)}"
+        slice_by = frozenset(
+            feature for spec in config.slicing_specs for feature in (*spec.feature_keys, *spec.feature_values)
+        )
+        transformed = {feature for model in judged for feature in model.transformed}
+        raw = slice_by - transformed
+        if any(self.label not in model.transformed for model in judged):
+            raw |= {self.label}
+        wanted = [
+            replace(
+                model.asked,
+                transformed=tuple(name for name in model.transformed if name in slice_by or name == self.label),
+            )
+            for model in judged
+        ]
+        add = _AddUp(
+            asked=tuple(wanted),
+            raw=tuple((name, kinds[name]) for name in sorted(raw)),
+            slice_by=slice_by,
+            sums=plan.sums,
+            nothing=plan.new(),
+            binary=frozenset(plan.binary()),
+            config=config.SerializeToString(deterministic=True),
+            size=self.batch_size,
+            count=count,
+        )
+        kept = output / "sums"
+        with beam_io.pipeline(beam) as pipeline:
+            _ = (
+                pipeline
+                | "Files" >> Create([str(file) for file in files], reshuffle=False)
+                | "AddUp" >> FlatMap(add)
+                | "Merge" >> CombineGlobally(sums_of.merged)
+                | "Keep" >> Map(_Keep(str(kept)))
+            )
+        found = pickle.loads(kept.read_bytes())
+        kept.unlink()
+        if found.refused:
+            return str(found.refused)
+        _write(
+            list(plan.results(found)), config, {model.name: str(model.path) for model in judged}, output, rubber_stamp
+        )
+        return ""
 
     def _labels_of(self, model: _Judged) -> Callable[[list[bytes], pa.RecordBatch], Array]:
         """A function that gives a batch's label values, flat; none of them for a batch without the label."""
@@ -251,7 +369,7 @@ class Evaluator:
 
         import tensorflow as tf
 
-        loaded = saved_model.load(model.path)
+        loaded = answers.load(str(model.path))
         signature = loaded.signatures[TRANSFORM_SIGNATURE]
 
         def transformed(records: list[bytes], batch: pa.RecordBatch) -> Array:
@@ -286,6 +404,8 @@ class _Judged:
     transformed: tuple[str, ...]
     transform_input: str
     label_is_raw: bool
+    inputs: tuple[str, ...]  # of both signatures
+    asked: answers.Asked  # for all that preprocessing gives
     spec: dict[str, Any]  # TFMA's ModelSpec
 
 
@@ -308,6 +428,54 @@ class _ReadBatches:
             self.count(len(records))
 
 
+@dataclass(frozen=True)
+class _AddUp:
+    """A file of serialized tf.Examples -> the sums over all of them."""
+
+    asked: tuple[answers.Asked, ...]
+    raw: tuple[tuple[str, str], ...]
+    slice_by: frozenset[str]
+    sums: tuple[sums_of.Sum, ...]
+    nothing: sums_of.Sums
+    binary: frozenset[int]  # models whose label has to be 0 or 1
+    config: bytes
+    size: int
+    count: beam_io.RowCount
+
+    def __call__(self, file: str) -> Iterator[sums_of.Sums]:
+        import tensorflow_model_analysis as tfma
+
+        slices = RowSlices.of(tfma.EvalConfig.FromString(self.config))
+        result = copy.deepcopy(self.nothing)
+        for records in tfrecord.read_batches(Path(file), self.size):
+            try:
+                batch = answers.models(self.asked, self.raw, self.slice_by)(records)
+            except answers.Different as different:
+                result.refused = str(different)
+            except Unordered:
+                result.refused = "a feature to slice by whose values include NaN or negative zero"
+            for number in self.binary:
+                if not result.refused and not ((batch.labels[number] == 0) | (batch.labels[number] == 1)).all():
+                    result.refused = f"the label '{self.asked[number].label}', which is not always 0 or 1"
+            if result.refused:
+                break
+            members = slices.members(batch.rows, batch.transformed, batch.raw, result.number)
+            result.add(self.sums, batch.labels, batch.predictions, members)
+            self.count(len(records))
+        result.compact()
+        yield result
+
+
+@dataclass(frozen=True)
+class _Keep:
+    """Writes the sums where the step reads them again, whichever machine merged them."""
+
+    file: str
+
+    def __call__(self, found: sums_of.Sums) -> None:
+        Path(self.file).write_bytes(pickle.dumps(found))
+
+
 def _config(
     metrics: tuple[Metric, ...], slices: tuple[Slice, ...], thresholds: list[Threshold], judged: list[_Judged]
 ) -> dict[str, Any]:
@@ -324,18 +492,9 @@ def _config(
     }
 
 
-def _analyse(
-    files: list[Path],
-    judged: list[_Judged],
-    config: dict[str, Any],
-    read: _ReadBatches,
-    beam: BeamOptions,
-    output: Path,
-    rubber_stamp: bool,
-) -> None:
-    """Let TFMA compute, validate and write. Raises ConfigError for a metric whose class does not take its config."""
+def _eval_config(config: dict[str, Any]) -> Any:
+    """TFMA's message. Raises ConfigError for a metric whose class does not take its config."""
     import tensorflow_model_analysis as tfma
-    from apache_beam import Create, FlatMap
     from google.protobuf import json_format
     from tensorflow_model_analysis.metrics import metric_specs, metric_types
 
@@ -352,6 +511,57 @@ def _analyse(
             )
     if problems:
         raise ConfigError(*problems)
+    return eval_config
+
+
+def _write(
+    results: list[tuple[Any, dict[Any, Any]]],
+    config: Any,
+    locations: dict[str, str],
+    output: Path,
+    rubber_stamp: bool,
+) -> None:
+    """Validate `results`, (slice key, {MetricKey: value}), and write them into the files that TFMA's writers make."""
+    from google.protobuf import json_format
+    from tensorflow_model_analysis import version
+    from tensorflow_model_analysis.evaluators import metrics_validator
+    from tensorflow_model_analysis.proto import config_pb2
+    from tensorflow_model_analysis.writers import metrics_plots_and_validations_writer as writer
+
+    run = config_pb2.EvalRun(
+        eval_config=config,
+        version=version.VERSION,
+        data_location="<user provided PCollection>",
+        file_format="<unknown>",
+        model_locations=locations,
+    )
+    (output / "eval_config.json").write_text(json_format.MessageToJson(run) + "\n", encoding="utf-8")
+    for name, messages in (
+        ("metrics", [writer.convert_slice_metrics_to_proto(result, []) for result in results]),
+        ("plots", [writer.convert_slice_plots_to_proto((key, {}), []) for key, _ in results]),
+        ("attributions", [writer.convert_slice_attributions_to_proto((key, {})) for key, _ in results]),
+    ):
+        tfrecord.write(output / f"{name}-00000-of-00001.tfrecord", map(_bytes, messages))
+    validations = writer.CombineValidations(config, rubber_stamp)
+    verdict = validations.create_accumulator()
+    for result in results:
+        verdict = validations.add_input(verdict, metrics_validator.validate_metrics(result, config))
+    tfrecord.write(output / "validations.tfrecord", [_bytes(validations.extract_output(verdict))])
+
+
+def _analyse(
+    files: list[Path],
+    judged: list[_Judged],
+    eval_config: Any,
+    read: _ReadBatches,
+    beam: BeamOptions,
+    output: Path,
+    rubber_stamp: bool,
+) -> None:
+    """Let TFMA compute, validate and write."""
+    import tensorflow_model_analysis as tfma
+    from apache_beam import Create, FlatMap
+
     models = [
         tfma.default_eval_shared_model(
             eval_saved_model_path=str(model.path),
