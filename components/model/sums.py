@@ -82,6 +82,8 @@ class Sums:
             if isinstance(one, Counts)
         }
         for rows, numbers in members:
+            if not len(numbers):
+                continue
 
             def of(values: Array, rows: Array | None = rows) -> Array:
                 return values if rows is None else values[rows]
