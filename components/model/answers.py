@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,9 +113,16 @@ class Models:
         try:
             answers = self._ask(tf.constant(records))
         except tf.errors.InvalidArgumentError as error:
-            line = str(error.message).splitlines()[0]
-            if self._raw and "Data types don't match" in str(error.message):
-                raise Different(f"a feature that has several types ({line})") from error
+            # TensorFlow's last lines name the node, those before the first the Python stack.
+            lines = [line for line in str(error.message).splitlines() if line.strip() and "[[{{node" not in line]
+            line = lines[-1] if lines else type(error).__name__
+            mixed = [
+                name
+                for name in self._raw
+                if re.search(rf"Key: {re.escape(name)}[.,] ", line) and "Data types don't match" in line
+            ]
+            if mixed:
+                raise Different(f"the feature '{mixed[0]}', which has several types") from error
             raise DataError(
                 f"the model at {self._asked[0].path} cannot read the examples: {line}. Evaluator takes the raw examples, not "
                 f"the transformed ones"

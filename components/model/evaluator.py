@@ -332,7 +332,7 @@ class Evaluator:
         with beam_io.pipeline(beam) as pipeline:
             _ = (
                 pipeline
-                | "Files" >> Create([str(file) for file in files], reshuffle=False)
+                | "Files" >> Create([(part, str(file)) for part, file in enumerate(files)])
                 | "AddUp" >> FlatMap(add)
                 | "Merge" >> CombineGlobally(sums_of.merged)
                 | "Keep" >> Map(_Keep(str(kept)))
@@ -442,11 +442,12 @@ class _AddUp:
     size: int
     count: beam_io.RowCount
 
-    def __call__(self, file: str) -> Iterator[sums_of.Sums]:
+    def __call__(self, numbered: tuple[int, str]) -> Iterator[sums_of.Sums]:
         import tensorflow_model_analysis as tfma
 
+        part, file = numbered
         slices = RowSlices.of(tfma.EvalConfig.FromString(self.config))
-        result = copy.deepcopy(self.nothing)
+        result = replace(copy.deepcopy(self.nothing), part=part)
         for records in tfrecord.read_batches(Path(file), self.size):
             try:
                 batch = answers.models(self.asked, self.raw, self.slice_by)(records)

@@ -64,7 +64,7 @@ class Plan:
                 elif isinstance(self.sums[at], Counts):
                     gathered = sums.histogram(at, number)
                 else:
-                    gathered = sums.totals[at][number].tolist()
+                    gathered = sums.total(at, number)
                 found.update(computation.values(gathered))
             for one in self.derived:
                 found.update(one.result(found))

@@ -46,13 +46,16 @@ Sum = Totals | Counts
 class Sums:
     """What was added up so far. It can be pickled, and merged with the sums of other examples.
 
-    `refused` is why these examples cannot be added up exactly as TFMA does; nothing else holds then.
+    `part` is the number of the shard that is added up. Sums of floats are kept apart by it, and added in its order at the
+    end: whoever merges them, in whatever order, gets the same. `refused` is why these examples cannot be added up exactly
+    as TFMA does; nothing else holds then.
     """
 
     sizes: tuple[int, ...]  # of each sum's bins, doubled for the two classes; 0 for totals
+    part: int = 0
     slices: dict[Hashable, int] = field(default_factory=dict)  # the key of a slice -> its number
     examples: Any = None  # [slices]
-    totals: dict[int, Any] = field(default_factory=dict)  # sum -> [slices, columns]
+    totals: dict[tuple[int, int], Any] = field(default_factory=dict)  # (part, sum) -> [slices, columns]
     counts: dict[int, tuple[Any, Any]] = field(default_factory=dict)  # sum -> (slice * size + bin, sorted; how many)
     refused: str = ""
     _waiting: dict[int, list[tuple[Any, Any]]] = field(default_factory=dict)
@@ -91,7 +94,8 @@ class Sums:
             self.examples = _plus(self.examples, np.bincount(numbers, minlength=len(self.slices)))
             for at, every in columns.items():
                 added = [np.bincount(numbers, weights=of(one), minlength=len(self.slices)) for one in every]
-                self.totals[at] = _plus(self.totals.get(at), np.stack(added, axis=1))
+                here = self.part, at
+                self.totals[here] = _plus(self.totals.get(here), np.stack(added, axis=1))
             for at, cell in cells.items():
                 self._wait(at, *np.unique(numbers * self.sizes[at] + of(cell), return_counts=True))
 
@@ -110,8 +114,8 @@ class Sums:
             return moved
 
         self.examples = _plus(self.examples, renumbered(other.examples))
-        for at, values in other.totals.items():
-            self.totals[at] = _plus(self.totals.get(at), renumbered(values))
+        for there, values in other.totals.items():
+            self.totals[there] = _plus(self.totals.get(there), renumbered(values))
         other.compact()
         for at, (cells, counts) in other.counts.items():
             size = self.sizes[at]
@@ -121,6 +125,12 @@ class Sums:
         """Merge all counts that wait."""
         for at in list(self._waiting):
             self._compact(at)
+
+    def total(self, at: int, number: int) -> list[float]:
+        """Of one sum of numbers and one slice: each column's sum."""
+        mine = (self.totals[part, of] for part, of in sorted(self.totals) if of == at)
+        rows = [values[number].tolist() for values in mine if number < len(values)]
+        return [sum(column) for column in zip(*rows, strict=True)]
 
     def histogram(self, at: int, number: int) -> Array:
         """Of one sum of counts and one slice: rows of (bin, examples of class 0, of class 1), bins rising, none empty."""

@@ -22,7 +22,7 @@ class Evaluation(Artifact):
 
     Properties: `metrics`, the overall value of each metric of the candidate, None where it is not a finite number;
     `baseline_metrics`, the same of the baseline where there was one; `examples`, how many were evaluated; `slices`, how
-    many slices were computed.
+    many slices were computed; `computed_by`, whether whole batches were added up, or why TFMA's own pipeline computed.
     """
 
     TYPE_NAME: ClassVar[str] = "ModelEvaluation"

@@ -238,10 +238,11 @@ from pathlib import Path
 from components.model.evaluator import Evaluator
 from schemas.artifacts import Blessing, Evaluation, Examples, Model
 from schemas.component import Baseline, BeamOptions, Progress
-examples, model, out = map(Path, sys.argv[1:])
+examples, model, out = map(Path, sys.argv[1:4])
+metrics = sys.argv[4]
 Evaluator(
     label="big_tip",
-    metrics=("AUC", "CalibrationPlot"),
+    metrics=tuple(metrics.split()),
     slices=(("payment_type",), ("company", "payment_type")),
     thresholds={"auc": {"min": 0.99, "slices": [{"slice": ["payment_type"], "min": 0.99}]}},
 ).run(
@@ -252,13 +253,16 @@ Evaluator(
 
 
 @pytest.mark.slow
-def test_the_same_evaluation_is_the_same_bytes_in_every_process(trips: Examples, good: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("metrics", ["AUC MeanPrediction BinaryCrossentropy", "AUC CalibrationPlot"])  # sums, TFMA
+def test_the_same_evaluation_is_the_same_bytes_in_every_process(
+    metrics: str, trips: Examples, good: Model, tmp_path: Path
+) -> None:
     contents = []
     for seed in ("1", "2"):  # Python orders texts in sets by it
         out = tmp_path / seed
         (out / "evaluation").mkdir(parents=True)
         subprocess.run(
-            [sys.executable, "-c", EVALUATE, str(trips.path), str(good.path), str(out)],
+            [sys.executable, "-c", EVALUATE, str(trips.path), str(good.path), str(out), metrics],
             check=True,
             capture_output=True,
             cwd=Path(__file__).parents[3],
