@@ -366,6 +366,7 @@ def test_tfxs_executor_computes_the_same_on_our_artifacts(
     compared: tuple[Result, Path], trips: Examples, good: Model, poor: Model, tmp_path: Path
 ) -> None:
     result, _ = compared
+    assert result.evaluation.properties["computed_by"] == "sums over batches"
 
     theirs = tfx_evaluates(
         tmp_path, result.evaluation.path / "eval_config.json", trips.path, "eval", poor.path, good.path
