@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from components.data import splits as hash_split
-from components.io import csv, parquet, tf_example, tfrecord
+from components.io import columns, csv, parquet, tf_example, tfrecord
 from components.io.beam import RowCount, pipeline
 from schemas.artifacts import Examples
 from schemas.component import BeamOptions, InputFiles, Out, Progress
 from schemas.errors import ConfigError, DataError, did_you_mean
 from schemas.input_files import expand
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 FORMATS = ("csv", "parquet", "tfrecord")
 _RECORDS = 4096  # of a TFRecord file at a time
 
-Chunk = tuple[list[bytes], list[bytes]]
-"""Serialized tf.Examples, and for each the bytes that decide its split."""
+Chunk = tuple[list[bytes], list[bytes], Callable[[Any], "pa.RecordBatch"]]
+"""Serialized tf.Examples, for each the bytes that decide its split, and what gives the columns of some of them (by an array of
+their places), as `tf_example.decode` would."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +82,9 @@ class ExampleGen:
             raise ConfigError(*problems)
 
     def run(self, beam: BeamOptions, progress: Progress, examples: Out[Examples]) -> None:
-        """Write every input file as one shard of every split, in the order of the file's rows.
+        """Write every input file as one shard of every split, in the order of the file's rows; CSV of more than 64 MB as several.
+
+        What the records hold is also kept as columns, unless the records of a TFRecord file do not agree on a feature's kind.
 
         Raises DataError for files that do not exist, do not fit together or cannot be read, and when there is not one row.
         """
@@ -96,30 +105,36 @@ class ExampleGen:
         weights = hash_split.in_order(self.splits)
         for split in weights:
             examples.split_path(split).mkdir(parents=True, exist_ok=True)
+            examples.columns_path(split).mkdir(parents=True, exist_ok=True)
         counts = examples.path / ".records"  # what each shard held; a Beam worker has no other way to tell us
         counts.mkdir()
+        parsed = examples.path / ".parsed"
         with RowCount(progress) as rows, pipeline(beam) as running:
-            shards = (
+            inputs = (
                 running
                 | "Files" >> apache_beam.Create([(number, str(file)) for number, file in enumerate(files)])
                 | "OneByOne" >> apache_beam.Reshuffle()
             )
-            write = functools.partial(
-                _write_shard, weights=weights, shards=len(files), examples=examples, counts=counts, rows=rows
-            )
+            write = functools.partial(_write_shard, weights=weights, examples=examples, counts=counts, rows=rows)
             if format_ == "csv":
-                # Types hang on every file, so all are read once before the first is written.
-                scans = shards | "InferTypes" >> apache_beam.Map(_scan, layout)
-                read_csv = functools.partial(_csv_chunks, layout=layout, split_by=self.split_by)
-                _ = shards | "Write" >> apache_beam.Map(
-                    _write_csv, apache_beam.pvalue.AsDict(scans), read=read_csv, write=write
+                # Types hang on every cell of every file, so all are read before the first record is made.
+                scans = inputs | "Parse" >> apache_beam.Map(_scan, layout, parsed)
+                read_csv = functools.partial(_csv_chunks, split_by=self.split_by)
+                _ = (
+                    scans
+                    | "Parts" >> apache_beam.FlatMap(_parts)
+                    | "PartByPart" >> apache_beam.Reshuffle()
+                    | "Write"
+                    >> apache_beam.Map(_write_csv, apache_beam.pvalue.AsDict(scans), files, read=read_csv, write=write)
                 )
             else:
                 read = functools.partial(
                     _parquet_chunks if format_ == "parquet" else _tfrecord_chunks, split_by=self.split_by
                 )
-                _ = shards | "Write" >> apache_beam.Map(_write, read=read, write=write)
+                _ = inputs | "Write" >> apache_beam.Map(_write, len(files), read=read, write=write)
+        shutil.rmtree(parsed, ignore_errors=True)
         examples.properties["records"] = self._counted(counts, weights)
+        examples.properties["columns"] = self._kept_columns(examples, weights)
 
     def _settings_for_csv(self, format_: str) -> list[str]:
         given = {"skip_rows": self.skip_rows != 0, "columns": self.columns is not None}
@@ -161,6 +176,14 @@ class ExampleGen:
             raise DataError(f"{self.source}: there is not one row in it")
         return records
 
+    def _kept_columns(self, examples: Examples, splits: Iterable[str]) -> bool:
+        """Whether all splits have columns; when not, those of the others are removed."""
+        if all(examples.columns(split) is not None for split in splits):
+            return True
+        shutil.rmtree(examples.columns_path("any").parent)
+        print("StatisticsGen and later steps will decode the records instead", file=sys.stderr, flush=True)
+        return False
+
 
 def _one_format(files: list[Path]) -> str:
     formats: dict[str, Path] = {}
@@ -186,76 +209,128 @@ def _format(file: Path) -> str:
     raise DataError(f"{file}: the name does not tell the format. Give 'format', one of {', '.join(FORMATS)}.")
 
 
-def _scan(shard: tuple[int, str], layout: csv.Layout) -> tuple[str, csv.Scan]:
-    _, file = shard
-    return file, csv.scan(Path(file), layout)
+def _scan(file: tuple[int, str], layout: csv.Layout, parsed: Path) -> tuple[str, csv.Scan]:
+    number, name = file
+    to = parsed / f"{number:05d}"
+    to.mkdir(parents=True)
+    return name, csv.scan(Path(name), layout, to)
+
+
+def _parts(scan: tuple[str, csv.Scan]) -> Iterator[tuple[str, int]]:
+    file, found = scan
+    yield from ((file, part) for part in range(len(found.parts)))
 
 
 def _write_csv(
-    shard: tuple[int, str],
+    part: tuple[str, int],
     scans: Mapping[str, csv.Scan],
+    files: list[Path],
     read: Callable[..., Iterator[Chunk]],
     write: Callable[..., None],
 ) -> None:
-    number, file = shard
-    write(number, read(Path(file), types=csv.merged(scans.values()), block=scans[file].block))
+    file, number = part
+    before = sum(len(scans[str(other)].parts) for other in files[: files.index(Path(file))])
+    total = sum(len(scan.parts) for scan in scans.values())
+    chunks = read(Path(file), scans[file].parts[number], csv.merged(scans.values()))
+    write(before + number, total, chunks)
 
 
-def _write(shard: tuple[int, str], read: Callable[..., Iterator[Chunk]], write: Callable[..., None]) -> None:
-    number, file = shard
-    write(number, read(Path(file)))
+def _write(
+    file: tuple[int, str], shards: int, read: Callable[..., Iterator[Chunk]], write: Callable[..., None]
+) -> None:
+    number, name = file
+    write(number, shards, read(Path(name)))
 
 
 def _write_shard(
     number: int,
+    shards: int,
     chunks: Iterable[Chunk],
     weights: Mapping[str, int],
-    shards: int,
     examples: Examples,
     counts: Path,
     rows: RowCount,
 ) -> None:
+    import numpy as np
+
     name = f"data_tfrecord-{number:05d}-of-{shards:05d}.gz"
     with ExitStack() as files:
         writers = [files.enter_context(tfrecord.Writer(examples.split_path(split) / name)) for split in weights]
-        for records, keys in chunks:
-            assigned = hash_split.assign(keys, weights)
+        kept = files.enter_context(_Kept(examples, list(weights), number, shards))
+        for records, keys, columns_of in chunks:
+            assigned = np.array(hash_split.assign(keys, weights))
             for index, writer in enumerate(writers):
-                writer.write(record for record, split in zip(records, assigned, strict=True) if split == index)
+                here = np.flatnonzero(assigned == index)
+                writer.write([records[at] for at in here.tolist()])
+                kept.write(index, columns_of, here)
             rows(len(records))
     held = {split: writer.records for split, writer in zip(weights, writers, strict=True)}
     (counts / f"{number:05d}.json").write_text(json.dumps(held), encoding="utf-8")
 
 
-def _csv_chunks(
-    file: Path, layout: csv.Layout, split_by: str | None, types: Mapping[str, csv.ColumnType], block: int
-) -> Iterator[Chunk]:
+class _Kept:
+    """The columns of one shard, of every split; none at all when they cannot be kept for one."""
+
+    def __init__(self, examples: Examples, splits: list[str], number: int, shards: int) -> None:
+        name = f"{number:05d}-of-{shards:05d}.parquet"
+        self._files = [examples.columns_path(split) / name for split in splits]
+        self._stack = ExitStack()
+        self._writers: list[columns.Writer] | None = None
+
+    def write(self, split: int, columns_of: Callable[[Any], pa.RecordBatch], places: Any) -> None:
+        if self._writers is None or not len(places):
+            return
+        try:
+            self._writers[split].write(columns_of(places))
+        except columns.Unfit as problem:
+            self._writers = None
+            self._stack.close()
+            for file in self._files:
+                file.unlink(missing_ok=True)
+            print(f"{self._files[split].name}: no columns are kept: {problem}", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> _Kept:
+        self._writers = [self._stack.enter_context(columns.Writer(file)) for file in self._files]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
+
+
+def _csv_chunks(file: Path, part: Path, types: Mapping[str, csv.ColumnType], split_by: str | None) -> Iterator[Chunk]:
     if split_by is not None and types[split_by] not in (csv.ColumnType.INT, csv.ColumnType.BYTES):
         found = "floats" if types[split_by] == csv.ColumnType.FLOAT else "no value at all"
         raise _no_key(file, split_by, found)
-    for batch in csv.batches(file, layout, types, block):
+    for batch in csv.batches(part, types):
         records = tf_example.encode(batch, missing_keeps_kind=True)
-        if split_by is None:
-            yield records, records
-        else:
+        keys = records
+        if split_by is not None:
             key = batch.column(batch.schema.get_field_index(split_by))
-            yield records, tf_example.encode_feature(key, missing_keeps_kind=True)
+            keys = tf_example.encode_feature(key, missing_keeps_kind=True)
+        yield records, keys, functools.partial(_columns, batch, missing_keeps_kind=True)
+
+
+def _columns(batch: pa.RecordBatch, places: Any, missing_keeps_kind: bool) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    taken = pa.RecordBatch.from_arrays([column.take(pa.array(places)) for column in batch.columns], batch.schema.names)
+    return tf_example.as_lists(taken, missing_keeps_kind=missing_keeps_kind)
 
 
 def _parquet_chunks(file: Path, split_by: str | None) -> Iterator[Chunk]:
     row = 0
     for batch in parquet.batches(file):
         records = tf_example.encode(batch, missing_keeps_kind=False)
-        if split_by is None:
-            yield records, records
-        else:
+        keys = records
+        if split_by is not None:
             key = batch.column(batch.schema.get_field_index(split_by))
             if parquet.kinds(file)[split_by] == "float":
                 raise _no_key(file, split_by, "floats")
             if key.null_count:
                 at = row + key.is_null().index(True).as_py() + 1
                 raise _no_key(file, split_by, f"no value in row {at:,} (0, false and '' count as missing)")
-            yield records, tf_example.encode_feature(key, missing_keeps_kind=False)
+            keys = tf_example.encode_feature(key, missing_keeps_kind=False)
+        yield records, keys, functools.partial(_columns, batch, missing_keeps_kind=False)
         row += batch.num_rows
 
 
@@ -293,7 +368,14 @@ def _tfrecord_chunks(file: Path, split_by: str | None) -> Iterator[Chunk]:
                 found = "floats" if kind else "no value"
                 raise _no_key(file, split_by, f"{found} in record {number:,}")
             keys.append(feature.SerializeToString(deterministic=True))
-        yield records, keys
+        yield records, keys, functools.partial(_decoded, records)
+
+
+def _decoded(records: list[bytes], places: Any) -> pa.RecordBatch:
+    try:
+        return tf_example.decode([records[at] for at in places.tolist()])
+    except RuntimeError as error:  # tfx_bsl's, for a feature that is of one kind here and of another there
+        raise columns.Unfit(str(error)) from error
 
 
 def _no_key(file: Path, split_by: str, found: str) -> DataError:

@@ -22,11 +22,18 @@ def assign(keys: Iterable[bytes], weights: Mapping[str, int]) -> list[int]:
     """
     ends = list(accumulate(weights.values()))
     total = ends[-1]
-    sha256, number = hashlib.sha256, int.from_bytes
-    split_of = [bisect(ends, remainder) for remainder in range(total)] if total <= 10_000 else None
-    if split_of is None:
-        return [bisect(ends, number(sha256(key).digest(), "big") % total) for key in keys]
-    return [split_of[number(sha256(key).digest(), "big") % total] for key in keys]
+    sha256 = hashlib.sha256
+    digests = [sha256(key).digest() for key in keys]
+    if total >= 1 << 32:
+        return [bisect(ends, int.from_bytes(digest, "big") % total) for digest in digests]
+    import numpy as np
+
+    words = np.frombuffer(b"".join(digests), dtype=">u4").reshape(-1, 8).astype(np.uint64)
+    remainders = np.zeros(len(digests), dtype=np.uint64)
+    for place in range(8):  # Horner's rule: a remainder and the next 32 bits fit into 64
+        remainders = ((remainders << np.uint64(32)) | words[:, place]) % np.uint64(total)
+    split_of: list[int] = np.searchsorted(np.array(ends, dtype=np.uint64), remainders, side="right").tolist()
+    return split_of
 
 
 def in_order(weights: Mapping[str, int]) -> dict[str, int]:

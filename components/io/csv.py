@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BLOCK = 1 << 22  # bytes of CSV text per batch
+_PART = 1 << 26  # bytes of CSV text per part
 _LARGEST_BLOCK = 1 << 30
 _SHOWN = 60  # characters of a bad row that a message quotes
 
@@ -46,12 +47,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over a file found: the type of every column in the file's order, how many rows, and the largest block
-    of text, in bytes, that had to be read at once for one row to fit."""
+    """What one pass over a file found: the type of every column in the file's order, how many rows, and the files that now
+    hold its cells, at least one, each from about 64 MB of text (fewer, larger batches where one row is very long)."""
 
     types: Mapping[str, ColumnType]
     rows: int
-    block: int
+    parts: tuple[Path, ...]
 
 
 def header(path: Path, layout: Layout) -> tuple[str, ...]:
@@ -60,23 +61,28 @@ def header(path: Path, layout: Layout) -> tuple[str, ...]:
         return _header(source, layout)
 
 
-def scan(path: Path, layout: Layout, block: int = _BLOCK) -> Scan:
-    """Read the whole file once, `block` bytes at a time, for its columns' types.
+def scan(path: Path, layout: Layout, to: Path, block: int = _BLOCK, part: int = _PART) -> Scan:
+    """Read the whole file once, `block` bytes at a time: its columns' types, and its cells into files in the directory `to`.
 
-    A row that is longer than a block makes the blocks longer. Raises DataError for a row it cannot take.
+    Where a row of CSV begins depends on every quote before it, so a file is parsed in one go, at a tenth of what all the rest
+    costs; each part can then be worked on anywhere. A row that is longer than a block makes the blocks longer. Raises
+    DataError for a row it cannot take.
     """
     while True:
-        types = dict.fromkeys(header(path, layout), ColumnType.MISSING)
+        names = header(path, layout)
+        types = dict.fromkeys(names, ColumnType.MISSING)
         rows = 0
         try:
-            for batch in _text(path, layout, block):
-                rows += batch.num_rows
-                for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                    types[name] = _type_of(column, types[name])
+            with _Parts(to, names, max(1, part // block)) as parts:
+                for batch in _text(path, layout, block):
+                    rows += batch.num_rows
+                    for name, column in zip(names, batch.columns, strict=True):
+                        types[name] = _type_of(column.dictionary, types[name])
+                    parts.write(batch)
         except _RowBeyondBlock:
             block *= 4  # one row is longer than a block
             continue
-        return Scan(types, rows, block)
+        return Scan(types, rows, tuple(parts.files))
 
 
 def merged(scans: Iterable[Scan]) -> dict[str, ColumnType]:
@@ -88,18 +94,18 @@ def merged(scans: Iterable[Scan]) -> dict[str, ColumnType]:
     return types
 
 
-def batches(
-    path: Path, layout: Layout, types: Mapping[str, ColumnType], block: int = _BLOCK
-) -> Iterator[pa.RecordBatch]:
-    """The rows in order, in batches: int64, float32, large_binary or null columns in the file's order, null where a cell is
-    empty. Blank lines are not rows. `types` and `block` are what `merged` and `scan` found."""
+def batches(part: Path, types: Mapping[str, ColumnType]) -> Iterator[pa.RecordBatch]:
+    """The rows of one of a scan's parts in order, in batches: dictionaries of int64, float32 or large_binary, or null
+    columns, in the file's order, null where a cell is empty. Blank lines are not rows. `types` are what `merged` found."""
     import pyarrow as pa
 
-    for batch in _text(path, layout, block):
-        columns = [
-            _converted(column, types[name]) for name, column in zip(batch.schema.names, batch.columns, strict=True)
-        ]
-        yield pa.RecordBatch.from_arrays(columns, batch.schema.names)
+    # Not mapped into memory, where every page once read would count as this process's.
+    with pa.OSFile(str(part)) as file, pa.ipc.open_stream(file) as stream:
+        for batch in stream:
+            columns = [
+                _converted(column, types[name]) for name, column in zip(batch.schema.names, batch.columns, strict=True)
+            ]
+            yield pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 
 def type_of_cell(cell: bytes) -> ColumnType:
@@ -126,30 +132,37 @@ _PLAIN_INT = r"^-?[0-9]{1,18}$"
 _PLAIN_FLOAT = r"^-?[0-9]{1,15}(\.[0-9]{0,20})?([eE][-+]?[0-9]{1,2})?$"
 
 
-def _type_of(column: pa.Array, so_far: ColumnType) -> ColumnType:
+def _type_of(cells: pa.Array, so_far: ColumnType) -> ColumnType:
+    """The largest type of distinct `cells`, not smaller than `so_far`."""
     import pyarrow.compute as pc
 
     if so_far == ColumnType.BYTES:
         return so_far
-    rest = column.filter(pc.greater(pc.binary_length(column), 0))
+    rest = cells.filter(pc.greater(pc.binary_length(cells), 0))
     for pattern, kind in ((_PLAIN_INT, ColumnType.INT), (_PLAIN_FLOAT, ColumnType.FLOAT)):
         plain = pc.match_substring_regex(rest, pattern)
         if pc.any(plain).as_py():
             so_far = max(so_far, kind)
         rest = rest.filter(pc.invert(plain))
-    for cell in pc.unique(rest).to_pylist():
+    for cell in rest.to_pylist():
         so_far = max(so_far, type_of_cell(cell.encode()))
         if so_far == ColumnType.BYTES:
             break
     return so_far
 
 
-def _converted(column: pa.Array, kind: ColumnType) -> pa.Array:
+def _converted(column: pa.DictionaryArray, kind: ColumnType) -> pa.Array:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     if kind == ColumnType.MISSING:
         return pa.nulls(len(column))
+    return pa.DictionaryArray.from_arrays(column.indices, _typed(column.dictionary, kind))
+
+
+def _typed(column: pa.Array, kind: ColumnType) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     empty = pc.equal(pc.binary_length(column), 0)
     cells = pc.if_else(empty, pa.scalar(None, pa.string()), column)
     if kind == ColumnType.BYTES:
@@ -164,12 +177,59 @@ def _converted(column: pa.Array, kind: ColumnType) -> pa.Array:
     return numbers if kind == ColumnType.INT else numbers.cast(pa.float32())
 
 
+class _Parts:
+    """Arrow streams that batches of text go to, a new one after every `each` batches. Each batch has its own dictionaries."""
+
+    def __init__(self, to: Path, names: Iterable[str], each: int) -> None:
+        import pyarrow as pa
+
+        self.files: list[Path] = []
+        self._to, self._each, self._held = to, each, 0
+        self._schema = pa.schema([(name, _cells()) for name in names])
+        self._file: IO[bytes] | None = None
+        self._stream: pa.ipc.RecordBatchStreamWriter | None = None
+        self._next()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        if self._held == self._each:
+            self._next()
+        assert self._stream is not None
+        self._stream.write_batch(batch)
+        self._held += 1
+
+    def _next(self) -> None:
+        import pyarrow as pa
+
+        self.close()
+        self.files.append(self._to / f"{len(self.files):05d}.arrows")
+        self._file, self._held = self.files[-1].open("wb"), 0
+        self._stream = pa.ipc.new_stream(self._file, self._schema)
+
+    def close(self) -> None:
+        if self._file is not None and self._stream is not None:
+            self._stream.close()
+            self._file.close()
+
+    def __enter__(self) -> _Parts:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _cells() -> pa.DataType:
+    """Text of which each block holds every distinct value once: most columns repeat themselves."""
+    import pyarrow as pa
+
+    return pa.dictionary(pa.int32(), pa.string())
+
+
 class _RowBeyondBlock(Exception):
     """A row does not fit into one block of text."""
 
 
 def _text(path: Path, layout: Layout, block: int) -> Iterator[pa.RecordBatch]:
-    """The rows as columns of text, '' where a cell is empty."""
+    """The rows as dictionaries of text, '' where a cell is empty."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
@@ -182,7 +242,7 @@ def _text(path: Path, layout: Layout, block: int) -> Iterator[pa.RecordBatch]:
                 arrow.ReadOptions(block_size=block, column_names=names),
                 arrow.ParseOptions(newlines_in_values=True),
                 arrow.ConvertOptions(
-                    column_types=dict.fromkeys(names, pa.string()), null_values=[], strings_can_be_null=False
+                    column_types=dict.fromkeys(names, _cells()), null_values=[], strings_can_be_null=False
                 ),
             )
             for batch in reader:

@@ -15,8 +15,8 @@ _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = b"\x0a", b"\x12", b"\x1a"
 def encode(batch: pa.RecordBatch, *, missing_keeps_kind: bool) -> list[bytes]:
     """One serialized tf.train.Example per row, byte for byte what `SerializeToString(deterministic=True)` gives.
 
-    Columns are int64 (any integer type), float32 (any float type), binary (or string), lists of these, or null; a cell is
-    null where the value is missing. A missing value becomes an empty list of its column's kind when `missing_keeps_kind`,
+    Columns are int64 (any integer type), float32 (any float type), binary (or string), lists of these, or null, or
+    dictionaries of them, of which every distinct value is encoded only once; a cell is null where the value is missing. A missing value becomes an empty list of its column's kind when `missing_keeps_kind`,
     else a feature without a kind, which is also what every cell of a null column becomes. Raises ValueError for a column of
     another type.
     """
@@ -29,16 +29,12 @@ def encode(batch: pa.RecordBatch, *, missing_keeps_kind: bool) -> list[bytes]:
     # Deterministic serialization orders a map by its keys' bytes, and protobuf 4 puts a key before its own prefixes. The
     # splits hang on this order, so it is fixed here: 0xff is in no UTF-8 text.
     for name in sorted(batch.schema.names, key=lambda name: name.encode() + b"\xff"):
-        head, payload = _feature(batch.column(batch.schema.get_field_index(name)), missing_keeps_kind)
-        key = name.encode()
-        key_field = b"\x0a" + _varint(len(key)) + key
-
-        def entry(feature_size: int, key_field: bytes = key_field) -> bytes:
-            value = b"\x12" + _varint(feature_size)
-            return b"\x0a" + _varint(len(key_field) + len(value) + feature_size) + key_field + value
-
-        sizes = pc.add(pc.binary_length(head), pc.binary_length(payload))
-        parts += (_by_size(sizes, entry), head, payload)
+        column = batch.column(batch.schema.get_field_index(name))
+        if pa.types.is_dictionary(column.type):
+            values, places = _places(column)
+            parts.append(_join(*_entries(name, values, missing_keeps_kind)).take(places))
+        else:
+            parts += _entries(name, column, missing_keeps_kind)
     features = _join(*parts) if parts else pa.array([b""] * batch.num_rows, pa.large_binary())
     prefix = _by_size(pc.binary_length(features), lambda size: b"\x0a" + _varint(size))
     records: list[bytes] = _join(prefix, features).to_pylist()
@@ -63,6 +59,82 @@ def decode(records: Sequence[bytes]) -> pa.RecordBatch:
     return ExamplesToRecordBatchDecoder().DecodeBatch(list(records))
 
 
+def as_lists(batch: pa.RecordBatch, *, missing_keeps_kind: bool) -> pa.RecordBatch:
+    """What `decode(encode(batch))` gives, without the way through protos. Types as for `encode`."""
+    import pyarrow as pa
+
+    columns = [_as_list(column, missing_keeps_kind) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
+def _as_list(column: pa.Array, missing_keeps_kind: bool) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+
+    rows = len(column)
+    if pa.types.is_dictionary(column.type):
+        values, places = _places(column)
+        column = values.take(places)
+    if pa.types.is_null(column.type) or (column.null_count == rows and not missing_keeps_kind):
+        return pa.nulls(rows)
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    if _is_list(column.type):
+        column = column.cast(pa.large_list(column.type.value_type))
+        lengths = np.nan_to_num(column.value_lengths().to_numpy(zero_copy_only=False)).astype(np.int64)
+        values = column.flatten()
+    else:
+        lengths = ~missing
+        values = column.drop_null()
+    offsets = np.zeros(rows + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), _stored(values))
+    if missing_keeps_kind or not missing.any():
+        return lists
+    validity = pa.py_buffer(np.packbits(~missing, bitorder="little"))
+    return pa.Array.from_buffers(lists.type, rows, [validity, lists.buffers()[1]], children=[lists.values])
+
+
+def _stored(values: pa.Array) -> pa.Array:
+    """Flat values as a tf.Example holds them."""
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_integer(values.type):
+        return values.cast(pa.int64())
+    if pa.types.is_floating(values.type):
+        with np.errstate(over="ignore"):
+            return pa.array(values.to_numpy(zero_copy_only=False).astype(np.float32))
+    return (values.cast(pa.large_string()) if _is_text(values.type) else values).cast(pa.large_binary())
+
+
+def _places(column: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The distinct values of a dictionary column, and where among them each cell's is; null is one of them if it occurs."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values, places = column.dictionary, column.indices
+    if places.null_count:
+        places = pc.fill_null(places, len(values))
+        values = pa.concat_arrays([values, pa.nulls(1, values.type)])
+    return values, places
+
+
+def _entries(name: str, column: pa.Array, missing_keeps_kind: bool) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Three binary arrays that, joined, are entries of the map in tf.train.Features."""
+    import pyarrow.compute as pc
+
+    head, payload = _feature(column, missing_keeps_kind)
+    key = name.encode()
+    key_field = b"\x0a" + _varint(len(key)) + key
+
+    def entry(feature_size: int) -> bytes:
+        value = b"\x12" + _varint(feature_size)
+        return b"\x0a" + _varint(len(key_field) + len(value) + feature_size) + key_field + value
+
+    sizes = pc.add(pc.binary_length(head), pc.binary_length(payload))
+    return _by_size(sizes, entry), head, payload
+
+
 def _feature(column: pa.Array, missing_keeps_kind: bool) -> tuple[pa.Array, pa.Array]:
     """(kind, sizes), (values): two binary arrays that, joined, are serialized tf.train.Features."""
     import numpy as np
@@ -71,7 +143,8 @@ def _feature(column: pa.Array, missing_keeps_kind: bool) -> tuple[pa.Array, pa.A
 
     rows = len(column)
     if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+        values, places = _places(column)
+        column = values.take(places)
     if pa.types.is_null(column.type):
         empty = pa.array([b""] * rows, pa.large_binary())
         return empty, empty

@@ -6,15 +6,16 @@ import gzip
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from schemas.errors import DataError
 
-# Measured on taxi trips: level 1 writes in half of the default level's time for a quarter more bytes.
-_LEVEL = 1
-_CHUNK = 1 << 20
+_LEVEL = 1  # ISA-L's level 2 is no slower, but its output is not promised to be the same on every processor
+_CHUNK = 1 << 20  # bytes
+_FRAMED = 8192  # records at a time
 
 
 class Writer:
@@ -27,35 +28,32 @@ class Writer:
         self.path = path
         self.records = 0
         self._file = path.open("wb")
+        self._waiting = bytearray()
         # The header holds neither a time nor a name, so that the same records are the same file.
-        zipped = path.suffix == ".gz"
-        self._out: IO[bytes] = (
-            cast("IO[bytes]", gzip.GzipFile("", "wb", compresslevel=_LEVEL, fileobj=self._file, mtime=0))
-            if zipped
-            else self._file
-        )
+        self._zip = _compressor() if path.suffix == ".gz" else None
 
     def write(self, records: Iterable[bytes]) -> int:
         """Append `records`; gives how many there were."""
-        crc32c = _crc32c()
-        pack_length, pack_crc = struct.Struct("<Q").pack, struct.Struct("<I").pack
-        parts: list[bytes] = []
-        count = size = 0
-        for record in records:
-            length = pack_length(len(record))
-            parts += (length, pack_crc(_masked(crc32c(length))), record, pack_crc(_masked(crc32c(record))))
-            count += 1
-            size += len(record)
-            if size >= _CHUNK:
-                self._out.write(b"".join(parts))
-                parts, size = [], 0
-        self._out.write(b"".join(parts))
+        several, count = iter(records), 0
+        while some := list(islice(several, _FRAMED)):
+            self._waiting += _framed(some)
+            count += len(some)
+            # What the compressor makes of its input must not hang on how many records came at once.
+            whole = len(self._waiting) - len(self._waiting) % _CHUNK
+            for start in range(0, whole, _CHUNK):
+                self._put(self._waiting[start : start + _CHUNK])
+            del self._waiting[:whole]
         self.records += count
         return count
 
+    def _put(self, piece: bytes | bytearray) -> None:
+        self._file.write(piece if self._zip is None else self._zip.compress(piece))
+
     def close(self) -> None:
-        if self._out is not self._file:
-            self._out.close()
+        if not self._file.closed:
+            self._put(self._waiting)
+            if self._zip is not None:
+                self._file.write(self._zip.flush())
         self._file.close()
 
     def __enter__(self) -> Writer:
@@ -136,6 +134,32 @@ def _corrupt(path: Path, number: int, offset: int, what: str) -> DataError:
     return DataError(
         f"{path}: record {number + 1}, at byte {offset:,} of the uncompressed file: {what}. Write it again."
     )
+
+
+def _framed(records: list[bytes]) -> bytes:
+    """Each record between its length, the length's checksum and its own."""
+    import numpy as np
+
+    crc32c, count = _crc32c(), len(records)
+    head = np.empty(count, dtype=[("length", "<u8"), ("crc", "<u4")])
+    lengths = np.fromiter(map(len, records), np.uint64, count)
+    head["length"] = lengths
+    distinct, which = np.unique(lengths, return_inverse=True)
+    crcs = [_masked(crc32c(struct.pack("<Q", length))) for length in distinct.tolist()]
+    head["crc"] = np.array(crcs, dtype=np.uint32)[which]
+    crc = np.fromiter(map(crc32c, records), np.uint32, count)
+    foot = (((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)).astype("<u4")
+    parts: list[bytes] = [b""] * (3 * count)
+    parts[0::3] = head.view("V12").tolist()
+    parts[1::3] = records
+    parts[2::3] = foot.view("V4").tolist()
+    return b"".join(parts)
+
+
+def _compressor() -> Any:
+    from isal import isal_zlib  # made for this: five times as fast as zlib at the same size
+
+    return isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, 16 + 15)  # 16: with gzip's header
 
 
 def _masked(crc: int) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,18 @@ def test_a_damaged_record_file_is_named(make_examples, small_taxi_csv, tmp_path)
     examples = make_examples(source=str(small_taxi_csv))
     (file,) = examples.files("eval")
     file.write_bytes(file.read_bytes()[:-30])
+    shutil.rmtree(examples.path / "columns")
 
     with pytest.raises(DataError, match=f"^{file}: record"):
+        run(examples, tmp_path / "statistics")
+
+
+def test_a_damaged_file_of_columns_is_named(make_examples, small_taxi_csv, tmp_path) -> None:
+    examples = make_examples(source=str(small_taxi_csv))
+    (file,) = examples.columns("eval")
+    file.write_bytes(file.read_bytes()[:-30])
+
+    with pytest.raises(DataError, match=f"^{file}: cannot be read"):
         run(examples, tmp_path / "statistics")
 
 

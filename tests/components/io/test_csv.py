@@ -25,8 +25,8 @@ def file(tmp_path: Path):
 
 
 def rows(path: Path, layout: Layout = Layout()) -> tuple[dict[str, ColumnType], list[dict[str, object]]]:  # noqa: B008 (frozen)
-    scan = csv.scan(path, layout)
-    read = [row for batch in csv.batches(path, layout, scan.types, scan.block) for row in batch.to_pylist()]
+    scan = csv.scan(path, layout, path.parent)
+    read = [row for part in scan.parts for batch in csv.batches(part, scan.types) for row in batch.to_pylist()]
     assert len(read) == scan.rows
     return dict(scan.types), read
 
@@ -118,8 +118,8 @@ def test_records_and_types_are_tfxs(
     path = tmp_path_factory.mktemp("csv") / "x.csv"
     path.write_bytes((text.getvalue() if ended else text.getvalue().removesuffix(end)).encode())
 
-    scan = csv.scan(path, Layout())
-    batches = csv.batches(path, Layout(), scan.types, scan.block)
+    scan = csv.scan(path, Layout(), path.parent)
+    batches = [batch for part in scan.parts for batch in csv.batches(part, scan.types)]
 
     assert [r for batch in batches for r in tf_example.encode(batch, missing_keeps_kind=True)] == tfx_records(path)
 
@@ -188,13 +188,14 @@ def test_every_end_of_line_is_known_also_in_the_header(file, end: str) -> None:
 
 def test_a_file_is_read_in_blocks_and_a_longer_row_in_a_longer_block(file) -> None:
     long = "y" * 1000
-    path = file("a,b\n" + "1,2\n" * 100 + f'"{long}\n{long}",3\n' + "4,5\n" * 100)
+    path = file("a,b\n" + "1,2\n" * 100 + f'"{long}\n{long}",3\n' + "4,5\n" * 4000)
 
-    scan = csv.scan(path, Layout(), block=64)
-    read = [row for batch in csv.batches(path, Layout(), scan.types, scan.block) for row in batch.to_pylist()]
+    scan = csv.scan(path, Layout(), path.parent, block=64, part=64)
+    batches = [list(csv.batches(part, scan.types)) for part in scan.parts]
+    read = [row for part in batches for batch in part for row in batch.to_pylist()]
 
-    assert scan.rows == len(read) == 201
-    assert scan.block > 2000
+    assert scan.rows == len(read) == 4101
+    assert len(batches) > 1
     assert read[100] == {"a": f"{long}\n{long}".encode(), "b": 3}
 
 
@@ -202,8 +203,8 @@ def test_gzip_is_known_by_its_content(file) -> None:
     assert rows(file(gzip.compress(b"x\n1\n")))[1] == [{"x": 1}]
 
 
-def test_types_of_several_files_are_the_widest(file) -> None:
-    scans = [csv.scan(file(text), Layout()) for text in ("x,y\n1,\n", "x,y\n1.5,\n", "y,x\n2,3\n")]
+def test_types_of_several_files_are_the_widest(file, tmp_path) -> None:
+    scans = [csv.scan(file(text), Layout(), tmp_path) for text in ("x,y\n1,\n", "x,y\n1.5,\n", "y,x\n2,3\n")]
 
     assert csv.merged(scans) == {"x": ColumnType.FLOAT, "y": ColumnType.INT}
 
@@ -231,14 +232,14 @@ def test_bad_files_are_told_with_their_line(file, text: str | bytes, message: st
     path = file(text)
 
     with pytest.raises(DataError, match=f"^{path}(: |, ).*{message}"):
-        csv.scan(path, Layout())
+        csv.scan(path, Layout(), path.parent)
 
 
-def test_lines_are_counted_from_the_beginning_also_after_skipped_ones(file) -> None:
+def test_lines_are_counted_from_the_beginning_also_after_skipped_ones(file, tmp_path) -> None:
     with pytest.raises(DataError, match="line 5: the header has 2 columns"):
-        csv.scan(file("one\ntwo\na,b\n1,2\n3\n"), Layout(skip_rows=2))
+        csv.scan(file("one\ntwo\na,b\n1,2\n3\n"), Layout(skip_rows=2), tmp_path)
     with pytest.raises(DataError, match="line 2: the setting 'columns' names 2 columns, this row has 1"):
-        csv.scan(file("1,2\n3\n"), Layout(columns=("a", "b")))
+        csv.scan(file("1,2\n3\n"), Layout(columns=("a", "b")), tmp_path)
 
 
 def test_more_skipped_lines_than_there_are_is_told(file) -> None:
