@@ -110,22 +110,19 @@ class ExampleGen:
         counts.mkdir()
         parsed = examples.path / ".parsed"
         with RowCount(progress) as rows, pipeline(beam) as running:
-            inputs = (
-                running
-                | "Files" >> apache_beam.Create([(number, str(file)) for number, file in enumerate(files)])
-                | "OneByOne" >> apache_beam.Reshuffle()
-            )
+            # Several elements of a Create are spread over workers.
+            inputs = running | "Files" >> apache_beam.Create([(number, str(file)) for number, file in enumerate(files)])
             write = functools.partial(_write_shard, weights=weights, examples=examples, counts=counts, rows=rows)
             if format_ == "csv":
                 # Types hang on every cell of every file, so all are read before the first record is made.
-                scans = inputs | "Parse" >> apache_beam.Map(_scan, layout, parsed)
                 read_csv = functools.partial(_csv_chunks, split_by=self.split_by)
                 _ = (
-                    scans
+                    inputs
+                    | "Parse" >> apache_beam.Map(_scan, layout, parsed)
+                    | "All" >> apache_beam.GroupByKey()
                     | "Parts" >> apache_beam.FlatMap(_parts)
                     | "PartByPart" >> apache_beam.Reshuffle()
-                    | "Write"
-                    >> apache_beam.Map(_write_csv, apache_beam.pvalue.AsDict(scans), files, read=read_csv, write=write)
+                    | "Write" >> apache_beam.Map(_write_csv, read=read_csv, write=write)
                 )
             else:
                 read = functools.partial(
@@ -209,30 +206,33 @@ def _format(file: Path) -> str:
     raise DataError(f"{file}: the name does not tell the format. Give 'format', one of {', '.join(FORMATS)}.")
 
 
-def _scan(file: tuple[int, str], layout: csv.Layout, parsed: Path) -> tuple[str, csv.Scan]:
+@dataclass(frozen=True)
+class _Part:
+    """Some rows of a CSV file, one shard of each split."""
+
+    number: int
+    of: int
+    file: str
+    cells: Path
+    types: Mapping[str, csv.ColumnType]
+
+
+def _scan(file: tuple[int, str], layout: csv.Layout, parsed: Path) -> tuple[None, tuple[int, str, csv.Scan]]:
     number, name = file
     to = parsed / f"{number:05d}"
     to.mkdir(parents=True)
-    return name, csv.scan(Path(name), layout, to)
+    return None, (number, name, csv.scan(Path(name), layout, to))
 
 
-def _parts(scan: tuple[str, csv.Scan]) -> Iterator[tuple[str, int]]:
-    file, found = scan
-    yield from ((file, part) for part in range(len(found.parts)))
+def _parts(scanned: tuple[None, Iterable[tuple[int, str, csv.Scan]]]) -> list[_Part]:
+    scans = sorted(scanned[1], key=lambda scan: scan[0])
+    types = csv.merged(scan for _, _, scan in scans)
+    cells = [(name, part) for _, name, scan in scans for part in scan.parts]
+    return [_Part(number, len(cells), name, part, types) for number, (name, part) in enumerate(cells)]
 
 
-def _write_csv(
-    part: tuple[str, int],
-    scans: Mapping[str, csv.Scan],
-    files: list[Path],
-    read: Callable[..., Iterator[Chunk]],
-    write: Callable[..., None],
-) -> None:
-    file, number = part
-    before = sum(len(scans[str(other)].parts) for other in files[: files.index(Path(file))])
-    total = sum(len(scan.parts) for scan in scans.values())
-    chunks = read(Path(file), scans[file].parts[number], csv.merged(scans.values()))
-    write(before + number, total, chunks)
+def _write_csv(part: _Part, read: Callable[..., Iterator[Chunk]], write: Callable[..., None]) -> None:
+    write(part.number, part.of, read(Path(part.file), part.cells, part.types))
 
 
 def _write(

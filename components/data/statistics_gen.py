@@ -78,7 +78,6 @@ class StatisticsGen:
             _ = (
                 running
                 | "Shards" >> apache_beam.Create(shards)
-                | "OneByOne" >> apache_beam.Reshuffle()
                 | "Compute" >> apache_beam.Map(_partial, options, self.sample_rate, rows)
                 | "BySplit" >> apache_beam.GroupByKey()
                 | "Write" >> apache_beam.Map(_write, options, statistics)

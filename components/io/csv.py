@@ -18,7 +18,7 @@ from schemas.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BLOCK = 1 << 22  # bytes of CSV text per batch
+_BLOCK = 1 << 21  # bytes of CSV text per batch
 _PART = 1 << 26  # bytes of CSV text per part
 _LARGEST_BLOCK = 1 << 30
 _SHOWN = 60  # characters of a bad row that a message quotes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,15 +38,13 @@ def encode(batch: pa.RecordBatch, *, missing_keeps_kind: bool) -> list[bytes]:
             parts += _entries(name, column, missing_keeps_kind)
     features = _join(*parts) if parts else pa.array([b""] * batch.num_rows, pa.large_binary())
     prefix = _by_size(pc.binary_length(features), lambda size: b"\x0a" + _varint(size))
-    records: list[bytes] = _join(prefix, features).to_pylist()
-    return records
+    return _list_of_bytes(_join(prefix, features))
 
 
 def encode_feature(column: pa.Array, *, missing_keeps_kind: bool) -> list[bytes]:
     """One serialized tf.train.Feature per cell; a key to split by. Types as for `encode`."""
     head, payload = _feature(column, missing_keeps_kind)
-    features: list[bytes] = _join(head, payload).to_pylist()
-    return features
+    return _list_of_bytes(_join(head, payload))
 
 
 def decode(records: Sequence[bytes]) -> pa.RecordBatch:
@@ -57,6 +56,15 @@ def decode(records: Sequence[bytes]) -> pa.RecordBatch:
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
     return ExamplesToRecordBatchDecoder().DecodeBatch(list(records))
+
+
+def _list_of_bytes(array: pa.LargeBinaryArray) -> list[bytes]:
+    """What `to_pylist` gives for an array that is no slice and without nulls, in a third of its time."""
+    if len(array) == 0:
+        return []
+    buffer = array.buffers()[2]
+    whole, ends = buffer.to_pybytes() if buffer is not None else b"", _offsets(array).tolist()
+    return [whole[start:end] for start, end in pairwise(ends)]
 
 
 def as_lists(batch: pa.RecordBatch, *, missing_keeps_kind: bool) -> pa.RecordBatch:

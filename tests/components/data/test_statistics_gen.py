@@ -9,6 +9,7 @@ import pytest
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.data.statistics_gen import StatisticsGen
+from components.io import columns, tf_example, tfrecord
 from schemas.artifacts import Examples, Statistics
 from schemas.component import BeamOptions, Progress
 from schemas.errors import ConfigError, DataError, UnknownSplit
@@ -123,6 +124,129 @@ def test_rows_are_reported_out_of_all(small_examples, tmp_path) -> None:
     StatisticsGen().run(small_examples, BeamOptions(), Reported(), Statistics(tmp_path))
 
     assert reported[-1] == (300, 300, "rows")
+
+
+# From columns and from records
+
+
+AWKWARD = {
+    "quoted": 'a,b\n"x\ny, ""z""",1\n"x\r\ny",2\n5" pipe,3\n',
+    "crlf and bom": "\ufeffa,b\r\n1,2\r\n,4\r\n",
+    "missing": "a,b,c\n1,,x\n,,\n3,,y\n,,z\n",
+    "big integers": "a,b\n9007199254740993,9223372036854775808\n-9223372036854775808,1\n9007199254740995,2\n",
+    "mixed types": "a,b\n1,1\n1.5,x\n2,\n1e400,3\nnan,4\n",
+    "unicode": "näme,b\n日本,1\nß😀,2\n日本,3\n",
+    "one row": "a,b\n1,x\n",
+}
+
+
+@pytest.mark.parametrize("text", AWKWARD.values(), ids=AWKWARD)
+def test_statistics_of_awkward_files_are_tfxs_from_columns_and_from_records(
+    make_examples, tfx, tmp_path, text: str
+) -> None:
+    (tmp_path / "x.csv").write_bytes(text.encode())
+    examples = make_examples(source=str(tmp_path / "x.csv"), splits={"train": 2, "eval": 1})
+    theirs = Statistics(tmp_path / "theirs")
+    tfx.do("statistics_gen.executor", {"statistics": theirs}, {"examples": examples})
+
+    assert examples.properties["columns"]
+    from_columns = run(examples, tmp_path / "columns")
+    shutil.rmtree(examples.path / "columns")
+    from_records = run(examples, tmp_path / "records")
+
+    for split in ("train", "eval"):
+        assert_equal(from_columns.file(split), theirs.file(split))
+        assert_equal(from_records.file(split), theirs.file(split))
+
+
+def records_file(directory: Path, *features: dict[str, list]) -> Path:
+    from tensorflow.core.example.example_pb2 import Example
+
+    kinds = {int: "int64_list", float: "float_list", bytes: "bytes_list"}
+    records = []
+    for one in features:
+        example = Example()
+        for name, values in one.items():
+            feature = example.features.feature[name]
+            if values:
+                getattr(feature, kinds[type(values[0])]).value.extend(values)
+        records.append(example.SerializeToString())
+    tfrecord.write(directory / "x.tfrecord", records)
+    return directory / "x.tfrecord"
+
+
+def test_statistics_of_several_values_per_record_are_tfxs_from_columns(make_examples, tfx, tmp_path) -> None:
+    file = records_file(
+        tmp_path,
+        *({"n": list(range(i % 4)), "w": [b"%d" % (j % 3) for j in range(i % 5)], "f": [i / 7]} for i in range(60)),
+        {"n": [2**62], "late": [1.5, 2.5], "w": [b"\xff\xfe"]},
+        {},
+    )
+    examples = make_examples(source=str(file), splits={"train": 2, "eval": 1})
+    theirs = Statistics(tmp_path / "theirs")
+    tfx.do("statistics_gen.executor", {"statistics": theirs}, {"examples": examples})
+
+    ours = run(examples, tmp_path / "ours")
+
+    assert examples.properties["columns"]
+    for split in ("train", "eval"):
+        assert_equal(ours.file(split), theirs.file(split))
+
+
+def test_columns_hold_what_the_records_of_their_shard_hold(make_examples, small_taxi_csv) -> None:
+    examples = make_examples(source=str(small_taxi_csv))
+
+    for split in examples.splits:
+        for records, kept in zip(examples.files(split), examples.columns(split), strict=True):
+            decoded = tf_example.decode(list(tfrecord.read(records)))
+            (batch,) = columns.batches(kept)
+            assert {n: decoded.column(i).to_pylist() for i, n in enumerate(decoded.schema.names)} == {
+                n: batch.column(i).to_pylist() for i, n in enumerate(batch.schema.names)
+            }
+
+
+def test_records_that_disagree_on_a_kind_keep_no_columns_and_the_step_says_so(make_examples, tmp_path, capsys) -> None:
+    file = records_file(tmp_path, {"a": [1]}, {"a": [0.5]})
+
+    examples = make_examples(source=str(file), splits={"all": 1})
+
+    assert examples.properties == {"records": {"all": 2}, "columns": False}
+    assert examples.columns("all") is None
+    assert "no columns are kept" in capsys.readouterr().err
+
+
+def test_an_artifact_of_tfxs_has_no_columns_and_its_records_are_decoded(tfx, small_taxi_csv, tmp_path, capsys) -> None:
+    splits = {"train": 2, "eval": 1}
+    theirs = tfx.example_gen(
+        "csv_example_gen.executor", small_taxi_csv.parent, small_taxi_csv.name, splits, tmp_path / "e"
+    )
+
+    run(theirs, tmp_path / "statistics")
+
+    assert theirs.columns("train") is None
+    assert "decoded" in capsys.readouterr().err
+
+
+def test_columns_of_which_a_shard_is_lacking_are_not_used(make_examples, tmp_path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("x\n" + "\n".join(f"{n}{name}" for n in range(20)))
+    examples = make_examples(source=str(tmp_path / "?.csv"))
+    whole = run(examples, tmp_path / "whole")
+    examples.columns("train")[1].unlink()
+
+    assert examples.columns("train") is None
+    assert_equal(run(examples, tmp_path / "part").file("train"), whole.file("train"))
+
+
+def test_top_values_and_distinct_ones_are_exact_over_shards_also_for_ties(make_examples, tfx, tmp_path) -> None:
+    for part in range(3):
+        rows = [f"word{(n * 7919 + part) % 2500}" for n in range(1500)]
+        (tmp_path / f"{part}.csv").write_text("w\n" + "\n".join(rows) + "\n")
+    examples = make_examples(source=str(tmp_path / "?.csv"), splits={"all": 1})
+    theirs = Statistics(tmp_path / "theirs")
+    tfx.do("statistics_gen.executor", {"statistics": theirs}, {"examples": examples})
+
+    assert_equal(run(examples, tmp_path / "ours").file("all"), theirs.file("all"))
 
 
 def test_a_damaged_record_file_is_named(make_examples, small_taxi_csv, tmp_path) -> None:
