@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.data.example_gen import ExampleGen
-from components.io import tfrecord
+from components.io import columns, tfrecord
 from schemas.artifacts import Examples
 from schemas.component import BeamOptions, Progress
 from schemas.errors import ConfigError, DataError
@@ -147,6 +147,30 @@ def test_splits_are_the_same_however_they_are_written_down(small_taxi_csv, make_
     other = make_examples(source=str(small_taxi_csv), splits={"eval": 1, "train": 2})
 
     assert records(one, "train") == records(other, "train")
+
+
+def test_a_long_csv_file_becomes_several_shards_in_the_order_of_its_rows(make_examples, csv_file) -> None:
+    from tensorflow.core.example.example_pb2 import Example
+
+    long = "x" * 100_000
+    source = str(csv_file("n,text\n" + "".join(f"{n},{long}\n" for n in range(1, 1001)) + "1001,short\n"))
+
+    examples, again = (make_examples(source=source, splits={"all": 1}) for _ in range(2))
+
+    files = examples.files("all")
+    assert [file.name for file in files] == [f"data_tfrecord-0000{n}-of-00002.gz" for n in range(2)]
+    found = [
+        Example.FromString(record).features.feature["n"].int64_list.value[0]
+        for f in files
+        for record in tfrecord.read(f)
+    ]
+    assert found == list(range(1, 1002))
+    kept = [
+        n for file in examples.columns("all") for batch in columns.batches(file) for n in batch.column(0).to_pylist()
+    ]
+    assert kept == [[n] for n in found]
+    for of in (Examples.files, Examples.columns):
+        assert [file.read_bytes() for file in of(examples, "all")] == [file.read_bytes() for file in of(again, "all")]
 
 
 def test_a_split_that_gets_no_record_has_an_empty_file(make_examples, csv_file) -> None:

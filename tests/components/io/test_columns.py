@@ -91,7 +91,7 @@ def test_a_broken_file_is_named(tmp_path) -> None:
 @pytest.mark.parametrize("missing_keeps_kind", [True, False])
 def test_lists_made_from_columns_are_those_decoded_from_records(missing_keeps_kind: bool) -> None:
     text = pa.array(["x", "", "é", "x", None])
-    batch = pa.record_batch(
+    batch = pa.RecordBatch.from_pydict(
         {
             "int": pa.array([1, None, -(2**63), 2**53 + 1, 0]),
             "float": pa.array([1e400, None, float("nan"), -0.0, 0.1]),

@@ -199,6 +199,20 @@ def test_a_file_is_read_in_blocks_and_a_longer_row_in_a_longer_block(file) -> No
     assert read[100] == {"a": f"{long}\n{long}".encode(), "b": 3}
 
 
+@pytest.mark.parametrize("block", [64, 100, 257])
+def test_quoted_line_breaks_may_stand_at_any_boundary_of_blocks_and_parts(file, block: int) -> None:
+    expected = [{"a": f'{n}\r\n",{"x" * (n % 37)}\n'.encode(), "b": n} for n in range(2000)]
+    quoted = ('"' + row["a"].decode().replace('"', '""') + f'",{row["b"]}\r\n' for row in expected)
+    path = file("\ufeffa,b\r\n" + "".join(quoted))
+
+    scan = csv.scan(path, Layout(), path.parent, block=block, part=5 * block)
+
+    assert len(scan.parts) > 50
+    assert [
+        row for part in scan.parts for batch in csv.batches(part, scan.types) for row in batch.to_pylist()
+    ] == expected
+
+
 def test_gzip_is_known_by_its_content(file) -> None:
     assert rows(file(gzip.compress(b"x\n1\n")))[1] == [{"x": 1}]
 
