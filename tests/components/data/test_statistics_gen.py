@@ -38,7 +38,9 @@ def assert_equal(ours: Path, theirs: Path, tolerance: float = TEN_DIGITS) -> Non
 
     assert found.keys() == expected.keys()
     for at, value in expected.items():
-        assert found[at] == (pytest.approx(value, rel=tolerance) if isinstance(value, float) else value), at
+        assert found[at] == (pytest.approx(value, rel=tolerance, nan_ok=True) if isinstance(value, float) else value), (
+            at
+        )
 
 
 def run(examples: Examples, to: Path, schema=None, **settings: Any) -> Statistics:
