@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import shutil
+import sys
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.features.analysis import Analysis, Function, InThisProcess
+from components.features.raw_features import ReadBatches, ReadFeatures, projection, read_schema
 from components.io import beam as beam_io
 from components.io import tf_example, tfrecord
 from components.io.keras import arrange, spare_libraries_autograph
@@ -24,17 +27,15 @@ from schemas.errors import ConfigError, DataError, UserCodeError, did_you_mean
 if TYPE_CHECKING:
     import pyarrow as pa
     from tensorflow_metadata.proto.v0 import schema_pb2
-    from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
-
-BATCH_ROWS = 8192  # of one Arrow batch: the cost of a batch vanishes, and its columns are still a few MB
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
     """Examples -> TransformGraph, TransformedExamples: preprocessing_fn analysed on one split, applied to all.
 
-    The graph is TFT's, and its analyzers run as TFT's Beam pipeline. A shard of the examples becomes the shard of the
-    same number with its records in the same order, so equal input gives equal files.
+    The graph is TFT's. Its analyzers run shard by shard (`analysis`), or as TFT's own Beam pipeline when one of them is
+    not known there; the log and the artifact then say so. A shard of the examples becomes the shard of the same number
+    with its records in the same order, so equal input gives equal files.
     """
 
     preprocessing_fn: UserCode
@@ -80,16 +81,29 @@ class Transform:
         spare_libraries_autograph()
 
         raw = read_schema(schema.file)
-        for_analysis, for_transform = _columns(raw, preprocessing)
         shards = _shards(examples, transformed_examples)
         # Where every Beam worker that writes the graph can reach it. The name ends up in those of the graph's hash tables,
         # and TensorFlow lets tables of one name share their content with every model that a process loads.
         temporary = transform_graph.path / f".{uuid.uuid4().hex}"
+        analysis = Analysis(
+            preprocessing, raw, temporary
+        )  # traces the function: the user's mistakes appear outside Beam
+        columns = analysis.transformed_columns
+        passes = 1 if analysis.unknown else analysis.passes
         records = examples.properties.get("records", {})
-        total = records.get(self.analyze_split, 0) + sum(records.values()) if records else None
-        with beam_io.RowCount(progress, total) as count:
-            _analyze(raw, for_analysis, analyzed, preprocessing, beam, count, transform_graph, temporary)
-            transformed = _transform(raw, for_transform, shards, beam, count, transform_graph, temporary)
+        total = passes * records.get(self.analyze_split, 0) + sum(records.values()) if records else None
+        with beam_io.RowCount(progress, total) as count, ExitStack() as held:
+            function = InThisProcess(_Load(str(transform_graph.path)))
+            if analysis.unknown:
+                print(f"TFT's own Beam pipeline analyses the data. {analysis.unknown}", file=sys.stderr)
+                transform_graph.properties["analyzed_by"] = f"tft_beam: {analysis.unknown}"
+                _analyze(analysis, analyzed, beam, count, transform_graph)
+            else:
+                final = analysis.run(analyzed, beam, count, transform_graph)
+                held.enter_context(function.holding(final.function(columns, final.outputs)))
+            _write_raw_schema(raw, transform_graph)
+            transform = _TransformShard(ReadFeatures(raw, columns, count), function, str(transform_graph.path))
+            transformed = _transform(transform, shards, beam, temporary)
         shutil.rmtree(temporary, ignore_errors=True)
         transformed_examples.properties["records"] = {split: transformed.get(split, 0) for split in examples.splits}
         transform_graph.properties["features"] = len(read_schema(transform_graph.transformed_schema).feature)
@@ -141,17 +155,6 @@ class RawFeatures(dict[str, Any]):
         )
 
 
-def read_schema(file: Path) -> schema_pb2.Schema:
-    """The schema in a .pbtxt file. Raises DataError when it cannot be parsed."""
-    from google.protobuf import text_format
-    from tensorflow_metadata.proto.v0 import schema_pb2
-
-    try:
-        return text_format.Parse(file.read_text(encoding="utf-8"), schema_pb2.Schema())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not a schema in text form: {error}") from error
-
-
 @dataclass(frozen=True)
 class Shard:
     """One file of one split, and the file it becomes."""
@@ -173,65 +176,42 @@ def _shards(examples: Examples, transformed: TransformedExamples) -> list[Shard]
     return shards
 
 
-def _columns(raw: schema_pb2.Schema, preprocessing: Preprocessing) -> tuple[list[str], list[str]]:
-    """The raw features that the analyzers need, and those that the transformed features depend on; sorted.
-
-    Both trace the function, so the user's own mistakes appear here, outside of Beam.
-    """
-    import tensorflow_transform as tft
-
-    specs = _tfxio(raw).TensorAdapter().OriginalTypeSpecs()
-    return (
-        sorted(tft.get_analyze_input_columns(preprocessing, specs)),
-        sorted(tft.get_transform_input_columns(preprocessing, specs)),
-    )
-
-
 def _analyze(
-    raw: schema_pb2.Schema,
-    columns: list[str],
-    files: list[Path],
-    preprocessing: Preprocessing,
-    options: BeamOptions,
-    count: beam_io.RowCount,
-    graph: TransformGraph,
-    temporary: Path,
+    analysis: Analysis, files: list[Path], options: BeamOptions, count: beam_io.RowCount, graph: TransformGraph
 ) -> None:
-    """Run the analyzers over `files` and write the graph with its two schemas."""
+    """Run TFT's Beam pipeline over `files` and write the graph with the schema of what it gives."""
     import apache_beam as beam
     import tensorflow_transform.beam as tft_beam
-    from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
-    config, projected = _projection(raw, columns)
-    with beam_io.pipeline(options) as pipeline, tft_beam.Context(temp_dir=str(temporary)):
+    config, projected = projection(analysis.raw, analysis.analyzed_columns)
+    with beam_io.pipeline(options) as pipeline, tft_beam.Context(temp_dir=str(analysis.temporary)):
         batches = (
             pipeline
             | "Files" >> beam.Create([(number, str(file)) for number, file in enumerate(files)])
             | "Spread" >> beam.GroupByKey()  # as Reshuffle does, but locally always in the same order
             | "Paths" >> beam.FlatMapTuple(lambda _, paths: paths)
-            | "Batches" >> beam.FlatMap(_ReadBatches(projected, count))
+            | "Batches" >> beam.FlatMap(ReadBatches(projected, count))
         )
         _ = (
             (batches, config)
-            | "Analyze" >> tft_beam.AnalyzeDataset(preprocessing)
+            | "Analyze" >> tft_beam.AnalyzeDataset(analysis.preprocessing)
             | "Write" >> tft_beam.WriteTransformFn(str(graph.path))
         )
+
+
+def _write_raw_schema(raw: schema_pb2.Schema, graph: TransformGraph) -> None:
+    """Write the schema of what the graph takes."""
+    from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
+
     metadata_io.write_metadata(dataset_metadata.DatasetMetadata(raw), str(graph.raw_schema.parent))
 
 
 def _transform(
-    raw: schema_pb2.Schema,
-    columns: list[str],
-    shards: list[Shard],
-    options: BeamOptions,
-    count: beam_io.RowCount,
-    graph: TransformGraph,
-    temporary: Path,
+    transform: _TransformShard, shards: list[Shard], options: BeamOptions, temporary: Path
 ) -> dict[str, int]:
     """Write every shard transformed; gives the number of records of each split."""
     import apache_beam as beam
 
-    config, projected = _projection(raw, columns)
     counts = temporary / "records.json"
     counts.parent.mkdir(parents=True, exist_ok=True)
     with beam_io.pipeline(options) as pipeline:
@@ -239,7 +219,7 @@ def _transform(
             pipeline
             | "Shards" >> beam.Create(shards)
             | "Spread" >> beam.Reshuffle()
-            | "Transform" >> beam.Map(_TransformShard(projected, config, str(graph.path), count))
+            | "Transform" >> beam.Map(transform)
             | "Sum" >> beam.CombinePerKey(sum)
             | "All" >> beam.combiners.ToDict()
             | "Count" >> beam.Map(_write_json, str(counts))
@@ -252,66 +232,44 @@ def _write_json(value: Any, file: str) -> None:
     Path(file).write_text(json.dumps(value), encoding="utf-8")
 
 
-class _ReadBatches:
-    """A file of serialized Examples -> its records as Arrow batches with the columns of `schema`."""
+@dataclass(frozen=True)
+class _Load:
+    """The finished graph at a path, as a worker in another process loads it."""
 
-    def __init__(self, schema: schema_pb2.Schema, count: beam_io.RowCount) -> None:
-        self.schema = schema
-        self.count = count
+    graph: str
 
-    def __call__(self, file: str) -> Iterator[pa.RecordBatch]:
-        from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+    def __call__(self) -> Function:
+        import tensorflow_transform as tft
 
-        decoder = ExamplesToRecordBatchDecoder(self.schema.SerializeToString())
-        for records in tfrecord.read_batches(Path(file), BATCH_ROWS):
-            try:
-                batch = decoder.DecodeBatch(records)
-            except (ValueError, RuntimeError) as error:
-                raise DataError(
-                    f"{file}: its records do not fit the schema: {error}. Infer the schema again, or correct the type"
-                ) from error
-            _check_dense(batch, self.schema, file)
-            yield batch
-            self.count(len(records))
+        function: Function = tft.TFTransformOutput(self.graph).transform_features_layer()
+        return function
 
 
 class _TransformShard:
     """Shard -> (split, number of records), with the shard's target written."""
 
-    def __init__(
-        self, schema: schema_pb2.Schema, config: TensorAdapterConfig, graph: str, count: beam_io.RowCount
-    ) -> None:
-        self.read = _ReadBatches(schema, count)
-        self.config = config
-        self.graph = graph
+    def __init__(self, read: ReadFeatures, function: InThisProcess, graph: str) -> None:
+        self.read, self.function, self.graph = read, function, graph
 
     def __call__(self, shard: Shard) -> tuple[str, int]:
-        adapter, transform, converter, encoder = self._loaded
+        converter, encoder = self._writing
         with tfrecord.Writer(Path(shard.target)) as writer:
-            for batch in self.read(shard.source):
-                features = transform(adapter.ToBatchTensors(batch, produce_eager_tensors=True))
-                writer.write(_encoded(converter.convert(features), encoder))
+            for features in self.read(shard.source):
+                writer.write(_encoded(converter.convert(self.function(features)), encoder))
         return shard.split, writer.records
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any, Any, Any]:
-        """What turns a batch into tensors, transforms them, and turns them into a batch and then into Examples."""
+    def _writing(self) -> tuple[Any, Any]:
+        """What turns transformed features into an Arrow batch, and what turns that into Examples where ours cannot."""
         import tensorflow_transform as tft
         from tensorflow_transform import impl_helper
         from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
-        from tfx_bsl.tfxio.tensor_adapter import TensorAdapter
 
-        output = tft.TFTransformOutput(self.graph)
-        schema = output.transformed_metadata.schema
-        return (
-            TensorAdapter(self.config),
-            output.transform_features_layer(),
-            impl_helper.make_tensor_to_arrow_converter(schema),
-            RecordBatchToExamplesEncoder(schema),
-        )
+        schema = tft.TFTransformOutput(self.graph).transformed_metadata.schema
+        return impl_helper.make_tensor_to_arrow_converter(schema), RecordBatchToExamplesEncoder(schema)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_loaded"}
+        return {name: value for name, value in self.__dict__.items() if name != "_writing"}
 
 
 def _encoded(batch: pa.RecordBatch, encoder: Any) -> Iterable[bytes]:
@@ -330,57 +288,6 @@ def _encoded(batch: pa.RecordBatch, encoder: Any) -> Iterable[bytes]:
     ):
         return tf_example.encode(batch, missing_keeps_kind=False)
     return (Example.FromString(row).SerializeToString(deterministic=True) for row in encoder.encode(batch))
-
-
-def _check_dense(batch: pa.RecordBatch, schema: schema_pb2.Schema, file: str) -> None:
-    """Raise DataError for a feature to which the schema gives a fixed shape and some record of `batch` another one."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    for feature in schema.feature:
-        if not feature.HasField("shape"):
-            continue
-        wanted = math.prod(dim.size for dim in feature.shape.dim)
-        found = np.asarray(pc.fill_null(pc.list_value_length(batch.column(feature.name)), 0))
-        if (found != wanted).any():
-            raise DataError(
-                f"{file}: feature '{feature.name}' has {found[found != wanted][0]} values in "
-                f"{int((found != wanted).sum()):,} of {len(found):,} records, where the schema says {wanted} in each. "
-                f"Infer the schema without shapes, or have ExampleValidator check the data first"
-            )
-
-
-def _projection(raw: schema_pb2.Schema, columns: list[str]) -> tuple[TensorAdapterConfig, schema_pb2.Schema]:
-    """How to read `columns` only, and the schema to decode them with. TFT still learns every feature's type."""
-    from tfx_bsl.tfxio import tensor_representation_util
-
-    return (
-        _tfxio(raw).Project(columns).TensorAdapterConfig(),
-        tensor_representation_util.ProjectTensorRepresentationsInSchema(_represented(raw), columns),
-    )
-
-
-def _tfxio(raw: schema_pb2.Schema) -> Any:
-    from tfx_bsl.tfxio.tf_example_record import TFExampleBeamRecord
-
-    return TFExampleBeamRecord(
-        physical_format="tfrecord", telemetry_descriptors=["Transform"], schema=_represented(raw)
-    )
-
-
-def _represented(raw: schema_pb2.Schema) -> schema_pb2.Schema:
-    """The schema with a tensor representation for every feature: tfx_bsl cannot project one that has some of them only."""
-    from tensorflow_metadata.proto.v0 import schema_pb2
-    from tfx_bsl.tfxio import tensor_representation_util
-
-    if not raw.tensor_representation_group:
-        return raw
-    full = schema_pb2.Schema()
-    full.CopyFrom(raw)
-    tensor_representation_util.SetTensorRepresentationsInSchema(
-        full, tensor_representation_util.InferTensorRepresentationsFromMixedSchema(raw)
-    )
-    return full
 
 
 def _shown(value: Any) -> str:
