@@ -7,7 +7,6 @@ import heapq
 import json
 import pickle
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -240,8 +239,9 @@ class Analysis:
             with InThisProcess(phase).holding(function) as applying:
                 read = ReadFeatures(self.raw, columns, count)
                 analyzers = [_analyzer(operation) for operation in accumulating]
-                partial = _accumulate(files, _AccumulateShard(read, applying, analyzers), options, self.temporary)
-            for operation, accumulators in zip(accumulating, partial, strict=True):
+                work = _AccumulateShard(read, applying, analyzers)
+                partial = each_shard([str(file) for file in files], work, options, self.temporary)
+            for operation, *accumulators in zip(accumulating, *partial, strict=True):
                 walk.give(operation, accumulators)
         return self._write(walk.bindings(self._root), graph)
 
@@ -287,53 +287,57 @@ class _Phase:
         return columns, tracing.function(columns, wanted)
 
 
-def _accumulate(
-    files: Sequence[Path], accumulate: _AccumulateShard, options: BeamOptions, temporary: Path
-) -> list[list[Any]]:
-    """For every analyzer its accumulators, one of each shard that has records, in the order of the shards."""
+def each_shard(shards: Sequence[Any], work: Callable[[Any], Any], options: BeamOptions, temporary: Path) -> list[Any]:
+    """What `work` gives of every shard, in the order of `shards`, each of them an element of one Beam pipeline."""
     import apache_beam as beam
 
-    result = temporary / f"{uuid.uuid4().hex}.accumulators"
+    result = temporary / f"{uuid.uuid4().hex}.shards"
     with beam_io.pipeline(options) as pipeline:
         _ = (
             pipeline
-            | "Files" >> beam.Create([(number, str(file)) for number, file in enumerate(files)])
-            | "Spread" >> beam.GroupByKey()
-            | "Accumulate" >> beam.FlatMap(accumulate)
+            | "Shards" >> beam.Create(list(enumerate(shards)))
+            | "Spread" >> beam.GroupByKey()  # as Reshuffle does, with fewer stages
+            | "Work" >> beam.Map(_Numbered(work))
             | "Gather" >> beam.GroupByKey()
             | "Keep" >> beam.Map(_keep, str(result))
         )
-    shards = pickle.loads(result.read_bytes())
+    found: list[Any] = pickle.loads(result.read_bytes())
     result.unlink()
-    return [list(accumulators) for accumulators in zip(*shards, strict=True)]
+    return found
+
+
+class _Numbered:
+    """(number, [shard]) -> (None, (number, what the work gives))."""
+
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        self.work = work
+
+    def __call__(self, numbered: tuple[int, Any]) -> tuple[None, tuple[int, Any]]:
+        number, (shard,) = numbered
+        return None, (number, self.work(shard))
 
 
 def _keep(gathered: tuple[None, Any], file: str) -> None:
-    _, shards = gathered
-    Path(file).write_bytes(pickle.dumps([accumulators for _, accumulators in sorted(shards, key=lambda one: one[0])]))
+    _, found = gathered
+    Path(file).write_bytes(pickle.dumps([one for _, one in sorted(found, key=lambda numbered: numbered[0])]))
 
 
 class _AccumulateShard:
-    """(number, [file]) -> (None, (number, what each analyzer accumulated))."""
+    """A file -> what each analyzer accumulated of it."""
 
     def __init__(self, read: ReadFeatures, function: InThisProcess, analyzers: Sequence[_Combine | _Count]) -> None:
         self.read, self.function, self.analyzers = read, function, analyzers
 
-    def __call__(self, numbered: tuple[int, Any]) -> Iterator[tuple[None, tuple[int, list[Any]]]]:
-        import numpy as np
-
-        number, (file,) = numbered
+    def __call__(self, file: str) -> list[Any]:
         accumulators = [analyzer.start() for analyzer in self.analyzers]
         for features in self.read(file):
-            arrays = {key: np.asarray(tensor) for key, tensor in self.function(features).items()}
+            tensors = self.function(features)
             accumulators = [
-                analyzer.add(accumulator, arrays)
+                analyzer.add(accumulator, tensors)
                 for analyzer, accumulator in zip(self.analyzers, accumulators, strict=True)
             ]
-        finished = [
-            analyzer.finish(accumulator) for analyzer, accumulator in zip(self.analyzers, accumulators, strict=True)
-        ]
-        yield None, (number, finished)
+        pairs = zip(self.analyzers, accumulators, strict=True)
+        return [analyzer.finish(accumulator) for analyzer, accumulator in pairs]
 
 
 @dataclass(frozen=True)
@@ -346,9 +350,11 @@ class _Combine:
     def start(self) -> Any:
         return [combiner.create_accumulator() for _, combiner, _ in self.combiners]
 
-    def add(self, accumulators: Any, arrays: Mapping[str, Any]) -> Any:
+    def add(self, accumulators: Any, tensors: Mapping[str, Any]) -> Any:
+        import numpy as np
+
         return [
-            combiner.add_input(accumulator, tuple(arrays[key] for key in keys))
+            combiner.add_input(accumulator, tuple(np.asarray(tensors[key]) for key in keys))
             for (_, combiner, keys), accumulator in zip(self.combiners, accumulators, strict=True)
         ]
 
@@ -370,14 +376,16 @@ class _Count:
     def start(self) -> Any:
         return {}
 
-    def add(self, counts: Any, arrays: Mapping[str, Any]) -> Any:
-        words = arrays[self.words].tolist()
+    def add(self, counts: Any, tensors: Mapping[str, Any]) -> Any:
+        import tensorflow as tf
+
         if self.weights is None:
-            for word, number in Counter(words).items():
-                counts[word] = counts.get(word, 0) + number
+            # Counted by TensorFlow first: a Python object for every value of the batch would cost more than all the rest.
+            words, _, numbers = tf.unique_with_counts(tf.reshape(tensors[self.words], [-1]), tf.int64)
         else:
-            for word, weight in zip(words, arrays[self.weights].tolist(), strict=True):
-                counts[word] = counts.get(word, 0) + weight
+            words, numbers = tensors[self.words], tensors[self.weights]
+        for word, number in zip(words.numpy().tolist(), numbers.numpy().tolist(), strict=True):
+            counts[word] = counts.get(word, 0) + number
         return counts
 
     def finish(self, counts: Any) -> Any:

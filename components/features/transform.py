@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import shutil
 import sys
 import uuid
@@ -14,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.features.analysis import Analysis, Function, InThisProcess
+from components.features.analysis import Analysis, Function, InThisProcess, each_shard
 from components.features.raw_features import ReadBatches, ReadFeatures, projection, read_schema
 from components.io import beam as beam_io
 from components.io import tf_example, tfrecord
@@ -103,9 +102,12 @@ class Transform:
                 held.enter_context(function.holding(final.function(columns, final.outputs)))
             _write_raw_schema(raw, transform_graph)
             transform = _TransformShard(ReadFeatures(raw, columns, count), function, str(transform_graph.path))
-            transformed = _transform(transform, shards, beam, temporary)
+            written = each_shard(shards, transform, beam, temporary)
         shutil.rmtree(temporary, ignore_errors=True)
-        transformed_examples.properties["records"] = {split: transformed.get(split, 0) for split in examples.splits}
+        transformed_examples.properties["records"] = {
+            split: sum(records for shard, records in zip(shards, written, strict=True) if shard.split == split)
+            for split in examples.splits
+        }
         transform_graph.properties["features"] = len(read_schema(transform_graph.transformed_schema).feature)
 
 
@@ -206,32 +208,6 @@ def _write_raw_schema(raw: schema_pb2.Schema, graph: TransformGraph) -> None:
     metadata_io.write_metadata(dataset_metadata.DatasetMetadata(raw), str(graph.raw_schema.parent))
 
 
-def _transform(
-    transform: _TransformShard, shards: list[Shard], options: BeamOptions, temporary: Path
-) -> dict[str, int]:
-    """Write every shard transformed; gives the number of records of each split."""
-    import apache_beam as beam
-
-    counts = temporary / "records.json"
-    counts.parent.mkdir(parents=True, exist_ok=True)
-    with beam_io.pipeline(options) as pipeline:
-        _ = (
-            pipeline
-            | "Shards" >> beam.Create(shards)
-            | "Spread" >> beam.Reshuffle()
-            | "Transform" >> beam.Map(transform)
-            | "Sum" >> beam.CombinePerKey(sum)
-            | "All" >> beam.combiners.ToDict()
-            | "Count" >> beam.Map(_write_json, str(counts))
-        )
-    found: dict[str, int] = json.loads(counts.read_text(encoding="utf-8"))
-    return found
-
-
-def _write_json(value: Any, file: str) -> None:
-    Path(file).write_text(json.dumps(value), encoding="utf-8")
-
-
 @dataclass(frozen=True)
 class _Load:
     """The finished graph at a path, as a worker in another process loads it."""
@@ -246,17 +222,17 @@ class _Load:
 
 
 class _TransformShard:
-    """Shard -> (split, number of records), with the shard's target written."""
+    """Shard -> the number of its records, with its target written."""
 
     def __init__(self, read: ReadFeatures, function: InThisProcess, graph: str) -> None:
         self.read, self.function, self.graph = read, function, graph
 
-    def __call__(self, shard: Shard) -> tuple[str, int]:
+    def __call__(self, shard: Shard) -> int:
         converter, encoder = self._writing
         with tfrecord.Writer(Path(shard.target)) as writer:
             for features in self.read(shard.source):
                 writer.write(_encoded(converter.convert(self.function(features)), encoder))
-        return shard.split, writer.records
+        return writer.records
 
     @cached_property
     def _writing(self) -> tuple[Any, Any]:
