@@ -84,9 +84,7 @@ class Transform:
         # Where every Beam worker that writes the graph can reach it. The name ends up in those of the graph's hash tables,
         # and TensorFlow lets tables of one name share their content with every model that a process loads.
         temporary = transform_graph.path / f".{uuid.uuid4().hex}"
-        analysis = Analysis(
-            preprocessing, raw, temporary
-        )  # traces the function: the user's mistakes appear outside Beam
+        analysis = Analysis(preprocessing, raw, temporary)  # traces, so that the user's mistakes appear outside Beam
         columns = analysis.transformed_columns
         passes = 1 if analysis.unknown else analysis.passes
         records = examples.properties.get("records", {})
@@ -236,13 +234,18 @@ class _TransformShard:
 
     @cached_property
     def _writing(self) -> tuple[Any, Any]:
-        """What turns transformed features into an Arrow batch, and what turns that into Examples where ours cannot."""
+        """What turns transformed features into an Arrow batch, and what turns that into Examples where ours cannot.
+
+        A ragged feature is for TFX's encoder only, which writes its rows' lengths as features of their own.
+        """
         import tensorflow_transform as tft
         from tensorflow_transform import impl_helper
         from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
         schema = tft.TFTransformOutput(self.graph).transformed_metadata.schema
-        return impl_helper.make_tensor_to_arrow_converter(schema), RecordBatchToExamplesEncoder(schema)
+        converter = impl_helper.make_tensor_to_arrow_converter(schema)
+        kinds = {one.WhichOneof("kind") for one in converter.tensor_representations().values()}
+        return converter, RecordBatchToExamplesEncoder(schema) if "ragged_tensor" in kinds else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_writing"}
@@ -251,17 +254,11 @@ class _TransformShard:
 def _encoded(batch: pa.RecordBatch, encoder: Any) -> Iterable[bytes]:
     """The rows as serialized Examples with their features in order, so that equal rows are equal bytes.
 
-    A list of lists (a ragged feature) is for TFX's encoder only, whose order is that of a randomised hash map.
+    TFX's encoder, where there is one, writes them in the order of a randomised hash map.
     """
-    import pyarrow as pa
     from tensorflow.core.example.example_pb2 import Example
 
-    nested = (pa.types.is_list, pa.types.is_large_list)
-    if not any(
-        is_list(column.type) and any(deeper(column.type.value_type) for deeper in nested)
-        for column in batch.columns
-        for is_list in nested
-    ):
+    if encoder is None:
         return tf_example.encode(batch, missing_keeps_kind=False)
     return (Example.FromString(row).SerializeToString(deterministic=True) for row in encoder.encode(batch))
 

@@ -19,7 +19,8 @@ class TransformGraph(Artifact):
     ```
     The directory is what `tft.TFTransformOutput` opens.
 
-    Properties: `features`, the number of transformed features.
+    Properties: `features`, the number of transformed features; `analyzed_by`, only where TFT's own Beam pipeline ran the
+    analyzers: which of them asked for it, and why.
     """
 
     TYPE_NAME: ClassVar[str] = "TransformGraph"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from components.io import tfrecord
 from components.io.beam import RowCount
 from schemas.artifacts import Examples, FeatureSchema, TransformedExamples, TransformGraph
 from schemas.component import BeamOptions, Progress
+from schemas.errors import DataError
 
 SCHEMA = """
 feature { name: "x" type: FLOAT shape { dim { size: 1 } } presence { min_fraction: 1 } }
@@ -85,6 +87,27 @@ def preprocessing_fn(inputs):
 NOTHING = """
 def preprocessing_fn(inputs):
     return {"x": inputs["x"] * 2, "words": inputs["words"]}
+"""
+
+AWKWARD = """
+TABLE = tf.lookup.KeyValueTensorInitializer(["a", "bb"], tf.constant([1, 2], tf.int64))
+
+
+def preprocessing_fn(inputs):
+    inputs = dict(inputs)
+    tf.debugging.assert_non_negative(inputs["weight"], "of a feature that is in no output")
+    inputs["more"] = inputs.pop("x") + tf.random.stateless_uniform([], [1, 2])
+    words = tf.strings.lower(inputs["words"].values)
+    return {
+        "looked_up": tf.lookup.StaticHashTable(TABLE, -1).lookup(inputs["word"]),
+        "more": tft.scale_to_0_1(inputs["more"]),
+        "ragged": tf.RaggedTensor.from_sparse(inputs["words"]),
+        "vocabulary_of_lower": tf.SparseTensor(
+            inputs["words"].indices, tft.compute_and_apply_vocabulary(words), inputs["words"].dense_shape
+        ),
+        "same": inputs["number"],
+        "constant_of_batch": tf.ones_like(inputs["number"]) * 3,
+    }
 """
 
 # What has no quick path: what it gives, and the operation that is named.
@@ -159,15 +182,17 @@ def function(user_module: Callable[[str, str], str]) -> Callable[[str], str]:
     return lambda source: user_module(IMPORTS + source, "preprocessing_fn")
 
 
-def ours(tmp_path: Path, examples: Examples, schema: FeatureSchema, dotted: str) -> tuple[TransformGraph, list[Any]]:
+def ours(
+    tmp_path: Path, examples: Examples, schema: FeatureSchema, dotted: str, *beam_args: str
+) -> tuple[TransformGraph, list[Any]]:
     """The graph, and the transformed records as written."""
     import tensorflow as tf
 
     graph, transformed = TransformGraph(tmp_path / "graph"), TransformedExamples(tmp_path / "transformed")
-    graph.path.mkdir()
+    graph.path.mkdir(parents=True)
     transformed.path.mkdir()
     step = Transform(preprocessing_fn=dotted)
-    step.run(examples, schema, BeamOptions(), Progress(), graph, transformed)
+    step.run(examples, schema, BeamOptions(args=beam_args), Progress(), graph, transformed)
     records = [record for file in transformed.files("train") for record in tfrecord.read(file)]
     return graph, [tf.train.Example.FromString(record) for record in records]
 
@@ -238,7 +263,7 @@ def assert_equal(found: tuple[TransformGraph, list[Any]], expected: tuple[Transf
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", [NUMBERS, WORDS, NOTHING], ids=["numbers", "words", "nothing"])
+@pytest.mark.parametrize("source", [NUMBERS, WORDS, NOTHING, AWKWARD], ids=["numbers", "words", "nothing", "awkward"])
 def test_what_is_learnt_and_written_is_what_TFTs_Beam_pipeline_gives(tmp_path, examples, schema, function, source):
     dotted = function(source)
 
@@ -300,3 +325,30 @@ def test_features_are_read_as_TFXs_own_adapter_gives_them(examples, schema, tmp_
         flat = [tf.nest.flatten(one, expand_composites=True) for one in (found[name], tensor)]
         for mine, theirs in zip(*flat, strict=True):
             tf.debugging.assert_equal(mine, theirs)
+
+
+def test_what_TensorFlow_cannot_read_is_said_as_for_every_other_step(tmp_path, examples, schema):
+    whole = examples.files("train")[0].read_bytes()
+    short = tmp_path / "short.gz"
+    short.write_bytes(whole[: len(whole) // 2])
+
+    with RowCount(Progress()) as count, pytest.raises(DataError, match=r"short.gz: record \d+, at byte"):
+        list(ReadFeatures(read_schema(schema.file), ["x"], count)(str(short)))
+
+
+FEW = """
+def preprocessing_fn(inputs):
+    words = tft.compute_and_apply_vocabulary(inputs["words"], top_k=4, num_oov_buckets=1)
+    return {"words": words, "x": tft.scale_to_0_1(inputs["x"])}
+"""
+
+
+@pytest.mark.slow
+def test_workers_in_other_processes_make_the_functions_anew(tmp_path, examples, schema, function, monkeypatch):
+    dotted = function(FEW)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path.cwd())]))
+    here = ours(tmp_path / "here", examples, schema, dotted)
+
+    apart = ours(tmp_path / "apart", examples, schema, dotted, "--direct_running_mode=multi_processing")
+
+    assert_equal(apart, here)
