@@ -30,8 +30,10 @@ class Writer:
     Used as a context manager. Left by an exception, it leaves no file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows_each: int = ROWS) -> None:
+        """`rows_each` rows make a row group."""
         self._path = path
+        self._rows_each = rows_each
         self._schema: pa.Schema | None = None
         self._writer: pq.ParquetWriter | None = None
         self._waiting: list[pa.RecordBatch] = []
@@ -49,7 +51,7 @@ class Writer:
         self._schema = schema
         self._waiting.append(_conformed(batch, schema))
         self._rows += batch.num_rows
-        if self._rows >= ROWS:
+        if self._rows >= self._rows_each:
             self._flush()
 
     def _flush(self) -> None:
@@ -62,7 +64,7 @@ class Writer:
             self._writer = pq.ParquetWriter(self._path, schema, compression="zstd", write_statistics=False)
         if self._waiting:
             rows = pa.Table.from_batches(self._waiting, schema)
-            self._writer.write_table(rows, row_group_size=ROWS)
+            self._writer.write_table(rows, row_group_size=self._rows_each)
             self._waiting, self._rows = [], 0
 
     def _start_again(self, schema: pa.Schema) -> None:
@@ -78,7 +80,7 @@ class Writer:
         self._path.rename(narrow)
         self._writer = pq.ParquetWriter(self._path, schema, compression="zstd", write_statistics=False)
         for batch in batches(narrow):
-            self._writer.write_table(pa.Table.from_batches([_conformed(batch, schema)]), row_group_size=ROWS)
+            self._writer.write_table(pa.Table.from_batches([_conformed(batch, schema)]), row_group_size=self._rows_each)
         narrow.unlink()
 
     def __enter__(self) -> Writer:

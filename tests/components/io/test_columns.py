@@ -20,11 +20,11 @@ def lists(**features: list[list | None]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([column(values) for values in features.values()], list(features))
 
 
-def written(path: Path, *batches: pa.RecordBatch) -> pa.Table:
-    with columns.Writer(path) as writer:
+def written(path: Path, *batches: pa.RecordBatch, rows_each: int = columns.ROWS) -> pa.Table:
+    with columns.Writer(path, rows_each) as writer:
         for batch in batches:
             writer.write(batch)
-    return pa.Table.from_batches(columns.batches(path)) if batches else pa.table({})
+    return pa.Table.from_batches(columns.batches(path, rows_each)) if batches else pa.table({})
 
 
 def test_columns_come_back_with_their_types_missing_and_empty_lists_apart(tmp_path) -> None:
@@ -48,12 +48,10 @@ def test_the_same_batches_make_the_same_bytes(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("row_group", [1, 2, 100])
-def test_a_feature_that_comes_late_is_missing_before_also_where_rows_are_on_disk(
-    tmp_path, monkeypatch, row_group
-) -> None:
-    monkeypatch.setattr(columns, "ROWS", row_group)
+def test_a_feature_that_comes_late_is_missing_before_also_where_rows_are_on_disk(tmp_path, row_group) -> None:
+    batches = lists(b=[[1]], z=[None]), lists(z=[[0.5]], b=[None]), lists(a=[[b"x"]])
 
-    read = written(tmp_path / "x.parquet", lists(b=[[1]], z=[None]), lists(z=[[0.5]], b=[None]), lists(a=[[b"x"]]))
+    read = written(tmp_path / "x.parquet", *batches, rows_each=row_group)
 
     assert read.to_pylist() == [
         {"a": None, "b": [1], "z": None},
