@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
 import pickle
-import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,15 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from components.io import beam as beam_io
 from components.io import saved_model, tf_example, tfrecord
-from components.model import answers, known_metrics
+from components.model import answers, evaluation_files, known_metrics, verdict
 from components.model import metrics as metrics_of
 from components.model import slices as slices_of
 from components.model import sums as sums_of
 from components.model import thresholds as thresholds_of
-from components.model.metrics import EXAMPLE_COUNT, Metric
+from components.model.metrics import Metric
 from components.model.row_slices import RowSlices, Unordered
 from components.model.slices import OVERALL, Slice
 from components.model.thresholds import Threshold
+from components.model.verdict import BASELINE, CANDIDATE
 from schemas.artifacts import Blessing, Evaluation, Examples, Model
 from schemas.component import Baseline, BeamOptions, Out, Progress
 from schemas.config import JsonScalar
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 TRANSFORM_SIGNATURE = "transform_features"  # serialized tf.Example -> transformed features, the label among them
-CANDIDATE, BASELINE = "candidate", "baseline"  # TFMA's own names, used where there are two models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +131,9 @@ class Evaluator:
             with beam_io.RowCount(progress, unit="examples") as count:
                 read = _ReadBatches(self.batch_size, count)
                 _analyse(files, judged, config, read, beam, evaluation.path, bool(dropped))
-        _settle(evaluation.path)
+        evaluation_files.settle(evaluation.path)
 
-        results = _Results.read(evaluation.path, baseline=bool(baseline.path))
+        results = verdict.Results.read(evaluation.path, baseline=bool(baseline.path))
         evaluation.properties.update(
             metrics=results.overall(judged[0].name),
             examples=results.examples(()),
@@ -144,7 +142,7 @@ class Evaluator:
         )
         if baseline.path:
             evaluation.properties["baseline_metrics"] = results.overall(BASELINE)
-        blessing.write(tuple(_reasons(results, asked.thresholds, applied, evaluation.path)))
+        blessing.write(tuple(verdict.reasons(results, asked.thresholds, applied, evaluation.path)))
         blessing.properties.update(
             thresholds=[threshold.describe() for threshold in applied],
             not_applied=[
@@ -341,7 +339,7 @@ class Evaluator:
         kept.unlink()
         if found.refused:
             return str(found.refused)
-        _write(
+        evaluation_files.write(
             list(plan.results(found)), config, {model.name: str(model.path) for model in judged}, output, rubber_stamp
         )
         return ""
@@ -515,41 +513,6 @@ def _eval_config(config: dict[str, Any]) -> Any:
     return eval_config
 
 
-def _write(
-    results: list[tuple[Any, dict[Any, Any]]],
-    config: Any,
-    locations: dict[str, str],
-    output: Path,
-    rubber_stamp: bool,
-) -> None:
-    """Validate `results`, (slice key, {MetricKey: value}), and write them into the files that TFMA's writers make."""
-    from google.protobuf import json_format
-    from tensorflow_model_analysis import version
-    from tensorflow_model_analysis.evaluators import metrics_validator
-    from tensorflow_model_analysis.proto import config_pb2
-    from tensorflow_model_analysis.writers import metrics_plots_and_validations_writer as writer
-
-    run = config_pb2.EvalRun(
-        eval_config=config,
-        version=version.VERSION,
-        data_location="<user provided PCollection>",
-        file_format="<unknown>",
-        model_locations=locations,
-    )
-    (output / "eval_config.json").write_text(json_format.MessageToJson(run) + "\n", encoding="utf-8")
-    for name, messages in (
-        ("metrics", [writer.convert_slice_metrics_to_proto(result, []) for result in results]),
-        ("plots", [writer.convert_slice_plots_to_proto((key, {}), []) for key, _ in results]),
-        ("attributions", [writer.convert_slice_attributions_to_proto((key, {})) for key, _ in results]),
-    ):
-        tfrecord.write(output / f"{name}-00000-of-00001.tfrecord", map(_bytes, messages))
-    validations = writer.CombineValidations(config, rubber_stamp)
-    verdict = validations.create_accumulator()
-    for result in results:
-        verdict = validations.add_input(verdict, metrics_validator.validate_metrics(result, config))
-    tfrecord.write(output / "validations.tfrecord", [_bytes(validations.extract_output(verdict))])
-
-
 def _analyse(
     files: list[Path],
     judged: list[_Judged],
@@ -584,165 +547,6 @@ def _analyse(
                 output_path=str(output),
             )
         )
-
-
-def _settle(directory: Path) -> None:
-    """Put what TFMA wrote into one order and one shard per file.
-
-    It writes slices in the order of Python's sets, which for text is another one in every process.
-    """
-    from tensorflow_model_analysis.proto import metrics_for_slice_pb2, validation_result_pb2
-
-    def settled(message: Any) -> bytes:
-        for described, value in message.ListFields():
-            if described.label == described.LABEL_REPEATED and described.message_type:  # none of them is a map
-                value.sort(key=_bytes)
-        return _bytes(message)
-
-    for prefix, kind in (
-        ("metrics", metrics_for_slice_pb2.MetricsForSlice),
-        ("plots", metrics_for_slice_pb2.PlotsForSlice),
-        ("attributions", metrics_for_slice_pb2.AttributionsForSlice),
-    ):
-        shards = sorted(directory.glob(f"{prefix}-*-of-*.tfrecord"))
-        messages = [kind.FromString(record) for shard in shards for record in tfrecord.read(shard)]
-        messages.sort(key=lambda message: (_slice_name(message), _bytes(message.slice_key)))
-        for shard in shards:
-            shard.unlink()
-        tfrecord.write(directory / f"{prefix}-00000-of-00001.tfrecord", map(settled, messages))
-    file = directory / "validations.tfrecord"
-    verdicts = [validation_result_pb2.ValidationResult.FromString(record) for record in tfrecord.read(file)]
-    for verdict in verdicts:
-        for of_slice in verdict.metric_validations_per_slice:
-            of_slice.failures.sort(key=_bytes)
-        verdict.validation_details.slicing_details.sort(key=_bytes)
-    tfrecord.write(file, map(settled, verdicts))
-
-
-def _slice_name(message: Any) -> tuple[Any, ...]:
-    key = _slice_key(message.slice_key)
-    return _in_reading_order((key != (), slices_of.key_name(key), ""))
-
-
-def _bytes(message: Any) -> bytes:
-    serialized: bytes = message.SerializeToString(deterministic=True)
-    return serialized
-
-
-_SliceKey = tuple[tuple[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class _Results:
-    """What TFMA wrote: of each slice, (model, metric, whether it is a difference) -> number."""
-
-    values: dict[_SliceKey, dict[tuple[str, str, bool], float]]
-    candidate: str
-
-    @classmethod
-    def read(cls, directory: Path, *, baseline: bool) -> _Results:
-        import tensorflow_model_analysis as tfma
-
-        values: dict[_SliceKey, dict[tuple[str, str, bool], float]] = {}
-        for of_slice in tfma.load_metrics(str(directory)):
-            numbers = values.setdefault(_slice_key(of_slice.slice_key), {})
-            for item in of_slice.metric_keys_and_values:
-                if item.value.WhichOneof("type") == "double_value":
-                    numbers[item.key.model_name, _metric_name(item.key), item.key.is_diff] = (
-                        item.value.double_value.value
-                    )
-        return cls(values, CANDIDATE if baseline else "")
-
-    def overall(self, model: str) -> dict[str, float | None]:
-        """Each metric over all examples, by name; None where it is not a finite number."""
-        return {
-            metric: value if math.isfinite(value) else None
-            for (of, metric, is_change), value in sorted(self.values.get((), {}).items())
-            if of == model and not is_change and metric != EXAMPLE_COUNT
-        }
-
-    def number(self, key: _SliceKey, model: str, metric: str, *, change: bool = False) -> float | None:
-        return self.values.get(key, {}).get((model, metric, change))
-
-    def examples(self, key: _SliceKey) -> int:
-        return int(self.number(key, self.candidate, EXAMPLE_COUNT) or 0)
-
-
-def _reasons(
-    results: _Results, thresholds: tuple[Threshold, ...], applied: list[Threshold], directory: Path
-) -> list[str]:
-    """Why the model is not blessed, a sentence for each missed threshold; empty for a model that keeps them all."""
-    import tensorflow_model_analysis as tfma
-
-    if not thresholds:
-        return [
-            "no thresholds are set, and nothing is blessed without. Set some, for example thresholds: {auc: {min: 0.7}}"
-        ]
-    verdict = tfma.load_validation_result(str(directory))
-    if not applied or verdict.validation_ok:
-        return []  # only bounds on change, and nothing to compare with: the first model is as good as it gets
-    sentences: list[tuple[bool, str, str]] = []
-    for of_slice in verdict.metric_validations_per_slice:
-        key = _slice_key(of_slice.slice_key)
-        name = slices_of.key_name(key)
-        for failure in of_slice.failures:
-            missed, metric = _missed(failure), _metric_name(failure.metric_key)
-            text = thresholds_of.sentence(
-                missed,
-                slice_name=name,
-                examples=results.examples(key),
-                value=results.number(key, results.candidate, metric),
-                change=results.number(key, results.candidate, metric, change=True),
-                baseline=results.number(key, BASELINE, metric),
-            )
-            sentences.append((key != (), name, text))
-    missing = {str(_slice_of(spec)) for spec in verdict.missing_slices}
-    for threshold in applied:
-        if str(threshold.slice) in missing:
-            text = thresholds_of.sentence(threshold, slice_name=str(threshold.slice), examples=0, value=None)
-            sentences.append((True, str(threshold.slice), text))
-    return [text for _, _, text in sorted(sentences, key=_in_reading_order)] or [
-        f"TFMA does not validate the model: {verdict}"
-    ]
-
-
-def _in_reading_order(item: tuple[bool, str, str]) -> tuple[Any, ...]:
-    """Overall first, then slices by name with hour:9 before hour:10."""
-    of_slice, name, text = item
-    return of_slice, [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], text
-
-
-def _missed(failure: Any) -> Threshold:
-    """The threshold that one of TFMA's failures is about; each message holds one bound, as we wrote it."""
-    import tensorflow_model_analysis as tfma
-
-    name = _metric_name(failure.metric_key)
-    found = failure.metric_threshold
-    if found.HasField("value_threshold"):
-        lower = found.value_threshold.HasField("lower_bound")
-        limit = found.value_threshold.lower_bound if lower else found.value_threshold.upper_bound
-        return Threshold(name, "min" if lower else "max", limit.value)
-    change = found.change_threshold
-    relative = change.HasField("relative")
-    side = "min" if change.direction == tfma.MetricDirection.HIGHER_IS_BETTER else "max"
-    limit = change.relative if relative else change.absolute
-    return Threshold(name, f"{side}_relative_change" if relative else f"{side}_change", limit.value)
-
-
-def _slice_of(spec: Any) -> Slice:
-    return Slice(tuple(sorted(spec.feature_keys)), tuple(sorted(spec.feature_values.items())))
-
-
-def _slice_key(key: Any) -> _SliceKey:
-    return tuple((part.column, getattr(part, part.WhichOneof("kind"))) for part in key.single_slice_keys)
-
-
-def _metric_name(key: Any) -> str:
-    """A metric's name, with the class or the top k it is about where it has one."""
-    if not key.HasField("sub_key"):
-        return str(key.name)
-    parts = [f"{field.name}:{value.value:g}" for field, value in key.sub_key.ListFields() if hasattr(value, "value")]
-    return f"{key.name} ({', '.join(parts)})" if parts else str(key.name)
 
 
 def _distinct(values: Array) -> set[float]:
