@@ -13,8 +13,8 @@
         ├── AnomaliesFound   ExampleValidator, on_anomaly: fail
         └── NotBlessed       Pusher, a model that Evaluator did not bless
 
-A message says where, what was found and what to do. Errors cross processes as (class name, message, details), so every
-class takes one message and nothing else that is required.
+A message says where, what was found and what to do. Errors cross processes by their message, so every class takes one and
+nothing else that is required.
 """
 
 from __future__ import annotations
@@ -95,14 +95,3 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """' Did you mean 'x'?' when one of `known` is close to `name`, else an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
-
-
-def error_named(name: str) -> type[PenstockError]:
-    """The class called `name` in the tree above; PenstockError itself when there is none."""
-    waiting: list[type[PenstockError]] = [PenstockError]
-    while waiting:
-        cls = waiting.pop()
-        if cls.__name__ == name:
-            return cls
-        waiting.extend(cls.__subclasses__())
-    return PenstockError

@@ -56,21 +56,8 @@ class Trainer:
     eval_split: str = "eval"
 
     def __post_init__(self) -> None:
-        problems = []
-        if (self.build_model is None) == (self.run_fn is None):
-            found = "neither is set" if self.build_model is None else "both are set"
-            problems.append(f"build_model: set either build_model or run_fn; {found}")
-        if self.run_fn is None and (self.steps is None) == (self.epochs is None):
-            found = "neither is set" if self.steps is None else "both are set"
-            problems.append(f"steps: set either steps or epochs; {found}")
-        if self.run_fn is not None and self.epochs is not None:
-            problems.append("epochs: run_fn is only told of steps; set steps, or have it read custom_config")
-        if self.run_fn is not None and self.label is not None:
-            problems.append("label: run_fn chooses its label itself; leave label out, or put it into custom_config")
-        for name in ("steps", "epochs", "eval_steps", "batch_size", "checkpoint_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                problems.append(f"{name}: {value} is not at least 1")
+        problems = problems_of_code(self, "run_fn")
+        problems += problems_of_counts(self, "steps", "epochs", "eval_steps", "batch_size", "checkpoint_steps")
         if problems:
             raise ConfigError(*problems)
 
@@ -156,6 +143,29 @@ class Trainer:
             )
         if self.steps is not None:
             model.properties["steps"] = self.steps
+
+
+def problems_of_code(settings: Any, theirs: str) -> list[str]:
+    """What is wrong with a Trainer's or Tuner's choice between `build_model` and TFX's function, the setting `theirs`."""
+    code = getattr(settings, theirs)
+    problems = []
+    if (settings.build_model is None) == (code is None):
+        found = "neither is set" if settings.build_model is None else "both are set"
+        problems.append(f"build_model: set either build_model or {theirs}; {found}")
+    if code is None and (settings.steps is None) == (settings.epochs is None):
+        found = "neither is set" if settings.steps is None else "both are set"
+        problems.append(f"steps: set either steps or epochs; {found}")
+    if code is not None and settings.epochs is not None:
+        problems.append(f"epochs: {theirs} is only told of steps; set steps, or have it read custom_config")
+    if code is not None and settings.label is not None:
+        problems.append(f"label: {theirs} chooses its label itself; leave label out, or put it into custom_config")
+    return problems
+
+
+def problems_of_counts(settings: Any, *names: str) -> list[str]:
+    """Which of these settings of a Trainer or Tuner are below 1; None is none."""
+    values = ((name, getattr(settings, name)) for name in names)
+    return [f"{name}: {value} is not at least 1" for name, value in values if value is not None and value < 1]
 
 
 @dataclass(frozen=True)

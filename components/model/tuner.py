@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from components.io import tfx as tfx_io
 from components.io.keras import arrange, keras_tuner, spare_libraries_autograph
 from components.model import hyperparameters as hp
-from components.model.trainer import TrainingData, evaluate, make_reproducible, open_splits, settled_seed
+from components.model.trainer import (
+    TrainingData,
+    evaluate,
+    make_reproducible,
+    open_splits,
+    problems_of_code,
+    problems_of_counts,
+    settled_seed,
+)
 from schemas.artifacts import (
     Examples,
     FeatureSchema,
@@ -61,17 +69,7 @@ class Tuner:
     eval_split: str = "eval"
 
     def __post_init__(self) -> None:
-        problems = []
-        if (self.build_model is None) == (self.tuner_fn is None):
-            found = "neither is set" if self.build_model is None else "both are set"
-            problems.append(f"build_model: set either build_model or tuner_fn; {found}")
-        if self.tuner_fn is None and (self.steps is None) == (self.epochs is None):
-            found = "neither is set" if self.steps is None else "both are set"
-            problems.append(f"steps: set either steps or epochs; {found}")
-        if self.tuner_fn is not None and self.epochs is not None:
-            problems.append("epochs: tuner_fn is only told of steps; set steps, or have it read custom_config")
-        if self.tuner_fn is not None and self.label is not None:
-            problems.append("label: tuner_fn chooses its label itself; leave label out, or put it into custom_config")
+        problems = problems_of_code(self, "tuner_fn")
         if self.algorithm not in ALGORITHMS:
             problems.append(
                 f"algorithm: there is no '{self.algorithm}'.{did_you_mean(self.algorithm, ALGORITHMS)} "
@@ -81,10 +79,9 @@ class Tuner:
             problems.append(f"direction: '{self.direction}' is neither min nor max")
         if not self.objective:
             problems.append("objective: is empty. Give a metric, such as val_auc")
-        for name in ("max_trials", "executions_per_trial", "steps", "epochs", "eval_steps", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                problems.append(f"{name}: {value} is not at least 1")
+        problems += problems_of_counts(
+            self, "max_trials", "executions_per_trial", "steps", "epochs", "eval_steps", "batch_size"
+        )
         if problems:
             raise ConfigError(*problems)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -48,6 +50,16 @@ def taxi_replicas(rows: int, to: Path, seed: int = 13) -> Path:
             written += replica.num_rows
     unfinished.rename(file)
     return file
+
+
+def arguments(document: str) -> argparse.Namespace:
+    """What the data steps' benchmarks take: `rows`, `repeats`, `data` and `vanilla_rows`."""
+    parser = argparse.ArgumentParser(description=document.splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[15_000, 150_000, 1_500_000])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "penstock-bench")
+    parser.add_argument("--vanilla-rows", type=int, default=150_000)
+    return parser.parse_args()
 
 
 def child(function: Callable[[list[str]], None]) -> None:

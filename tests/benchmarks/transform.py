@@ -10,7 +10,6 @@ executor's own, without imports. Each run is a fresh process, and the variants t
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -23,12 +22,7 @@ SCHEMA = harness.ROOT / "schemas/datasets"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=[15_000, 150_000, 1_500_000])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "penstock-bench")
-    parser.add_argument("--vanilla-rows", type=int, default=150_000)
-    args = parser.parse_args()
+    args = harness.arguments(__doc__)
     print(harness.load())
     print(harness.HEAD)
     for rows in args.rows:
