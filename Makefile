@@ -1,5 +1,5 @@
 # Two commands set everything up: `make demo` and `make test`. Python 3.11, make and git are all they need.
-.PHONY: setup demo test check lint format clean
+.PHONY: setup demo test check bench format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # uv is brought into the checkout, so that a machine needs none; a version that is known to read uv.lock.
@@ -38,6 +38,9 @@ check: setup ## what CI looks at besides the tests
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+
+bench: setup ## ours and TFX's in turn, into tests/benchmarks/RESULTS.md; takes most of an hour, and a quiet machine
+	$(RUN)/python tests/benchmarks/bench.py $(BENCH)
 
 format: setup
 	$(RUN)/ruff format .

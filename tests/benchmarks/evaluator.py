@@ -1,35 +1,54 @@
-"""Evaluator against TFX 1.16's executor: three slicings, five metrics, one model; fresh processes in turn.
+"""Evaluator against TFX's on taxi replicas: three slicings, five metrics; and against what the model's answers alone take.
 
-    python tests/benchmarks/evaluator.py [--rows 15000 150000] [--repeats 3] [--work DIR] [--baseline]
+    PYTHONPATH=. python tests/benchmarks/evaluator.py [--rows 15000 150000 1500000] [--repeats 3] [--data DIRECTORY] [--baseline]
 
 `rows` are those of the whole data set; a third of them is evaluated, as in the taxi pipeline. With `--baseline` a second
-model, the same one, is compared with. `general` is ours with a metric that has no vectorised form, so that TFMA computes.
+model, the same one, is compared with. "ours, TFMA" is ours with a metric that has no vectorised form, so that TFMA's own pipeline
+computes; "predict" reads the same records and asks `serving_default` of a loaded model in batches as large. Seconds are the executor's
+own, without imports. Each run is a fresh process, and the variants take turns.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
 import harness
 
 METRICS = ("AUC", "BinaryAccuracy", "Precision", "Recall", "ExampleCount")
 SLICES = ((), ("trip_start_hour",), ("payment_type",))
 
 
-def prepare(work: Path, rows: int) -> tuple[Path, Path]:
-    """Examples of `rows` trips and a model trained on the 15,000 real ones; made once per working directory."""
-    examples, model = work / f"examples-{rows}", work / "model"
-    if not examples.exists():
-        _example_gen(work, rows, examples)
-    if not model.exists():
-        _train(work, model)
-    return examples, model
+def main() -> None:
+    parser = harness.parser(__doc__)
+    parser.add_argument("--baseline", action="store_true", help="compare with a second model")
+    args = parser.parse_args()
+    print(harness.load())
+    print(harness.HEAD)
+    for rows in args.rows:
+        harness.taxi_replicas(rows, args.data)
+        harness.measure(Path(__file__), {"": ("prepare", str(args.data), str(rows))}, 1)
+        model = str(args.data / "model")
+        shared = [str(args.data / f"examples-{rows}"), model, model, *(["baseline"] if args.baseline else [])]
+        names = ("ours", "predict") if rows > args.vanilla_rows else ("TFX", "ours", "ours, TFMA", "predict")
+        found = harness.measure(Path(__file__), {name: [name, *shared] for name in names}, args.repeats)
+        print(harness.table(rows, found, against="TFX"), flush=True)
+    print(harness.load())
 
 
-def _example_gen(work: Path, rows: int, to: Path) -> None:
+def prepare(data: Path, rows: int) -> None:
+    """Examples of `rows` trips, and a model trained on the 15,000 real ones, where an earlier run left none."""
+    for needed in (rows, 15_000):
+        if not (data / f"examples-{needed}").exists():
+            _example_gen(data, needed, data / f"examples-{needed}")
+    if not (data / "model").exists():
+        _train(data, data / "model")
+
+
+def _example_gen(data: Path, rows: int, to: Path) -> None:
     from components.data.example_gen import ExampleGen
     from schemas.artifacts import Examples
     from schemas.component import BeamOptions, Progress
@@ -37,22 +56,20 @@ def _example_gen(work: Path, rows: int, to: Path) -> None:
     unfinished = to.with_suffix(".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    source = str(harness.taxi_replicas(rows, work))
+    source = str(harness.taxi_replicas(rows, data))
     ExampleGen(source=source, splits={"train": 2, "eval": 1}).run(BeamOptions(), Progress(), Examples(unfinished))
     unfinished.rename(to)
 
 
-def _train(work: Path, to: Path) -> None:
+def _train(data: Path, to: Path) -> None:
     from components.data.schema_gen import ImportSchema
     from components.features.transform import Transform
     from components.model.trainer import Trainer
     from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples, TransformGraph
     from schemas.component import BeamOptions, Progress, Scratch, Seed
 
-    examples = work / "examples-15000"
-    if not examples.exists():
-        _example_gen(work, 15000, examples)
-    with tempfile.TemporaryDirectory(dir=work) as directory:
+    examples = data / "examples-15000"
+    with tempfile.TemporaryDirectory(dir=data) as directory:
         made = {name: Path(directory) / name for name in ("schema", "graph", "transformed", "model", "scratch")}
         for path in made.values():
             path.mkdir()
@@ -75,10 +92,19 @@ def _train(work: Path, to: Path) -> None:
 
 
 def child(arguments: list[str]) -> None:
+    if arguments[0] == "prepare":
+        with harness.timed():
+            prepare(Path(arguments[1]), int(arguments[2]))
+        return
     kind, examples, model, baseline = arguments[0], *(Path(argument) for argument in arguments[1:4])
     with tempfile.TemporaryDirectory() as directory:
-        run = _tfx if kind == "TFX" else _ours
-        run(kind, examples, model, baseline if len(arguments) > 4 else None, Path(directory))
+        served = baseline if len(arguments) > 4 else None
+        if kind == "predict":
+            _predict(examples, model)
+        elif kind == "TFX":
+            _tfx(examples, model, served, Path(directory))
+        else:
+            _ours(kind, examples, model, served, Path(directory))
 
 
 def _ours(kind: str, examples: Path, model: Path, baseline: Path | None, to: Path) -> None:
@@ -90,7 +116,7 @@ def _ours(kind: str, examples: Path, model: Path, baseline: Path | None, to: Pat
     from schemas.component import Baseline, BeamOptions, Progress
 
     evaluator = Evaluator(
-        label="big_tip", slices=SLICES, metrics=(*METRICS, *(("CalibrationPlot",) if kind == "general" else ()))
+        label="big_tip", slices=SLICES, metrics=(*METRICS, *(("CalibrationPlot",) if kind == "ours, TFMA" else ()))
     )
     evaluation, blessing = Evaluation(to / "evaluation"), Blessing(to / "blessing")
     evaluation.path.mkdir()
@@ -100,7 +126,7 @@ def _ours(kind: str, examples: Path, model: Path, baseline: Path | None, to: Pat
         evaluator.run(Examples(examples), Model(model), served, BeamOptions(), Progress(), evaluation, blessing)
 
 
-def _tfx(_: str, examples: Path, model: Path, baseline: Path | None, to: Path) -> None:
+def _tfx(examples: Path, model: Path, baseline: Path | None, to: Path) -> None:
     import tensorflow_model_analysis as tfma
     from google.protobuf import json_format
     from tfx.components.evaluator.executor import Executor
@@ -145,27 +171,25 @@ def _tfx(_: str, examples: Path, model: Path, baseline: Path | None, to: Path) -
         Executor(beam).Do(given, made, properties)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[15000, 150000])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "bench-evaluator")
-    parser.add_argument("--variants", nargs="+", default=["TFX", "ours"], choices=["TFX", "ours", "general"])
-    parser.add_argument("--baseline", action="store_true", help="compare with a second model")
-    asked = parser.parse_args()
-    print(harness.load(), flush=True)
-    print(harness.HEAD, flush=True)
-    for rows in asked.rows:
-        examples, model = prepare(asked.work, rows)
-        shared = [str(examples), str(model), str(model), *(["baseline"] if asked.baseline else [])]
-        found = harness.measure(Path(__file__), {name: [name, *shared] for name in asked.variants}, asked.repeats)
-        print(harness.table(rows, found, against="TFX"), flush=True)
-    print(harness.load())
+def _predict(examples: Path, model: Path) -> None:
+    """The answers to the eval split's records, nothing done with them."""
+    import tensorflow as tf
+
+    from components.io import tfrecord
+    from components.model.evaluator import Evaluator
+    from schemas.artifacts import Examples, Model
+
+    size = Evaluator(label="big_tip").batch_size
+    served = tf.saved_model.load(str(Model(model).serving))
+    predict = served.signatures["serving_default"]
+    predict(examples=tf.constant(next(tfrecord.read_batches(Examples(examples).files("eval")[0], 1))))
+    with harness.timed():
+        for file in Examples(examples).files("eval"):
+            for records in tfrecord.read_batches(file, size):
+                predict(examples=tf.constant(records))
 
 
 if __name__ == "__main__":
-    import sys
-
     if sys.argv[1:2] == ["--child"]:
         harness.child(child)
     else:

@@ -6,7 +6,6 @@ import argparse
 import importlib.util
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -54,12 +53,17 @@ def taxi_replicas(rows: int, to: Path, seed: int = 13) -> Path:
 
 def arguments(document: str) -> argparse.Namespace:
     """What the data steps' benchmarks take: `rows`, `repeats`, `data` and `vanilla_rows`."""
+    return parser(document).parse_args()
+
+
+def parser(document: str) -> argparse.ArgumentParser:
+    """`arguments`, for a benchmark that takes more."""
     parser = argparse.ArgumentParser(description=document.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[15_000, 150_000, 1_500_000])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "penstock-bench")
     parser.add_argument("--vanilla-rows", type=int, default=150_000)
-    return parser.parse_args()
+    return parser
 
 
 def child(function: Callable[[list[str]], None]) -> None:
@@ -68,7 +72,9 @@ def child(function: Callable[[list[str]], None]) -> None:
     The function makes its imports before it calls `start`, so that what is measured is the step's own work.
     """
     function(sys.argv[2:])
-    _result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage's figure, which begins with the peak of the process that this one was started from.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    _result["peak_mb"] = int(status["VmHWM"].split()[0]) / 1024
     print("RESULT " + json.dumps(_result), flush=True)
 
 
