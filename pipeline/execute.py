@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Contract, build_component, read_contract
+from pipeline.disk import is_disk_full
 from pipeline.fingerprint import OURS
 from pipeline.loading import make_importable
 from pipeline.manifest import InputRecord, RefusalRecord
 from pipeline.order import Order, OrderInput
-from pipeline.store import Execution, Store, is_disk_full
+from pipeline.store import Execution, Store
 from schemas.artifact import Artifact
 from schemas.component import Baseline, BeamOptions, Lineage, Progress, Scratch, Seed
 from schemas.dotted_path import resolve

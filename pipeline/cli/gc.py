@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.garbage import Garbage, collect, find_garbage
 from pipeline.ledger import Ledger, recorded_runs
 from pipeline.order import Order
-from pipeline.store import Garbage, Store
+from pipeline.store import Store
 from schemas.errors import ArtifactError, ConfigError
 from schemas.passport import Passport
 
@@ -71,12 +72,12 @@ def collect_garbage(root: str, *, ledger: str | None = None, keep_runs: int = 5,
     # The logs and orders of the runs that made what is kept say how it was made.
     runs |= {e.manifest.run for e in store.executions() if (e.step, e.key) in keep}
     # Not every directory without a kept record: a run that starts right now has one before its record is in it.
-    garbage = store.garbage(keep, {record.id for record in records} - runs)
+    garbage = find_garbage(store, keep, {record.id for record in records} - runs)
     if not remove:
         return Collected(store.root, tuple(garbage), False)
     index = Ledger(store, ledger)
     index.runs(1)  # a ledger that cannot be reached is an error before anything is removed, not after
-    removed = store.collect(garbage)
+    removed = collect(store, garbage)
     index.rebuild()
     return Collected(store.root, tuple(removed), True)
 

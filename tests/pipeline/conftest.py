@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -218,3 +223,59 @@ def ran(project: Path, finished_run: Path) -> Path:
     """The project after one run. Its orders name another directory; everything else is as the run left it."""
     shutil.copytree(finished_run, project / "store-root")
     return project
+
+
+class Children:
+    """Forked processes that do one thing, and may be killed at it."""
+
+    @staticmethod
+    def start(work: Callable[[], None]) -> int:
+        """Do `work` in a forked process; gives its pid. It exits with 0, and with 1 after an exception."""
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                work()
+                code = 0
+            except BaseException:  # noqa: BLE001 - whatever it is, the child must not go on as a second pytest
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        return pid
+
+    @staticmethod
+    def status(pid: int) -> int:
+        """The exit code of a child, or minus the signal that killed it."""
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    @staticmethod
+    def killed_before_each_call(work: Callable[[], None]) -> Iterator[int]:
+        """Do `work` in a child that is killed with SIGKILL before its first call to the system, its second, ... until one survives.
+
+        Gives the number of calls that were let through, each time after the child is gone.
+        """
+        for allowed in itertools.count():
+
+            def doomed(allowed: int = allowed) -> None:
+                left = allowed
+
+                def count(event: str, arguments: tuple[Any, ...]) -> None:
+                    nonlocal left
+                    if event != "os.kill" and (event.startswith(("os.", "fcntl.", "shutil.")) or event == "open"):
+                        if left == 0:
+                            os.kill(os.getpid(), signal.SIGKILL)
+                        left -= 1
+
+                sys.addaudithook(count)
+                work()
+
+            status = Children.status(Children.start(doomed))
+            assert status in (0, -signal.SIGKILL)
+            yield allowed
+            if status == 0:
+                return
+
+
+@pytest.fixture(scope="session")
+def children() -> type[Children]:
+    return Children

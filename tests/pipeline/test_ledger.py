@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.garbage import collect, find_garbage
 from pipeline.ledger import Ledger, StepRecord
 from pipeline.manifest import InputRecord
 from pipeline.store import Execution, Store
@@ -214,7 +215,7 @@ class TestRebuilding:
         run = ledger.start_run("taxi", "sha256:1").id
         ledger.record_step(run, StepRecord(step="trainer", key=KEY, action="run"), publish(store, run))
         ledger.end_run(run, "done")
-        store.collect(store.garbage(set(), drop_runs=[run]))
+        collect(store, find_garbage(store, set(), drop_runs=[run]))
 
         assert ledger.rebuild() == (0, 0)
         assert ledger.runs() == []
@@ -248,7 +249,7 @@ class TestRebuilding:
         second = other.start_run("churn", "sha256:2")
         other.record_step(second.id, StepRecord(step="trainer", action="failed", message="no memory"))
 
-        one.store.collect(one.store.garbage(set(), drop_runs=[first]))
+        collect(one.store, find_garbage(one.store, set(), drop_runs=[first]))
         one.rebuild()
 
         assert [run.id for run in one.runs()] == [second.id]

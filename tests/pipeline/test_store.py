@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import json
 import os
 import resource
@@ -11,8 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +17,10 @@ import pytest
 
 from pipeline import locks
 from pipeline.manifest import InputRecord
-from pipeline.store import Execution, Garbage, Store
+from pipeline.store import Execution, Store
 from schemas.errors import ArtifactError, StoreError
+
+Children = Any  # of conftest.py, which cannot be imported
 
 KEY = "ab" * 32
 OTHER_KEY = "cd" * 32
@@ -48,53 +47,6 @@ def publish(store: Store, text: str = "weights", *, key: str = KEY, step: str = 
             "outputs": {"model": ("Model", {"metrics": {"auc": 0.75}})},
         }
         return staging.publish(**(how | changes))
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Do `work` in a forked process; gives its pid. It exits with 0, and with 1 after an exception."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException:  # noqa: BLE001 - whatever it is, the child must not go on as a second pytest
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return pid
-
-
-def exit_status(pid: int) -> int:
-    """The exit code of a child, or minus the signal that killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def killed_before_each_call(work: Callable[[], None]) -> Iterator[int]:
-    """Do `work` in a child that is killed with SIGKILL before its first call to the system, its second, ... until one survives.
-
-    Gives the number of calls that were let through, each time after the child is gone.
-    """
-    for allowed in itertools.count():
-
-        def doomed(allowed: int = allowed) -> None:
-            left = allowed
-
-            def count(event: str, arguments: tuple[Any, ...]) -> None:
-                nonlocal left
-                if event != "os.kill" and (event.startswith(("os.", "fcntl.", "shutil.")) or event == "open"):
-                    if left == 0:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    left -= 1
-
-            sys.addaudithook(count)
-            work()
-
-        status = exit_status(in_child(doomed))
-        assert status in (0, -signal.SIGKILL)
-        yield allowed
-        if status == 0:
-            return
 
 
 class TestPublish:
@@ -142,7 +94,7 @@ class TestPublish:
     def test_replaces_where_the_system_cannot_exchange_directories(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pipeline.store._exchange", lambda one, other: False)  # as on NFS
+        monkeypatch.setattr("pipeline.disk.exchange", lambda one, other: False)  # as on NFS
         publish(store, "old")
 
         publish(store, "new", replace=True)
@@ -180,24 +132,24 @@ class TestPublish:
         assert store.find("trainer", KEY) is None
         assert list((store.root / "staging").iterdir()) == []
 
-    def test_is_all_or_nothing_whenever_the_process_is_killed(self, store: Store) -> None:
+    def test_is_all_or_nothing_whenever_the_process_is_killed(self, store: Store, children: Children) -> None:
         store.open()
         outcomes = set()
-        for _ in killed_before_each_call(lambda: publish(store, "new")):
+        for _ in children.killed_before_each_call(lambda: publish(store, "new")):
             found = store.find("trainer", KEY)
             outcomes.add(found is not None)
             if found is not None:
                 store.verify(found)
-                store.discard(found)
+                store.discard(found.step, found.key)
             store.remove_dead_staging()
             assert list((store.root / "staging").iterdir()) == []
 
         assert outcomes == {False, True}
 
-    def test_replaces_all_or_nothing_whenever_the_process_is_killed(self, store: Store) -> None:
+    def test_replaces_all_or_nothing_whenever_the_process_is_killed(self, store: Store, children: Children) -> None:
         publish(store, "old")
         found_texts = set()
-        for _ in killed_before_each_call(lambda: publish(store, "new", replace=True)):
+        for _ in children.killed_before_each_call(lambda: publish(store, "new", replace=True)):
             found = store.find("trainer", KEY)
             assert found is not None
             store.verify(found)
@@ -208,7 +160,7 @@ class TestPublish:
 
         assert found_texts - {"old"} == {"new"}
 
-    def test_of_one_key_by_several_processes_at_once_has_one_winner(self, store: Store) -> None:
+    def test_of_one_key_by_several_processes_at_once_has_one_winner(self, store: Store, children: Children) -> None:
         store.open()
         for attempt in range(5):
             key = f"{attempt:064x}"
@@ -221,10 +173,10 @@ class TestPublish:
                 store.verify(ours)
                 (store.root / f"{key}-{text}").write_text((ours.output("model") / "variables" / "data").read_text())
 
-            racers = [in_child(lambda text=text: race(text)) for text in "abcd"]
+            racers = [children.start(lambda text=text: race(text)) for text in "abcd"]
             os.close(start)
             os.close(go)
-            assert [exit_status(pid) for pid in racers] == [0] * 4
+            assert [children.status(pid) for pid in racers] == [0] * 4
             assert len({(store.root / f"{key}-{text}").read_text() for text in "abcd"}) == 1
 
 
@@ -304,14 +256,16 @@ class TestFind:
     def test_discarded_executions_are_not_found(self, store: Store) -> None:
         execution = publish(store)
 
-        store.discard(execution)
+        store.discard(execution.step, execution.key)
 
         assert store.find("trainer", KEY) is None
         assert not execution.path.exists()
 
-    def test_never_finds_half_an_execution_whenever_discarding_is_killed(self, store: Store) -> None:
+    def test_never_finds_half_an_execution_whenever_discarding_is_killed(
+        self, store: Store, children: Children
+    ) -> None:
         execution = publish(store)
-        for _ in killed_before_each_call(lambda: store.discard(execution)):
+        for _ in children.killed_before_each_call(lambda: store.discard(execution.step, execution.key)):
             found = store.find("trainer", KEY)
             if found is not None:
                 store.verify(found)
@@ -328,7 +282,7 @@ class TestRoot:
         ):
             Store(tmp_path / "root").open()
 
-    def test_that_this_user_may_not_write_is_refused(self, tmp_path: Path) -> None:
+    def test_that_this_user_may_not_write_is_refused(self, tmp_path: Path, children: Children) -> None:
         root = tmp_path / "root"
         Store(root).open()
         said = tmp_path / "said"
@@ -345,7 +299,7 @@ class TestRoot:
                 except StoreError as error:
                     answer.write(str(error))
 
-        assert exit_status(in_child(as_nobody)) == 0
+        assert children.status(children.start(as_nobody)) == 0
         assert "EACCES" in said.read_text()
         assert "--root" in said.read_text()
 
@@ -358,7 +312,9 @@ class TestRoot:
 
         assert store.find("trainer", KEY) is not None
 
-    def test_with_a_limit_on_file_sizes_says_so_and_publishes_nothing(self, store: Store, tmp_path: Path) -> None:
+    def test_with_a_limit_on_file_sizes_says_so_and_publishes_nothing(
+        self, store: Store, tmp_path: Path, children: Children
+    ) -> None:
         store.open()
         said = tmp_path / "said"
 
@@ -370,7 +326,7 @@ class TestRoot:
                 except StoreError as error:
                     answer.write(str(error)[:300])
 
-        assert exit_status(in_child(limited)) == 0
+        assert children.status(children.start(limited)) == 0
         assert "EFBIG" in said.read_text()
         assert store.find("trainer", KEY) is None
 
@@ -413,7 +369,7 @@ class TestRoot:
 
 
 class TestExecutionLock:
-    def test_lets_one_process_work_at_a_time_and_says_who_does(self, store: Store) -> None:
+    def test_lets_one_process_work_at_a_time_and_says_who_does(self, store: Store, children: Children) -> None:
         store.open()
         ready, told = os.pipe()
         end, asked = os.pipe()
@@ -424,7 +380,7 @@ class TestExecutionLock:
                 os.write(told, b".")
                 os.read(end, 1)
 
-        holder = in_child(hold)
+        holder = children.start(hold)
         os.read(ready, 1)
         messages: list[str] = []
 
@@ -435,11 +391,11 @@ class TestExecutionLock:
         with store.execution_lock("trainer", KEY, waits, run="run-8"):
             pass
 
-        assert exit_status(holder) == 0
+        assert children.status(holder) == 0
         assert messages == [f"process {holder} (run run-7) is making the same trainer"]
         assert list((store.root / "locks").iterdir()) == []
 
-    def test_is_free_at_once_when_its_holder_is_killed(self, store: Store) -> None:
+    def test_is_free_at_once_when_its_holder_is_killed(self, store: Store, children: Children) -> None:
         store.open()
         ready, told = os.pipe()
 
@@ -448,17 +404,17 @@ class TestExecutionLock:
                 os.write(told, b".")
                 time.sleep(600)
 
-        holder = in_child(hold)
+        holder = children.start(hold)
         os.read(ready, 1)
         os.kill(holder, signal.SIGKILL)
-        assert exit_status(holder) == -signal.SIGKILL
+        assert children.status(holder) == -signal.SIGKILL
 
         messages: list[str] = []
         with store.execution_lock("trainer", KEY, messages.append):
             pass
         assert messages == []
 
-    def test_can_be_interrupted_while_it_waits(self, store: Store) -> None:
+    def test_can_be_interrupted_while_it_waits(self, store: Store, children: Children) -> None:
         store.open()
         ready, told = os.pipe()
 
@@ -471,16 +427,16 @@ class TestExecutionLock:
                 os._exit(130)
 
         with store.execution_lock("trainer", KEY):
-            waiter = in_child(wait)
+            waiter = children.start(wait)
             os.read(ready, 1)
             os.kill(waiter, signal.SIGINT)
-            assert exit_status(waiter) == 130
+            assert children.status(waiter) == 130
 
     def test_of_another_key_is_not_waited_for(self, store: Store) -> None:
         with store.execution_lock("trainer", KEY), store.execution_lock("trainer", OTHER_KEY):
             assert len(list((store.root / "locks").iterdir())) == 2
 
-    def test_is_not_got_through_a_file_that_its_holder_removed(self, tmp_path: Path) -> None:
+    def test_is_not_got_through_a_file_that_its_holder_removed(self, tmp_path: Path, children: Children) -> None:
         path = tmp_path / "lock"
         opened, told = os.pipe()
         go, asked = os.pipe()
@@ -499,16 +455,16 @@ class TestExecutionLock:
 
         first = locks.try_lock(path)
         assert first is not None
-        late = in_child(try_late)
+        late = children.start(try_late)
         os.read(opened, 1)
         locks.unlock(first, path)
         second = locks.try_lock(path)
         os.write(asked, b".")
 
         assert second is not None
-        assert exit_status(late) == 0
+        assert children.status(late) == 0
 
-    def test_makes_several_processes_take_turns(self, store: Store) -> None:
+    def test_makes_several_processes_take_turns(self, store: Store, children: Children) -> None:
         store.open()
         counter = store.root / "counter"
         counter.write_text("0")
@@ -518,24 +474,24 @@ class TestExecutionLock:
                 with store.execution_lock("trainer", KEY):
                     counter.write_text(str(int(counter.read_text()) + 1))
 
-        children = [in_child(count) for _ in range(3)]
-        assert [exit_status(pid) for pid in children] == [0, 0, 0]
+        started = [children.start(count) for _ in range(3)]
+        assert [children.status(pid) for pid in started] == [0, 0, 0]
         assert counter.read_text() == "15"
 
 
 class TestDeadStaging:
-    def killed_at_work(self, store: Store) -> Path:
+    def killed_at_work(self, store: Store, children: Children) -> Path:
         def work() -> None:
             with store.stage("trainer", KEY) as staging:
                 (staging.output("model") / "half").write_text("half")
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        assert exit_status(in_child(work)) == -signal.SIGKILL
+        assert children.status(children.start(work)) == -signal.SIGKILL
         (left,) = (store.root / "staging").iterdir()
         return left
 
-    def test_of_a_killed_process_is_removed(self, store: Store) -> None:
-        left = self.killed_at_work(store)
+    def test_of_a_killed_process_is_removed(self, store: Store, children: Children) -> None:
+        left = self.killed_at_work(store, children)
 
         assert store.remove_dead_staging() == [left]
         assert not left.exists()
@@ -553,8 +509,10 @@ class TestDeadStaging:
             ({"host": "another", "boot_id": "other"}, False),  # another machine: nobody here can tell
         ],
     )
-    def test_is_removed_only_with_proof_of_death(self, store: Store, change: dict[str, str], removed: bool) -> None:
-        left = self.killed_at_work(store)
+    def test_is_removed_only_with_proof_of_death(
+        self, store: Store, change: dict[str, str], removed: bool, children: Children
+    ) -> None:
+        left = self.killed_at_work(store, children)
         owner = left / "owner.json"
         owner.write_text(json.dumps(json.loads(owner.read_text()) | change))
 
@@ -562,16 +520,16 @@ class TestDeadStaging:
 
         assert left.exists() is not removed
 
-    def test_whose_owner_is_not_known_is_kept(self, store: Store) -> None:
-        left = self.killed_at_work(store)
+    def test_whose_owner_is_not_known_is_kept(self, store: Store, children: Children) -> None:
+        left = self.killed_at_work(store, children)
         (left / "owner.json").unlink()
 
         assert store.remove_dead_staging() == []
         assert left.exists()
 
-    def test_is_removed_at_last_whenever_its_removal_is_killed(self, store: Store) -> None:
-        self.killed_at_work(store)
-        for _ in killed_before_each_call(lambda: store.remove_dead_staging() and None):
+    def test_is_removed_at_last_whenever_its_removal_is_killed(self, store: Store, children: Children) -> None:
+        self.killed_at_work(store, children)
+        for _ in children.killed_before_each_call(lambda: store.remove_dead_staging() and None):
             pass
 
         store.remove_dead_staging()
@@ -609,104 +567,6 @@ class TestRuns:
         assert store.log_path("run-1", "trainer") == store.root / "runs" / "run-1" / "trainer.log"
 
 
-class TestGarbage:
-    def test_is_what_nobody_keeps_and_collecting_it_removes_it(self, store: Store) -> None:
-        kept, dropped = publish(store), publish(store, key=OTHER_KEY)
-        store.scratch("evaluator", KEY)
-        (store.scratch("tuner", KEY) / "trial").write_text("12345")
-        TestDeadStaging().killed_at_work(store)
-        store.write_run("run-1", {})
-        store.write_run("run-2", {})
-
-        garbage = store.garbage({("trainer", KEY), ("evaluator", KEY)}, drop_runs={"run-1"})
-
-        found = {item.path.relative_to(store.root).parts[:2]: item for item in garbage}
-        assert set(found) - {("staging", p) for _, p in found} == {
-            ("store", "trainer"),
-            ("scratch", "tuner"),
-            ("runs", "run-1"),
-        }
-        assert len(garbage) == 4
-        assert found["scratch", "tuner"].bytes == 5
-        assert found["store", "trainer"].path == dropped.path
-        assert dropped.path.exists(), "only looking removes nothing"
-
-        assert store.collect(garbage) == garbage
-        assert store.executions() == [kept]
-        assert not (store.root / "scratch" / "tuner").exists()
-        assert (store.root / "scratch" / "evaluator" / KEY).is_dir()
-        assert list(store.run_records()) == ["run-2"]
-        assert list((store.root / "staging").iterdir()) == []
-
-    def test_includes_a_corrupt_execution(self, store: Store) -> None:
-        path = publish(store).path
-        (path / "manifest.json").unlink()
-
-        store.collect(store.garbage(set()))
-
-        assert not path.exists()
-
-    def test_includes_the_scratch_of_a_published_step_even_when_that_is_kept(self, store: Store) -> None:
-        publish(store)
-        scratch = store.scratch("trainer", KEY)
-
-        assert [item.path for item in store.garbage({("trainer", KEY)})] == [scratch]
-
-    def test_keeps_the_records_of_runs_that_it_is_not_told_of(self, store: Store) -> None:
-        store.write_run("run-1", {})
-
-        assert store.garbage(set()) == []
-
-    @pytest.mark.parametrize("how", ["in_use", "execution_lock"])
-    def test_leaves_alone_what_another_process_uses(self, store: Store, how: str) -> None:
-        path = publish(store).path
-        listed = store.garbage(set())
-        ready, told = os.pipe()
-
-        def use() -> None:
-            with getattr(store, how)("trainer", KEY):
-                os.write(told, b".")
-                time.sleep(600)
-
-        user = in_child(use)
-        os.read(ready, 1)
-        try:
-            assert store.garbage(set()) == []
-            assert store.collect(listed) == []
-            assert path.is_dir()
-        finally:
-            os.kill(user, signal.SIGKILL)
-            exit_status(user)
-        assert store.collect(listed) == listed
-
-    def test_may_be_used_by_several_at_once(self, store: Store) -> None:
-        publish(store)
-
-        with store.in_use("trainer", KEY):
-            with store.in_use("trainer", KEY):
-                assert store.garbage(set()) == []
-            assert store.garbage(set()) == []
-        assert len(store.garbage(set())) == 1
-        assert list((store.root / "locks").iterdir()) == []
-
-    def test_that_is_gone_already_is_not_counted_as_removed(self, store: Store) -> None:
-        publish(store)
-        garbage = store.garbage(set())
-        store.collect(garbage)
-
-        assert store.collect(garbage) == []
-
-    def test_never_half_removes_an_execution_whenever_collecting_is_killed(self, store: Store) -> None:
-        publish(store)
-        garbage = store.garbage(set())
-        for _ in killed_before_each_call(lambda: store.collect(garbage) and None):
-            found = store.find("trainer", KEY)
-            if found is not None:
-                store.verify(found)
-            else:
-                publish(store)
-
-
 def test_disk_errors_keep_their_cause(tmp_path: Path) -> None:
     (tmp_path / "root").touch()
 
@@ -715,12 +575,3 @@ def test_disk_errors_keep_their_cause(tmp_path: Path) -> None:
 
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno in (errno.ENOTDIR, errno.EEXIST)
-
-
-def test_garbage_says_why(store: Store) -> None:
-    publish(store)
-
-    (item,) = store.garbage(set())
-
-    assert isinstance(item, Garbage)
-    assert item.why == "no kept run and no pushed model needs it"

@@ -1,0 +1,128 @@
+"""Files and directories on a disk that may be full or read-only: written whole, brought to the disk, with errors that say where."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import StoreError
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise store_error(error, path) from error
+
+
+def _free(path: Path) -> str:
+    for existing in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            return f"{shutil.disk_usage(existing).free:,} bytes are free there"
+    return "free space unknown"
+
+
+def store_error(error: OSError, path: Path) -> StoreError:
+    """What to tell the person at the terminal when `path` cannot be written: the cause, the free space, what to do."""
+    advice = {
+        errno.ENOSPC: "Free some space (`pipeline gc` says what it could remove) or choose another --root",
+        errno.EDQUOT: "Free some of your quota (`pipeline gc` says what it could remove) or choose another --root",
+        errno.EFBIG: "Raise the limit on the size of a file (`ulimit -f`) or choose another --root",
+        errno.EACCES: "Make it writable for this user or choose another --root",
+        errno.EPERM: "Make it writable for this user or choose another --root",
+        errno.EROFS: "The file system is mounted read-only: choose another --root",
+        errno.ENOTDIR: "A file is where a directory should be: move it away or choose another --root",
+        errno.EEXIST: "A file is where a directory should be: move it away or choose another --root",
+        errno.ENOLCK: "The file system has no file locks: choose a --root on another one",
+    }.get(error.errno or 0, "Look at the disk, or choose another --root")
+    name = errno.errorcode.get(error.errno or 0, "unknown error")
+    return StoreError(f"cannot write {path}: {error.strerror} ({name}; {_free(path)}). {advice}.")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an exception of any step, or of an engine under it, says that the disk or the quota is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))  # TensorFlow's have no errno
+
+
+def directories(parent: Path) -> list[Path]:
+    try:
+        return sorted(p for p in parent.iterdir() if p.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def bytes_under(directory: Path) -> int:
+    total = 0
+    for parent, _, files in os.walk(directory):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):  # its owner may be at work
+                total += (Path(parent) / name).lstat().st_size
+    return total
+
+
+def write_atomically(path: Path, record: Mapping[str, Any]) -> None:
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with new.open("w", encoding="utf-8") as file:
+            json.dump(record, file, indent=1, sort_keys=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two directories atomically (Linux renameat2); False where system or file system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if renameat2(at_cwd, os.fsencode(one), at_cwd, os.fsencode(other), exchange) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOENT):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def fsync_tree(directory: Path) -> None:
+    """Bring a directory with all that is in it to the disk, the content before the names."""
+    with os.scandir(directory) as found:
+        for entry in found:
+            if entry.is_dir(follow_symlinks=False):
+                fsync_tree(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                _fsync(entry.path, os.O_RDONLY)
+    fsync_directory(directory)
+
+
+def fsync_directory(directory: Path) -> None:
+    _fsync(str(directory), os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _fsync(path: str, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(directory: Path) -> None:
+    with writing(directory), contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(directory)

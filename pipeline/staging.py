@@ -1,0 +1,82 @@
+"""Directories in which executions are made: each has its owner's lock, by which a dead owner's is known and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline import disk, locks
+
+
+def make(root: Path, name: str) -> tuple[Path, int]:
+    """A new staging directory with a complete and locked owner.json, and the descriptor of that lock."""
+    while True:
+        directory = root / "staging" / f"{name}-{secrets.token_hex(6)}"
+        directory.mkdir(parents=True)
+        # Written and locked elsewhere, then moved in: an owner.json that can be seen is complete, and its process is alive
+        # for as long as it is locked.
+        locks_directory = root / "locks"
+        locks_directory.mkdir(exist_ok=True)
+        new = locks_directory / f"owner-{directory.name}.json"
+        descriptor = locks.try_lock(new)
+        try:
+            if descriptor is None:
+                continue  # somebody who tidies locks/ is looking at it
+            os.pwrite(descriptor, json.dumps(locks.Owner.current().to_json()).encode(), 0)
+            os.fsync(descriptor)
+            new.rename(directory / "owner.json")
+        except FileNotFoundError:
+            # A directory without an owner is empty, and anybody may remove it: take another.
+            if descriptor is not None:
+                os.close(descriptor)
+        except BaseException:
+            if descriptor is not None:
+                os.close(descriptor)
+            raise
+        else:
+            return directory, descriptor
+
+
+@contextlib.contextmanager
+def is_dead(directory: Path) -> Iterator[bool]:
+    """Whether a staging directory's owner is provably dead; its lock is held inside."""
+    owner_file = directory / "owner.json"
+    try:
+        owner = locks.Owner.from_json(json.loads(owner_file.read_bytes()))
+    except FileNotFoundError:
+        with contextlib.suppress(OSError):
+            directory.rmdir()  # killed between two system calls; harmless when its owner lives, who then takes another
+        yield False
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        yield False
+        return
+    if not (owner.same_kernel or owner.same_host):
+        yield False
+        return
+    try:
+        descriptor = os.open(owner_file, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield locks.hold(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(directory: Path) -> None:
+    """Remove a staging directory, its owner last: if we are killed here, the rest still has one, and that one is dead."""
+    with disk.writing(directory), contextlib.suppress(FileNotFoundError):
+        for path in directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "owner.json":
+                path.unlink()
+        (directory / "owner.json").unlink(missing_ok=True)
+        directory.rmdir()
