@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.io import tfrecord
-from components.model import slices as slices_of
-from components.model.verdict import in_reading_order, slice_key
+from components.model.verdict import in_reading_order, key_name, slice_key
 
 
 def write(
@@ -65,7 +64,7 @@ def settle(directory: Path) -> None:
     ):
         shards = sorted(directory.glob(f"{prefix}-*-of-*.tfrecord"))
         messages = [kind.FromString(record) for shard in shards for record in tfrecord.read(shard)]
-        messages.sort(key=lambda message: (_slice_name(message), _bytes(message.slice_key)))
+        messages.sort(key=_place)
         for shard in shards:
             shard.unlink()
         tfrecord.write(directory / f"{prefix}-00000-of-00001.tfrecord", map(settled, messages))
@@ -78,9 +77,10 @@ def settle(directory: Path) -> None:
     tfrecord.write(file, map(settled, verdicts))
 
 
-def _slice_name(message: Any) -> tuple[Any, ...]:
-    key = slice_key(message.slice_key)
-    return in_reading_order((key != (), slices_of.key_name(key), ""))
+def _place(message: Any) -> tuple[Any, ...]:
+    key = slice_key(message)
+    order = in_reading_order((key != (), key_name(key), ""))
+    return order, _bytes(message.slice_key), _bytes(message.cross_slice_key)
 
 
 def _bytes(message: Any) -> bytes:

@@ -44,6 +44,7 @@ class Plan:
     computations: tuple[_Computation, ...]
     derived: tuple[Any, ...]
     baseline: str | None
+    jackknife: bool  # whether confidence intervals are wanted
 
     def new(self) -> Sums:
         """Nothing added up yet."""
@@ -56,21 +57,26 @@ class Plan:
     def results(self, sums: Sums) -> Iterator[tuple[Any, dict[Any, Any]]]:
         """(slice key, {MetricKey: value}) of every slice, as TFMA's evaluator gives them."""
         for key, number in sums.slices.items():
-            found: dict[Any, Any] = {}
-            for computation in self.computations:
-                at = computation.sum
-                if at is None:
-                    gathered = sums.examples[number]
-                elif isinstance(self.sums[at], Counts):
-                    gathered = sums.histogram(at, number)
-                else:
-                    gathered = sums.total(at, number)
-                found.update(computation.values(gathered))
-            for one in self.derived:
-                found.update(one.result(found))
-            if self.baseline:
-                found.update(self._changes(found))
-            yield key, {key: value for key, value in found.items() if not _private(key)}
+            yield key, self.values(sums, [number])
+
+    def values(self, sums: Sums, numbers: list[int]) -> dict[Any, Any]:
+        """{MetricKey: value} of the examples in the slices `numbers` together, no example being in two of them."""
+        found: dict[Any, Any] = {}
+        for computation in self.computations:
+            at = computation.sum
+            gathered: Any
+            if at is None:
+                gathered = sum(sums.examples[number] for number in numbers)
+            elif isinstance(self.sums[at], Counts):
+                gathered = sums.histogram(at, numbers)
+            else:
+                gathered = sums.total(at, numbers)
+            found.update(computation.values(gathered))
+        for one in self.derived:
+            found.update(one.result(found))
+        if self.baseline:
+            found.update(self._changes(found))
+        return {key: value for key, value in found.items() if not _private(key)}
 
     def _changes(self, found: dict[Any, Any]) -> dict[Any, Any]:
         changes = {}
@@ -89,8 +95,17 @@ def plan(config: Any, models: tuple[str, ...]) -> Plan:
     from tensorflow_model_analysis.utils import model_util
 
     options = {field.name for field, _ in config.options.ListFields()} - {"include_default_metrics"}
+    intervals = {"compute_confidence_intervals", "confidence_intervals"}
+    methods = type(config.options.confidence_intervals)
+    jackknife = config.options.compute_confidence_intervals.value
+    if not jackknife or config.options.confidence_intervals.method == methods.JACKKNIFE:
+        options -= intervals
     if options or config.cross_slicing_specs:
         raise Unknown(f"the option {', '.join(sorted(options)) or 'cross_slicing_specs'}")
+    if any(spec.slice_keys_sql for spec in config.slicing_specs):
+        raise Unknown("a slice in SQL")
+    if any(spec.query_key for spec in config.metrics_specs):
+        raise Unknown("metrics by query_key")
     baseline = model_util.get_baseline_model_spec(config)
     sums: list[Sum] = []
     computations: list[_Computation] = []
@@ -109,7 +124,7 @@ def plan(config: Any, models: tuple[str, ...]) -> Plan:
             derived.append(_quick(one))
         else:
             raise Unknown(_named(one))
-    return Plan(tuple(sums), tuple(computations), tuple(derived), baseline.name if baseline else None)
+    return Plan(tuple(sums), tuple(computations), tuple(derived), baseline.name if baseline else None, jackknife)
 
 
 @dataclass(frozen=True)

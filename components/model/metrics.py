@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schemas.errors import did_you_mean
@@ -44,6 +44,10 @@ KNOWN = tuple(
 )
 
 
+OPTIONS = ("output_names", "output_weights", "binarize", "aggregate", "example_weights", "query_key")
+"""What TFMA's MetricsSpec says of the metrics in it, as a definition may say it of one."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric to compute. `name` is what results and thresholds call it."""
@@ -51,10 +55,23 @@ class Metric:
     class_name: str
     name: str
     config: dict[str, Any] = field(default_factory=dict)  # the class's own arguments
+    options: dict[str, Any] = field(default_factory=dict)  # of OPTIONS, as protobuf's JSON has them
 
     def to_json(self) -> dict[str, Any]:
         """TFMA's MetricConfig, as protobuf's JSON has it."""
         return {"className": self.class_name, "config": json.dumps({"name": self.name, **self.config}, sort_keys=True)}
+
+    def of(self, outputs: tuple[str, ...], *, weighted: bool) -> Metric:
+        """The metric for a model with these outputs, none for the only one, and with weights of examples or without.
+
+        It is of every output unless its options say which. The number of examples is of the model, and never weighted.
+        """
+        if self == COUNT:
+            return replace(self, options={"exampleWeights": {"unweighted": True}}) if weighted else self
+        return replace(self, options={"output_names": list(outputs), **self.options}) if outputs else self
+
+
+COUNT = Metric("ExampleCount", EXAMPLE_COUNT)
 
 
 def find(name: str, known: Iterable[str] = KNOWN) -> str | None:
@@ -77,7 +94,8 @@ def default_name(class_name: str) -> str:
 def parse(settings: Iterable[Any]) -> tuple[list[Metric], list[str]]:
     """The metrics that a definition's `metrics` names, and what is wrong with it.
 
-    Each is a class name, or {name: its class, config: {its own arguments}}. The number of examples is always added.
+    Each is a class name, or {name: its class, config: {its own arguments}}, with any of OPTIONS beside them:
+    {name: Precision, binarize: {class_ids: [0, 2]}}. The number of examples is always added.
     """
     metrics: list[Metric] = []
     problems: list[str] = []
@@ -85,12 +103,15 @@ def parse(settings: Iterable[Any]) -> tuple[list[Metric], list[str]]:
         where = f"metrics.{at}"
         config: Any = {}
         name: Any = setting
+        options: dict[str, Any] = {}
         if isinstance(setting, dict):
             name, config = setting.get("name"), setting.get("config", {})
+            options = {key: _as_messages(value) for key, value in setting.items() if key in OPTIONS}
             problems += [
-                f"{where}.{key}: no such setting.{did_you_mean(key, ('name', 'config'))} A metric has name and config"
+                f"{where}.{key}: no such setting.{did_you_mean(key, ('name', 'config', *OPTIONS))} "
+                f"A metric has name, config, {', '.join(OPTIONS)}"
                 for key in setting
-                if key not in ("name", "config")
+                if key not in ("name", "config", *OPTIONS)
             ]
         if not isinstance(name, str) or not isinstance(config, dict):
             problems.append(
@@ -101,16 +122,26 @@ def parse(settings: Iterable[Any]) -> tuple[list[Metric], list[str]]:
         if class_name is None:
             problems.append(f"{where}: neither TFMA nor Keras has a metric '{name}'.{suggestion(name)}")
             continue
-        metrics.append(Metric(class_name, str(config.get("name", default_name(class_name))), config))
+        metrics.append(Metric(class_name, str(config.get("name", default_name(class_name))), config, options))
     if not any(metric.class_name == "ExampleCount" and metric.name == EXAMPLE_COUNT for metric in metrics):
-        metrics.append(Metric("ExampleCount", EXAMPLE_COUNT))
-    names = [metric.name for metric in metrics]
+        metrics.append(COUNT)
+    called = [(metric.name, json.dumps(metric.options, sort_keys=True)) for metric in metrics]
     problems += [
         f"metrics: two are called '{name}'. Give one of them another, as config: {{name: ...}}"
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
+        for name, options_of in dict.fromkeys(called)
+        if called.count((name, options_of)) > 1
     ]
     return metrics, problems
+
+
+def _as_messages(value: Any) -> Any:
+    """An option as protobuf's JSON has it: a list inside a message is a message with `values`, keys are text."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        str(key): {"values": inner} if isinstance(inner, list | tuple) else _as_messages(inner)
+        for key, inner in value.items()
+    }
 
 
 def suggestion(name: str) -> str:

@@ -39,6 +39,17 @@ class Slice:
 OVERALL = Slice()
 
 
+@dataclass(frozen=True)
+class CrossSlice:
+    """One slice compared with others: the metrics of `baseline` less those of each of `slices`, of all others without."""
+
+    baseline: Slice
+    slices: tuple[Slice, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.baseline} less {' and '.join(map(str, self.slices)) or 'every other slice'}"
+
+
 def parse(where: str, setting: Any) -> tuple[Slice | None, list[str]]:
     """The slice that one setting describes, or None and what is wrong with it.
 

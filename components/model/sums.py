@@ -126,25 +126,28 @@ class Sums:
         for at in list(self._waiting):
             self._compact(at)
 
-    def total(self, at: int, number: int) -> list[float]:
-        """Of one sum of numbers and one slice: each column's sum."""
-        mine = (self.totals[part, of] for part, of in sorted(self.totals) if of == at)
-        rows = [values[number].tolist() for values in mine if number < len(values)]
+    def total(self, at: int, numbers: list[int]) -> list[float]:
+        """Of one sum of numbers and some slices together: each column's sum."""
+        mine = [self.totals[part, of] for part, of in sorted(self.totals) if of == at]
+        rows = [values[number].tolist() for number in numbers for values in mine if number < len(values)]
         return [sum(column) for column in zip(*rows, strict=True)]
 
-    def histogram(self, at: int, number: int) -> Array:
-        """Of one sum of counts and one slice: rows of (bin, examples of class 0, of class 1), bins rising, none empty."""
+    def histogram(self, at: int, numbers: list[int]) -> Array:
+        """Of one sum of counts and some slices: rows of (bin, examples of class 0, of class 1), bins rising, none empty."""
         import numpy as np
 
         self.compact()
         cells, counts = self.counts[at]
         size = self.sizes[at]
-        begin, end = np.searchsorted(cells, (number * size, (number + 1) * size))
-        mine, many = cells[begin:end] - number * size, counts[begin:end]
+        parts = []
+        for number in numbers:
+            begin, end = np.searchsorted(cells, (number * size, (number + 1) * size))
+            parts.append((cells[begin:end] - number * size, counts[begin:end]))
+        mine, many = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         bins, place = np.unique(mine // 2, return_inverse=True)
         found = np.zeros((len(bins), 3), np.int64)
         found[:, 0] = bins
-        found[place, 1 + mine % 2] = many
+        np.add.at(found, (place, 1 + mine % 2), many)
         return found
 
     def _wait(self, at: int, cells: Array, counts: Array) -> None:

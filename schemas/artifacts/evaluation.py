@@ -21,12 +21,16 @@ class Evaluation(Artifact):
     `tfma.load_eval_result(path)` opens the directory.
 
     Properties: `metrics`, the overall value of each metric of the candidate, None where it is not a finite number;
-    `baseline_metrics`, the same of the baseline where there was one; `examples`, how many were evaluated; `slices`, how
-    many slices were computed; `computed_by`, whether whole batches were added up, or why TFMA's own pipeline computed.
+    `intervals`, [low, high] of each metric's 95 % confidence interval where some were computed; `baseline_metrics`, the
+    values of the baseline where there was one; `examples`, how many were evaluated; `slices`, how many slices were
+    computed; `plots`, how many plots over all slices, where there are some; `computed_by`, whether whole batches were added up, or why TFMA's own pipeline computed.
     """
 
     TYPE_NAME: ClassVar[str] = "ModelEvaluation"
 
     def describe(self) -> str:
-        metrics = self.properties.get("metrics", {})
-        return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
+        metrics, intervals = self.properties.get("metrics", {}), self.properties.get("intervals", {})
+        within = {name: f" [{low:.4g}, {high:.4g}]" for name, (low, high) in intervals.items()}
+        return ", ".join(
+            f"{name} {value:.4g}{within.get(name, '')}" for name, value in metrics.items() if value is not None
+        )

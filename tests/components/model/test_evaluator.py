@@ -548,7 +548,7 @@ def test_every_wrong_setting_is_reported_at_once() -> None:
         )
 
     fields = [problem.split(":")[0].split(".")[0] for problem in caught.value.problems]
-    assert fields == ["label", "split", "label_from", "batch_size", "metrics", "thresholds", "slices"]
+    assert fields == ["split", "label_from", "batch_size", "label", "metrics", "thresholds", "slices"]
 
 
 def test_a_metric_that_is_not_a_number_is_none_in_the_properties(trips: Examples, good: Model, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def added(rows: Any, first: int = 0, part: int = 0) -> Sums:
 
 def shown(sums: Sums) -> dict[Any, Any]:
     return {
-        key: (sums.examples[number], sums.histogram(0, number).tolist(), sums.total(1, number))
+        key: (sums.examples[number], sums.histogram(0, [number]).tolist(), sums.total(1, [number]))
         for key, number in sums.slices.items()
     }
 
@@ -60,7 +60,7 @@ def test_parts_in_any_order_make_the_same_sums() -> None:
 def test_a_histogram_counts_both_classes() -> None:
     sums = added(np.arange(1000))
 
-    found = sums.histogram(0, sums.slices["overall"])
+    found = sums.histogram(0, [sums.slices["overall"]])
 
     assert found[:, 0].tolist() == sorted(set((PREDICTIONS * 10).astype(int).tolist()))
     assert found[:, 1:].sum(axis=0).tolist() == np.bincount(LABELS).tolist()
