@@ -116,8 +116,7 @@ def completed(config: Any, signature: str, *, has_baseline: bool) -> Any:
         spec.model_type = spec.model_type or "tf_generic"
         spec.signature_name = spec.signature_name or signature
     if not any(
-        metric.class_name == COUNT.class_name
-        and json.loads(metric.config or "{}").get("name", EXAMPLE_COUNT) == EXAMPLE_COUNT
+        metric.class_name == COUNT.class_name and f'"{EXAMPLE_COUNT}"' in (metric.config or f'"{EXAMPLE_COUNT}"')
         for spec in config.metrics_specs
         for metric in spec.metrics
     ):

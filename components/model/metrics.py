@@ -48,6 +48,10 @@ OPTIONS = ("output_names", "output_weights", "binarize", "aggregate", "example_w
 """What TFMA's MetricsSpec says of the metrics in it, as a definition may say it of one."""
 
 
+NAMELESS = ("BooleanFlipRates", "QueryStatistics")
+"""Of these each gives several metrics with names of their own, and takes none."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric to compute. `name` is what results and thresholds call it."""
@@ -59,7 +63,8 @@ class Metric:
 
     def to_json(self) -> dict[str, Any]:
         """TFMA's MetricConfig, as protobuf's JSON has it."""
-        return {"className": self.class_name, "config": json.dumps({"name": self.name, **self.config}, sort_keys=True)}
+        named = {} if self.class_name in NAMELESS else {"name": self.name}
+        return {"className": self.class_name, "config": json.dumps({**named, **self.config}, sort_keys=True)}
 
     def of(self, outputs: tuple[str, ...], *, weighted: bool) -> Metric:
         """The metric for a model with these outputs, none for the only one, and with weights of examples or without.

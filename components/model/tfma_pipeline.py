@@ -54,10 +54,15 @@ def evaluate(
                     output_path=str(output),
                 )
             )
-    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    except (TypeError, ValueError, KeyError, NotImplementedError, RuntimeError) as error:
+        if type(error) is RuntimeError and " failed on " not in str(error):  # not of a combiner of TFMA's
+            raise
+        cause: BaseException = error
+        while (deeper := cause.__cause__ or cause.__context__) is not None:
+            cause = deeper
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         raise ConfigError(
-            f"metrics: TFMA cannot compute what is asked: {type(error).__name__}: {lines[0] if lines else ''}"
+            f"metrics: TFMA cannot compute what is asked: {type(cause).__name__}: {lines[0] if lines else ''}"
         ) from error
 
 

@@ -93,3 +93,44 @@ def test_two_metrics_of_one_name_are_refused() -> None:
     _, problems = metrics.parse(["AUC", {"name": "AUC", "config": {"curve": "PR"}}])
 
     assert problems == ["metrics: two are called 'auc'. Give one of them another, as config: {name: ...}"]
+
+
+def test_options_of_tfmas_specs_stand_beside_a_metric() -> None:
+    settings = [
+        "Precision",
+        {"name": "Precision", "binarize": {"class_ids": [0, 2]}},
+        {"name": "AUC", "aggregate": {"macro_average": True, "class_weights": {0: 1.0}}, "query_key": "user"},
+    ]
+
+    found, problems = metrics.parse(settings)
+
+    assert problems == []
+    assert [metric.options for metric in found[:3]] == [
+        {},
+        {"binarize": {"class_ids": {"values": [0, 2]}}},
+        {"aggregate": {"macro_average": True, "class_weights": {"0": 1.0}}, "query_key": "user"},
+    ]
+
+
+def test_metrics_without_a_name_are_those_that_take_none() -> None:
+    import inspect
+
+    from tensorflow_model_analysis.metrics import metric_types
+
+    takes_none = {
+        name
+        for name, kind in metric_types.registered_metrics().items()
+        if not {"name", "kwargs"} & inspect.signature(kind.__init__).parameters.keys()
+    }
+
+    assert takes_none & set(metrics.KNOWN) == set(metrics.NAMELESS)
+    assert metrics.Metric("QueryStatistics", "query_statistics").to_json()["config"] == "{}"
+
+
+def test_of_several_outputs_each_is_measured_and_examples_are_counted_once() -> None:
+    auc = metrics.Metric("AUC", "auc")
+
+    assert auc.of(("a", "b"), weighted=True).options == {"output_names": ["a", "b"]}
+    assert auc.of((), weighted=True) == auc
+    assert metrics.COUNT.of(("a", "b"), weighted=False) == metrics.COUNT
+    assert metrics.COUNT.of((), weighted=True).options == {"exampleWeights": {"unweighted": True}}
