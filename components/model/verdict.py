@@ -133,15 +133,26 @@ def reasons(
                 missed.add((key, threshold.metric, threshold.bound))
                 sentences.append((key != (), key_name(key), _sentence(results, key, threshold)))
     missing = {str(slice_of(spec)) for spec in verdict.missing_slices}
-    missing |= {str(cross_slice_of(spec)) for spec in verdict.missing_cross_slices}
+    missing |= {str(cross_slice_of(spec)) for spec in verdict.missing_cross_slices if not _is_compared(spec, results)}
     for threshold in applied:
         if threshold.slice is not None and str(threshold.slice) in missing:
             text = thresholds_of.sentence(threshold, slice_name=threshold.where, examples=0, value=None)
             sentences.append((True, threshold.where, text))
     found = [text for _, _, text in sorted(sentences, key=in_reading_order)]
-    if not verdict.validation_ok and not found:
+    if not (verdict.validation_ok or verdict.missing_cross_slices or found):
         found = [f"TFMA does not validate the model: {verdict}"]
     return found + _uncertain(results, applied, missed)
+
+
+def _is_compared(spec: Any, results: Results) -> bool:
+    """Whether two slices were compared as a CrossSlicingSpec says. TFMA 0.47 reports each that has a bound as missing."""
+    from tensorflow_model_analysis.slicer import slicer_lib
+
+    return any(
+        slicer_lib.is_cross_slice_applicable((key.baseline, key.other), spec)
+        for key in results.values
+        if isinstance(key, CrossKey)
+    )
 
 
 def _sentence(results: Results, key: SliceKey, threshold: Threshold) -> str:

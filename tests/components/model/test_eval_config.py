@@ -327,6 +327,10 @@ metrics_specs {
       value_threshold { lower_bound { value: 0.01 } upper_bound { value: 0.02 } }
       change_threshold { direction: HIGHER_IS_BETTER absolute { value: 0.9 } }
     }
+    cross_slice_thresholds {
+      cross_slicing_specs { baseline_spec {} slicing_specs { feature_keys: "shelf" } }
+      threshold { value_threshold { upper_bound { value: 0.9 } } }
+    }
   }
   metrics {
     class_name: "MeanPrediction"
@@ -337,6 +341,10 @@ metrics_specs {
     per_slice_thresholds {
       slicing_specs { feature_values { key: "shelf" value: "5" } }
       threshold { value_threshold { upper_bound { value: 1.0 } } }
+    }
+    cross_slice_thresholds {
+      cross_slicing_specs { baseline_spec {} slicing_specs { feature_values { key: "shelf" value: "0" } } }
+      threshold { value_threshold { upper_bound { value: -0.9 } } }
     }
   }
   thresholds { key: "binary_accuracy" value { value_threshold { lower_bound { value: 0.0 } } } }
@@ -361,6 +369,10 @@ def test_an_eval_config_whole_with_a_baseline(
     assert evaluation.properties["baseline_metrics"].keys() == evaluation.properties["metrics"].keys()
     opened = [reason.split(" 0.")[0] for reason in blessing.reasons]
     assert opened.count("auc") == 6  # overall and two slices, each too good for its upper bound and not enough better
+    compared = [reason for reason in blessing.reasons if "overall less" in reason]
+    assert len(compared) == 1  # the bound on the comparison of AUCs is kept
+    assert compared[0].startswith("mean_prediction ")
+    assert "on overall less shelf:0 is above -0.9" in compared[0]
     assert any("is above 0.02" in reason for reason in blessing.reasons)
     assert any("the least allowed is +0.9" in reason for reason in blessing.reasons)
     assert any(
