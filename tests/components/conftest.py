@@ -77,3 +77,27 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
         return f"{module}.{name}"
 
     return write
+
+
+AWKWARD_ROWS = (
+    '日本,"over\ntwo lines, and ""quoted""",9007199254740993,1,,a',
+    'ß😀,"over\r\ntwo others",-9223372036854775808,x,,',
+    ",,9223372036854775807,,,b",
+    '"","a 5"" pipe",,2.5,, c ',
+    "日本,plain,9007199254740995,nan,,a",
+)
+
+
+@pytest.fixture(scope="session")
+def awkward_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two files that match `*.csv` in one directory, of 200 rows and of one.
+
+    They have CRLF ends and a byte order mark, quoted line breaks and quotes, integers that differ where doubles do not,
+    a column of numbers and texts, one that is text and has values missing, and `never` without a value.
+    """
+    directory = tmp_path_factory.mktemp("awkward")
+    header = "\ufeffkey,näme,said,big,mixed,never,word"
+    rows = [f"{number},{AWKWARD_ROWS[number % 5]}" for number in range(201)]
+    (directory / "many.csv").write_bytes("\r\n".join([header, *rows[:200], ""]).encode())
+    (directory / "one.csv").write_bytes("\r\n".join([header, *rows[200:]]).encode())
+    return directory
