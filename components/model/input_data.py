@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,17 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SHUFFLE_ROWS = 100_000  # how far a record can move; a smaller split is shuffled whole
+KEPT_BYTES = 256 * 2**20  # a split whose tensors take no more is parsed once and stays in memory
+RECORDS_AT_ONCE = 8192  # parsed together, where a whole split is read
+PREFETCHED = 4  # batches made ready while another is trained on
 
 
 @dataclass(frozen=True)
 class InputData:
     """One split of transformed examples, as a model is fed with it.
 
-    `spec` has the transformed features to parse by name, the label among them when there is one.
+    `spec` has the transformed features to parse by name, the label among them when there is one. `kept` are the tensors of
+    all rows, [rows, ...] by name, or None for a split that is read anew, batch by batch: both give the same batches.
     """
 
     files: tuple[str, ...]
@@ -28,6 +33,7 @@ class InputData:
     label: str | None
     batch_size: int
     rows: int
+    kept: dict[str, tf.Tensor] | None = None
 
     @property
     def steps(self) -> int:
@@ -46,33 +52,44 @@ class InputData:
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
             # Small enough not to overflow, and never 0, which TensorFlow takes for no seed.
             mixed = ((seed % 65_521) * 65_537 + number * 7919) % (2**31 - 2) + 1
-            records = self._records().shuffle(min(self.rows, SHUFFLE_ROWS), seed=mixed, reshuffle_each_iteration=False)
+            rows = self._rows().shuffle(min(self.rows, SHUFFLE_ROWS), seed=mixed, reshuffle_each_iteration=False)
             # An epoch's last batch may be small: no batch has records of two epochs, and none is left out.
-            return records.batch(self.batch_size).skip(tf.where(number == start, tf.constant(skipped, tf.int64), 0))
+            return rows.batch(self.batch_size).skip(tf.where(number == start, tf.constant(skipped, tf.int64), 0))
 
-        batches = tf.data.Dataset.range(start, start + skipped + steps + 1).flat_map(epoch).take(steps)
-        return self._parsed(batches).prefetch(tf.data.AUTOTUNE)
+        return self._tensors(tf.data.Dataset.range(start, start + skipped + steps + 1).flat_map(epoch).take(steps))
 
     def in_order(self, steps: int | None = None) -> tf.data.Dataset:
         """The batches in the order of the files, `steps` of them or all."""
+        batches = self._rows().batch(self.batch_size)
+        return self._tensors(batches.take(steps) if steps is not None else batches)
+
+    def _rows(self) -> tf.data.Dataset:
+        """What stands for a row until it is in its batch: its number among those kept, or its record."""
         import tensorflow as tf
 
-        batches = self._records().batch(self.batch_size)
-        return self._parsed(batches.take(steps) if steps is not None else batches).prefetch(tf.data.AUTOTUNE)
-
-    def _records(self) -> tf.data.Dataset:
-        import tensorflow as tf
-
+        if self.kept is not None:
+            return tf.data.Dataset.range(self.rows)
         return tf.data.TFRecordDataset(list(self.files), compression_type="GZIP")
 
-    def _parsed(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+    def _tensors(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         import tensorflow as tf
 
-        def parse(serialized: tf.Tensor) -> Any:
-            features = tf.io.parse_example(serialized, self.spec)
+        kept = self.kept
+
+        def of(rows: tf.Tensor) -> Any:
+            features = (
+                tf.io.parse_example(rows, self.spec)
+                if kept is None
+                else {name: tf.gather(tensor, rows) for name, tensor in kept.items()}
+            )
             return features if self.label is None else (features, features.pop(self.label))
 
-        return batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        if kept is None:
+            return batches.map(of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+        # There is nothing to tune, and the tuning thread would hold up the end of every pass by up to two seconds.
+        untuned = tf.data.Options()
+        untuned.autotune.enabled = False
+        return batches.map(of).prefetch(PREFETCHED).with_options(untuned)
 
 
 @dataclass(frozen=True)
@@ -123,6 +140,22 @@ def choose_label(label: str | None, transformed: tuple[str, ...], features: tupl
     return candidates[0]
 
 
+def keep(files: list[Path], spec: Mapping[str, Any], rows: int) -> dict[str, tf.Tensor] | None:
+    """The tensors of all `rows` of a split, [rows, ...] by name.
+
+    None when they would take more than KEPT_BYTES, and for features whose rows have no fixed size: text, and what may have
+    several values.
+    """
+    import tensorflow as tf
+
+    fixed = all(isinstance(one, tf.io.FixedLenFeature) and one.dtype != tf.string for one in spec.values())
+    if not fixed or rows * sum(math.prod(one.shape) * one.dtype.size for one in spec.values()) > KEPT_BYTES:
+        return None
+    records = tf.data.TFRecordDataset([str(f) for f in files], compression_type="GZIP").batch(RECORDS_AT_ONCE)
+    parts = [tf.io.parse_example(serialized, spec) for serialized in records]
+    return {name: tf.concat([part[name] for part in parts], axis=0) for name in spec}
+
+
 def count_labels(files: list[Path], label: str, spec: Any) -> LabelCounts:
     """One pass over a split for its size and its label. Values beyond the second are only counted as rows."""
     import numpy as np
@@ -130,7 +163,7 @@ def count_labels(files: list[Path], label: str, spec: Any) -> LabelCounts:
 
     values: dict[Any, int] = {}
     rows = 0
-    for serialized in tf.data.TFRecordDataset([str(f) for f in files], compression_type="GZIP").batch(8192):
+    for serialized in tf.data.TFRecordDataset([str(f) for f in files], compression_type="GZIP").batch(RECORDS_AT_ONCE):
         found = tf.io.parse_example(serialized, {label: spec})[label]
         found = found.values if isinstance(found, tf.SparseTensor) else found
         rows += int(serialized.shape[0])

@@ -15,7 +15,7 @@ from components.io import tfx as tfx_io
 from components.io.keras import arrange, random_generators, save_keras, spare_libraries_autograph
 from components.model import hyperparameters as hp
 from components.model import signatures
-from components.model.input_data import InputData, check_labels, choose_label, count_labels, transformed_spec
+from components.model.input_data import InputData, check_labels, choose_label, count_labels, keep, transformed_spec
 from schemas.artifacts import (
     Examples,
     FeatureSchema,
@@ -197,16 +197,18 @@ def open_splits(
     inputs = signatures.model_features(model, transformed)
     chosen = choose_label(label, transformed, inputs)
     features = inputs if inputs is not None else tuple(name for name in transformed if name != chosen)
-    counts = count_labels(examples.files(train_split), chosen, spec[chosen])
-    check_labels(counts, chosen, train_split)
     wanted = {name: spec[name] for name in (*features, chosen)}
 
-    def data(split: str, rows: int) -> InputData:
-        return InputData(tuple(str(f) for f in examples.files(split)), wanted, chosen, batch_size, rows)
+    def data(files: list[Path], rows: int) -> InputData:
+        kept = keep(files, wanted, rows)
+        return InputData(tuple(str(file) for file in files), wanted, chosen, batch_size, rows, kept)
 
-    eval_rows = count_labels(examples.files(eval_split), chosen, spec[chosen]).rows
+    train_files, eval_files = examples.files(train_split), examples.files(eval_split)
+    counts = count_labels(train_files, chosen, spec[chosen])
+    check_labels(counts, chosen, train_split)
+    eval_rows = count_labels(eval_files, chosen, spec[chosen]).rows
     return TrainingData(
-        features, chosen, data(train_split, counts.rows), data(eval_split, eval_rows) if eval_rows else None
+        features, chosen, data(train_files, counts.rows), data(eval_files, eval_rows) if eval_rows else None
     )
 
 

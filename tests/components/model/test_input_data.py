@@ -1,19 +1,25 @@
-"""The order of the batches: a function of seed and epoch, whole epochs, and the same from wherever it is entered."""
+"""The order of the batches: a function of seed and epoch, whole epochs, and the same from wherever it is entered.
+
+All of it for a split that is kept in memory, and for one that is read anew.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.io import tfrecord
-from components.model.input_data import InputData
+from components.model import input_data
+from components.model.input_data import InputData, keep
 
 ROWS, BATCH = 10, 4
 
 
 @pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> InputData:
+def read_anew(tmp_path_factory: pytest.TempPathFactory) -> InputData:
     """Ten records in two files, each with its number; three batches an epoch."""
     import tensorflow as tf
 
@@ -24,6 +30,18 @@ def numbers(tmp_path_factory: pytest.TempPathFactory) -> InputData:
         tfrecord.write(files[-1], [_example(row) for row in rows])
     spec = {"n": tf.io.FixedLenFeature([], tf.int64), "label": tf.io.FixedLenFeature([], tf.int64)}
     return InputData(tuple(map(str, files)), spec, "label", BATCH, ROWS)
+
+
+@pytest.fixture(scope="module", params=["kept", "read anew"])
+def numbers(request: pytest.FixtureRequest, read_anew: InputData) -> InputData:
+    """The ten records, from memory and from their files."""
+    return kept(read_anew) if request.param == "kept" else read_anew
+
+
+def kept(data: InputData) -> InputData:
+    found = keep([Path(file) for file in data.files], data.spec, data.rows)
+    assert found is not None
+    return replace(data, kept=found)
 
 
 def _example(row: int) -> bytes:
@@ -65,3 +83,39 @@ def test_features_and_label_stay_together(numbers):
 def test_in_order_is_the_order_of_the_files(numbers):
     assert [f["n"].numpy().tolist() for f, _ in numbers.in_order()] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert [f["n"].numpy().tolist() for f, _ in numbers.in_order(1)] == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("first", [0, 4])
+def test_kept_or_read_anew_the_batches_are_the_same(read_anew, first):
+    assert read(kept(read_anew), 13, first, 5) == read(read_anew, 13, first, 5)
+
+
+def test_what_is_kept_has_the_types_and_shapes_of_the_spec(tmp_path):
+    import tensorflow as tf
+
+    file = tmp_path / "transformed_examples-00000-of-00001.gz"
+    pairs = tf.train.Feature(float_list=tf.train.FloatList(value=[1.5, 2.5]))
+    record = tf.train.Example(features=tf.train.Features(feature={"pair": pairs})).SerializeToString()
+    tfrecord.write(file, [record, record, record])
+    spec = {"pair": tf.io.FixedLenFeature([2], tf.float32), "n": tf.io.FixedLenFeature([], tf.int64, -1)}
+
+    found = keep([file], spec, 3)
+
+    assert found is not None
+    assert found["pair"].numpy().tolist() == [[1.5, 2.5]] * 3
+    assert found["n"].numpy().tolist() == [-1] * 3
+
+
+def spec_of(kind: str) -> Any:
+    import tensorflow as tf
+
+    return {
+        "text": tf.io.FixedLenFeature([], tf.string),
+        "several values": tf.io.VarLenFeature(tf.int64),
+        "too large": tf.io.FixedLenFeature([input_data.KEPT_BYTES // 8], tf.int64),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["text", "several values", "too large"])
+def test_what_has_no_fixed_size_or_too_large_a_one_is_not_kept(read_anew, kind):
+    assert keep([Path(file) for file in read_anew.files], {**read_anew.spec, "n": spec_of(kind)}, ROWS) is None
