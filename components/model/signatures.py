@@ -53,9 +53,14 @@ def build(model: tf_keras.Model, features: tuple[str, ...], graph: TransformGrap
     specs = transform.feature_spec
     needed = {name: specs[name] for name in transform.sources(features)}
 
-    def predict(raw: Mapping[str, Any]) -> dict[str, Any]:
-        transformed = transform(raw, features)
+    # A function of its own, which both serving signatures call: the model is traced once.
+    @tf.function(autograph=False)
+    def network(transformed: dict[str, Any]) -> dict[str, Any]:
         return _named_outputs(model, model(_as_inputs(model, transformed), training=False))
+
+    def predict(raw: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = network(transform(raw, features))
+        return found
 
     def serve_examples(examples: tf.Tensor) -> dict[str, Any]:
         return predict(tf.io.parse_example(examples, needed))
@@ -182,8 +187,7 @@ class Column:
             return cls(tf.TensorSpec([None, *shape], feature.dtype, name=name), lambda column: column)
         if isinstance(feature, tf.io.VarLenFeature):
             if name in single:
-                spec = tf.TensorSpec([None], feature.dtype, name=name)
-                return cls(spec, lambda column: _packed(column[:, tf.newaxis]).to_sparse())
+                return cls(tf.TensorSpec([None], feature.dtype, name=name), _sparse)
             return cls(
                 tf.TensorSpec([None, None], feature.dtype, name=name), lambda column: _packed(column).to_sparse()
             )
@@ -196,13 +200,28 @@ def _packed(column: tf.Tensor) -> tf.RaggedTensor:
     """The values of [batch, values] that are there."""
     import tensorflow as tf
 
+    return tf.ragged.boolean_mask(column, _present(column))
+
+
+def _sparse(column: tf.Tensor) -> tf.SparseTensor:
+    """The values of [batch] that are there, as parsing gives them: [batch, 1], or [batch, 0] when there is none."""
+    import tensorflow as tf
+
+    rows = tf.where(_present(column))
+    widest = tf.minimum(tf.shape(rows, tf.int64)[0], 1)
+    shape = tf.stack([tf.shape(column, tf.int64)[0], widest])
+    return tf.SparseTensor(tf.pad(rows, [[0, 0], [0, 1]]), tf.gather_nd(column, rows), shape)
+
+
+def _present(column: tf.Tensor) -> tf.Tensor:
+    """Which values are there: bool, of the column's shape."""
+    import tensorflow as tf
+
     if column.dtype == tf.string:
-        present = column != ""
-    elif column.dtype.is_floating:
-        present = tf.logical_not(tf.math.is_nan(column))
-    else:
-        present = column != MISSING_INTEGER
-    return tf.ragged.boolean_mask(column, present)
+        return column != ""
+    if column.dtype.is_floating:
+        return tf.logical_not(tf.math.is_nan(column))
+    return column != MISSING_INTEGER
 
 
 def _traced(function: Callable[..., Any], *specs: Any, **named: Any) -> Any:

@@ -135,6 +135,30 @@ def test_missing_columns_are_what_missing_features_are(served, records):
     assert by_columns["probabilities"].numpy().tobytes() == by_examples["probabilities"].numpy().tobytes()
 
 
+@pytest.mark.parametrize("values", [[None, 2.5, None], [1.5, 2.5], [None, None], []])
+def test_a_column_of_single_values_becomes_what_parsing_gives(values):
+    import tensorflow as tf
+
+    feature = tf.io.VarLenFeature(tf.float32)
+    records = [
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={"x": tf.train.Feature(float_list=tf.train.FloatList(value=[] if value is None else [value]))}
+            )
+        ).SerializeToString()
+        for value in values
+    ]
+    parsed = tf.io.parse_example(tf.constant(records, tf.string), {"x": feature})["x"]
+    column = signatures.Column.of("x", feature, {"x"})
+    assert column is not None
+
+    found = column.raw(tf.constant([float("nan") if value is None else value for value in values], tf.float32))
+
+    assert found.indices.numpy().tolist() == parsed.indices.numpy().tolist()
+    assert found.values.numpy().tolist() == parsed.values.numpy().tolist()
+    assert found.dense_shape.numpy().tolist() == parsed.dense_shape.numpy().tolist()
+
+
 def test_one_row_answers_as_it_does_among_others(served, records):
     import numpy as np
     import tensorflow as tf
