@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import sys
 import time
 import traceback
@@ -116,12 +117,18 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
                 },
                 outputs={name: (cls.TYPE_NAME, outputs[name].properties) for name, cls in contract.outputs.items()},
                 refusal=RefusalRecord(type(refused).__name__, str(refused)) if refused else None,
+                peak_bytes=_peak_bytes(),
                 replace=order.replace,
             )
         store.drop_scratch(order.step, order.key)
     if refused:
         return Outcome(action="refused", seconds=seconds, error=type(refused).__name__, message=str(refused))
     return Outcome(action="run", seconds=seconds)
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process held at once, what it shares with the one it was forked from included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts it in KiB
 
 
 def _check_unchanged(order: Order, contract: Contract, when: str, loaded: Collection[str] = ()) -> None:

@@ -331,6 +331,7 @@ class Staging:
         inputs: Mapping[str, InputRecord],
         outputs: Mapping[str, tuple[str, Mapping[str, Any]]],
         refusal: RefusalRecord | None = None,
+        peak_bytes: int | None = None,
         replace: bool = False,
     ) -> Execution:
         """Make what was staged the execution of this step and key, all of it at once; gives what is published now.
@@ -363,6 +364,7 @@ class Staging:
             inputs=inputs,
             outputs=records,
             refusal=refusal,
+            peak_bytes=peak_bytes,
         )
         target = self._store.root / "store" / self.step / self.key
         with disk.writing(staged):

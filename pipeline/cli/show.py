@@ -71,7 +71,10 @@ class ShownStep:
         if self.execution:
             manifest = self.execution.manifest
             lines += ["", f"component  {manifest.component}", f"made       {manifest.created_at} by run {manifest.run}"]
-            lines += [f"key        {manifest.key}", "settings"]
+            took = duration(manifest.seconds)
+            if manifest.peak_bytes is not None:
+                took += f", at most {manifest.peak_bytes / 1e6:,.0f} MB of memory"
+            lines += [f"took       {took}", f"key        {manifest.key}", "settings"]
             settings = manifest.key_parts.get("settings", {})
             lines += [f"  {name}: {json.dumps(value)}" for name, value in settings.items()]
             for kind in ("files",):

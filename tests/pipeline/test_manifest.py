@@ -31,9 +31,18 @@ class TestManifest:
                 "blessing": ArtifactRecord("Blessing", "sha256:4", {"blessed": False}, {"a": FileDigest(0, "e3")})
             },
             refusal=RefusalRecord("NotBlessed", "accuracy 0.41 is below 0.60"),
+            peak_bytes=2**30,
         )
 
         assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+
+    def test_of_an_earlier_version_knows_no_peak_of_memory(self) -> None:
+        written = Manifest(
+            step="fit", key=KEY, component="c", pipeline="p", run="run-1", created_at="2026-11-21", seconds=1.0
+        ).to_json()
+        del written["peak_bytes"]
+
+        assert Manifest.from_json(written).peak_bytes is None
 
 
 class TestDigestTree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,12 @@ def test_a_step_has_settings_inputs_outputs_and_its_log(ran: Path) -> None:
     assert '    metrics: {"sum": 12}' in text
     assert shown.log is not None
     assert shown.log.read_text() == "going on from 0\n"
+
+
+def test_a_step_says_how_long_it_took_and_how_much_memory(ran: Path) -> None:
+    text = show_step("store-root", "latest", "fit").as_text()
+
+    assert re.search(r"^took       .+, at most \d+ MB of memory$", text, re.MULTILINE)
 
 
 def test_a_step_that_was_reused_has_the_log_of_the_run_that_made_it(ran: Path) -> None:
