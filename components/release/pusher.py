@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import shutil
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from components.io import saved_model
-from components.release import staging, versions
+from components.release import versions
+from components.release.publication import publish
 from schemas.artifacts import Blessing, Evaluation, Model, PushedModel
 from schemas.component import Lineage, Out, Scratch
-from schemas.errors import ConfigError, NotBlessed, StoreError
+from schemas.errors import ConfigError, NotBlessed
 from schemas.passport import Passport
 
 _ATTEMPT = "push.json"  # in the scratch directory: the version that an attempt was about to publish
@@ -65,8 +62,12 @@ class Pusher:
         version = _published_before(scratch, destination, digest)
         if version is None:
             saved_model.load(model.serving)
-            with _explained(destination, model.serving):
-                version = self._publish(model, blessing, evaluation, lineage, scratch, destination, digest)
+            version = publish(
+                model.serving,
+                destination,
+                lambda number, files: _passport(number, digest, files, blessing, evaluation, lineage),
+                before=lambda number: _note_attempt(scratch, destination, number),
+            )
         pushed_model.write(destination, version, digest)
 
     def served(self) -> tuple[int, Passport | None, Path] | None:
@@ -105,40 +106,6 @@ class Pusher:
                 f"the blessing is of another model ({judged}) than the one to push ({pushed}). "
                 f"Wire this Pusher's model and blessing to the same model's steps"
             )
-
-    def _publish(
-        self,
-        model: Model,
-        blessing: Blessing | None,
-        evaluation: Evaluation | None,
-        lineage: Lineage,
-        scratch: Scratch,
-        destination: Path,
-        digest: str,
-    ) -> int:
-        destination.mkdir(parents=True, exist_ok=True)
-        staging.sync_names(destination.parent)
-        with staging.staged(destination) as staged:
-            files = staging.copy(model.serving, staged, leave_out=[Passport.FILE])
-            staging.sync(staged)
-            while True:
-                # The number is taken last and under the lock, so that versions appear in the order of their numbers.
-                with staging.locked(destination):
-                    names = [child.name for child in destination.iterdir()]
-                    version = versions.next_version(names, versions.read_high_water(destination), int(time.time()))
-                    passport = _passport(version, digest, files, blessing, evaluation, lineage)
-                    staging.sync_file(passport.write(staged))
-                    staging.sync(staged)
-                    _note_attempt(scratch, destination, version)
-                    # Before the rename: a number that was once seen must not come back, whatever happens next.
-                    versions.write_high_water(destination, version)
-                    staging.sync_names(destination)
-                    try:
-                        staging.rename_new(staged, destination / str(version))
-                    except FileExistsError:
-                        continue  # another tool took the number, which no lock of ours can keep it from
-                    staging.sync_names(destination)
-                    return version
 
 
 def _passport(
@@ -207,30 +174,6 @@ def _published_before(scratch: Scratch, destination: Path, digest: str) -> int |
         return None
     passport = Passport.read(destination / str(version))
     return version if passport is not None and passport.model_digest == digest else None
-
-
-@contextmanager
-def _explained(destination: Path, source: Path) -> Iterator[None]:
-    """Turn the system's errors into StoreError, with what to do."""
-    try:
-        yield
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        untouched = "Nothing was pushed, and what it served before is untouched"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
-            raise StoreError(
-                f"{destination}: the disk is full. The model takes {size:,} bytes, and {_free(destination):,} are free. "
-                f"{untouched}: make room and run again"
-            ) from error
-        raise StoreError(
-            f"{destination}: cannot be written ({error.strerror or error}{where}). {untouched}: check its owner and mode, or "
-            f"set another destination"
-        ) from error
-
-
-def _free(path: Path) -> int:
-    return shutil.disk_usage(next(parent for parent in (path, *path.parents) if parent.exists())).free
 
 
 def _text(file: Path) -> str:

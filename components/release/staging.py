@@ -18,6 +18,7 @@ from schemas.errors import ArtifactError
 
 LOCK = ".penstock-lock"
 PREFIX = ".penstock-pushing-"  # hidden and not a number: TensorFlow Serving passes over it
+REMOVING = ".penstock-removing-"  # a version on its way out
 _OWNER = "owner"  # locked by the pusher for as long as it lives
 _CHUNK = 1 << 20
 _RENAME_NOREPLACE = 1
@@ -71,6 +72,16 @@ def copy(source: Path, target: Path, leave_out: Collection[str] = ()) -> dict[st
                 if hashlib.file_digest(copied, "sha256").hexdigest() != digests[path]:
                     raise ArtifactError(f"{target / path} differs from {source / path} after copying. Check the disk")
     return digests
+
+
+def write(file: Path, content: bytes) -> str:
+    """Write a new file, its directories too, and sync it; gives its sha256. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("xb") as written:
+        written.write(content)
+        written.flush()
+        os.fsync(written.fileno())
+    return hashlib.sha256(content).hexdigest()
 
 
 def sync(directory: Path) -> None:
@@ -139,6 +150,8 @@ def _unreadable(error: OSError) -> NoReturn:
 
 def _remove_abandoned(directory: Path) -> None:
     """Remove what pushers that are provably dead left behind. To be called with the lock held."""
+    for removing in directory.glob(f"{REMOVING}*"):
+        shutil.rmtree(removing, ignore_errors=True)  # versions are removed with the lock held: its pusher is dead
     for left in directory.glob(f"{PREFIX}*"):
         try:
             owner = (left / _OWNER).open("a" if left.is_dir() else "r")

@@ -40,15 +40,20 @@ def next_version(names: Iterable[str], high_water: int, now_s: int) -> int:
     return version
 
 
-def served(directory: Path) -> Path | None:
-    """The version directory with the largest number that holds a SavedModel; None when there is none.
+def listed(directory: Path) -> list[int]:
+    """The versions in `directory`, in order, whatever they hold; none when there is no such directory.
 
     Only names as we write them count: `01` and `+1` are left to whoever made them.
     """
     if not directory.is_dir():
-        return None
-    values = [value for child in directory.iterdir() if (value := number(child.name)) is not None]
-    paths = (directory / str(value) for value in sorted(set(values), reverse=True))
+        return []
+    values = [(number(child.name), child.name) for child in directory.iterdir()]
+    return sorted(value for value, name in values if value is not None and str(value) == name)
+
+
+def served(directory: Path) -> Path | None:
+    """The version directory with the largest number that holds a SavedModel; None when there is none."""
+    paths = (directory / str(value) for value in reversed(listed(directory)))
     return next((path for path in paths if saved_model.exists(path)), None)
 
 

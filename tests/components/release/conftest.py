@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,18 @@ import pytest
 
 from schemas.artifacts import Blessing, Model, PushedModel
 from schemas.component import Lineage, Scratch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    traced = [item for item in items if item.get_closest_marker("strace")]
+    if traced and not _can_trace():
+        for item in traced:
+            item.add_marker(pytest.mark.skip(reason=f"{item.name}: strace is not installed, or may not trace here"))
+
+
+def _can_trace() -> bool:
+    strace = shutil.which("strace")
+    return strace is not None and subprocess.run([strace, "-o", "/dev/null", "true"], check=False).returncode == 0
 
 
 @pytest.fixture(scope="session")

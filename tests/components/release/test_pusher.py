@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -298,77 +293,3 @@ def test_a_pushed_model_answers_in_a_fresh_process(tmp_path: Path, push: Push) -
     )
 
     assert answer.stdout == "[[42.0]]\n"
-
-
-PUSH_FOREVER = """
-import sys
-from pathlib import Path
-from components.release.pusher import Pusher
-from schemas.artifacts import Model, PushedModel
-from schemas.component import Lineage, Scratch
-
-work, serving, model = map(Path, sys.argv[1:])
-for number in range(10_000):
-    Pusher(destination=str(serving), require_blessing=False).run(
-        Model(model), lineage=Lineage(), scratch=Scratch(work / f"scratch-{number}"),
-        pushed_model=PushedModel(work / f"pushed-{number}"),
-    )
-"""
-
-
-@pytest.mark.slow
-def test_a_pusher_killed_at_any_moment_never_shows_half_a_version(tmp_path: Path, model: Model) -> None:
-    large = Model(tmp_path / "large")
-    shutil.copytree(model.path, large.path)
-    (large.serving / "assets" / "table").write_bytes(os.urandom(8 << 20))  # so that most kills fall into the copying
-    whole = {
-        file.relative_to(large.serving): file.stat().st_size for file in large.serving.rglob("*") if file.is_file()
-    }
-    serving = tmp_path / "serving"
-    serving.mkdir()
-
-    with watching(serving, whole) as seen:
-        for attempt, after_s in enumerate((0.0, 0.05, 0.13)):
-            work = tmp_path / f"work-{attempt}"
-            command = [sys.executable, "-c", PUSH_FOREVER, str(work), str(serving), str(large.path)]
-            doomed = subprocess.Popen(command, cwd=Path(__file__).parents[3], stderr=subprocess.DEVNULL)
-            # Killed `after_s` after its first version is there, in the middle of one of the next.
-            while not (work / "pushed-0" / "pushed.json").exists():
-                assert doomed.poll() is None
-                time.sleep(0.005)
-            time.sleep(after_s)
-            doomed.send_signal(signal.SIGKILL)
-            doomed.wait()
-
-    assert len(seen["versions"]) >= 3
-    assert seen["broken"] == []
-    pusher = Pusher(destination=str(serving), require_blessing=False)
-    pushed = PushedModel(tmp_path / "pushed")
-    pusher.run(model, lineage=Lineage(), scratch=Scratch(tmp_path / "scratch"), pushed_model=pushed)
-    assert pushed.properties["version"] > max(map(int, seen["versions"]))
-    assert not list(serving.glob(f"{staging.PREFIX}*"))
-
-
-@contextmanager
-def watching(serving: Path, whole: dict[Path, int]) -> Iterator[dict[str, Any]]:
-    """Look at every numbered directory, as a server does and more often, and note the incomplete ones."""
-    seen: dict[str, Any] = {"versions": set(), "broken": []}
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.is_set():
-            for child in serving.iterdir():
-                if child.name.isdigit() and child.name not in seen["versions"]:
-                    sizes = {file: (child / file).stat().st_size for file in whole if (child / file).is_file()}
-                    if sizes != whole or Passport.read(child) is None:
-                        seen["broken"].append((child.name, sizes))
-                    seen["versions"].add(child.name)
-            time.sleep(0.001)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        stop.set()
-        watcher.join()
