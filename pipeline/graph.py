@@ -212,7 +212,9 @@ def _find_wire(step: Declared, port: str, earlier: Iterable[Declared]) -> tuple[
         (Wire(other.id, output), kind) for other in earlier for output, kind in other.contract.outputs.items()
     ]
     for preferred in wanted.types:
-        fitting = [wire for wire, kind in made if issubclass(kind, preferred)]
+        # The very type before those that are also one: who takes Examples means the raw ones.
+        fitting = [wire for wire, kind in made if kind is preferred]
+        fitting = fitting or [wire for wire, kind in made if issubclass(kind, preferred)]
         if len(fitting) == 1:
             return fitting[0], None
         if len(fitting) > 1:

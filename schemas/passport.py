@@ -17,9 +17,16 @@ class Passport:
 
     `model_digest` is the digest of the Model artifact in the store, `files` maps every file of the version directory but
     the passport itself to its sha256 in hexadecimal. `baseline` is {"version", "digest"} of the model this one was compared
-    with, None for the first. `metrics` are the candidate's overall metrics, `gates` the verdicts, one for each step that
-    judged the model: {"gate": its id, "blessed", "reasons", ...and that step's other properties}. `steps` are the
-    ancestors as `Lineage` has them.
+    with, None for the first. `metrics` are the candidate's overall metrics, `slices` those of each slice: {"slice",
+    "examples", "metrics"}, and "intervals" where there are confidence intervals. `gates` are the verdicts, one for each step
+    that judged data or model: {"gate": its id, "blessed", "reasons", ...and that step's other properties}, with "anyway" where
+    somebody overruled it (schemas/artifacts/blessing.py). `steps` are the ancestors as `Lineage` has them; the data's files
+    with their digests and the hyperparameters are there. `warmup_requests` is how many a server replays when it loads this.
+
+    `rollback` is None but for a version that `pipeline rollback` made: {"to", "from", "by", "withdrawn"}, of which `to` is the
+    version that this one is a copy of, `from` the one that served until then, and `withdrawn` the digests of the models that
+    were rolled back from, which are not pushed again. The rest is what the passport of `to` said, but for `version` and
+    `pushed_at`.
     """
 
     FILE: ClassVar[str] = "assets.extra/passport.json"
@@ -36,9 +43,12 @@ class Passport:
     files: Mapping[str, str]
     baseline: Mapping[str, Any] | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    slices: tuple[Mapping[str, Any], ...] = ()
     gates: tuple[Mapping[str, Any], ...] = ()
     steps: Mapping[str, Any] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
+    warmup_requests: int = 0
+    rollback: Mapping[str, Any] | None = None
 
     def write(self, version_directory: Path) -> Path:
         """Write the passport into a version directory that is being staged; gives the file."""
@@ -56,7 +66,7 @@ class Passport:
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
             known = {name: found[name] for name in cls.__dataclass_fields__ if name in found}
-            known["gates"] = tuple(known.get("gates", ()))
+            known |= {name: tuple(known.get(name, ())) for name in ("gates", "slices")}
             passport = cls(**known)
             wrong = [name for name, kind in _KINDS.items() if not isinstance(getattr(passport, name), kind)]
             if wrong:
@@ -82,5 +92,6 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "baseline": (dict, type(None)),
     "metrics": dict,
     "steps": dict,
+    "rollback": (dict, type(None)),
 }
 """What a reader relies on."""

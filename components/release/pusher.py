@@ -6,14 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from components.io import saved_model
-from components.release import versions
-from components.release.publication import publish
-from schemas.artifacts import Blessing, Evaluation, Model, PushedModel
+from components.release import passports, publication, retention, versions, warmup
+from schemas.artifacts import Blessing, Evaluation, Examples, Model, PushedModel
 from schemas.component import Lineage, Out, Scratch
 from schemas.errors import ConfigError, NotBlessed
 from schemas.passport import Passport
@@ -29,22 +27,44 @@ class Pusher:
     disk. Version numbers are seconds since the epoch and only grow, also past versions that were removed. Several pushers
     may work at once; each gets a number of its own. The version carries a passport (schemas/passport.py).
 
-    A model whose blessing says no is never pushed. One that no Evaluator judged is pushed only with
+    A model whose blessing says no is never pushed, nor one that `pipeline rollback` withdrew from `destination` for as long
+    as what it was rolled back to serves, nor one above `max_size_mb`. One that no Evaluator judged is pushed only with
     `require_blessing: false`.
+
+    Where raw `examples` are wired, the version has warm-up requests made from the first of them, each of which the model
+    answered before the push. A model that brings warm-up requests of its own keeps those.
+
+    After the push all versions but the newest `keep` are removed, never the one that is served, one that `models_config`
+    labels or names, or one without a passport, which another tool pushed.
     """
 
     destination: str  # the serving directory, relative to the working directory
     require_blessing: bool = True
+    keep: int | None = 5  # versions; None: all
+    models_config: str | None = None  # TensorFlow Serving's models.config, whose labelled versions are kept
+    max_size_mb: float | None = None  # of the SavedModel's files together, in 10**6 bytes
+    warmup_requests: int = 10  # raw examples to make requests from; 0: none
 
     def __post_init__(self) -> None:
+        problems = []
         if not self.destination.strip():
-            raise ConfigError("destination: is empty. Name the directory to serve from, for example serving/taxi")
+            problems.append("destination: is empty. Name the directory to serve from, for example serving/taxi")
+        if self.keep is not None and self.keep < 1:
+            problems.append(f"keep: {self.keep} is not a positive number of versions. Leave it empty to keep all")
+        if self.max_size_mb is not None and self.max_size_mb <= 0:
+            problems.append(f"max_size_mb: {self.max_size_mb} is not a positive number of megabytes")
+        # Each example is asked of two signatures at most.
+        if not 0 <= self.warmup_requests <= warmup.MOST // 2:
+            problems.append(f"warmup_requests: {self.warmup_requests} is not between 0 and {warmup.MOST // 2} examples")
+        if problems:
+            raise ConfigError(*problems)
 
     def run(
         self,
         model: Model,
         blessing: Blessing | None = None,
         evaluation: Evaluation | None = None,
+        examples: Examples | None = None,
         *,
         lineage: Lineage,
         scratch: Scratch,
@@ -53,21 +73,19 @@ class Pusher:
         """Push `model`, and remember in `pushed_model` which version it became.
 
         Repeated after a kill, it finds what the killed attempt published and does not publish it twice. Raises NotBlessed;
-        ArtifactError for a model that cannot be served; StoreError when the destination cannot be written. After any of
-        them the destination serves what it served before.
+        ArtifactError for a model that cannot be served; ConfigError for a models_config that cannot be read; StoreError
+        when the destination cannot be written. After any of them the destination serves what it served before.
         """
-        self._require_blessing(blessing, lineage)
         digest = lineage.inputs.get("model", {}).get("digest") or _content_digest(model.serving)
         destination = Path(self.destination).absolute()
+        self._require_blessing(blessing, lineage)
+        verdict = self._own_verdict(model, blessing, digest)
+        self._protected(destination)
         version = _published_before(scratch, destination, digest)
         if version is None:
-            saved_model.load(model.serving)
-            version = publish(
-                model.serving,
-                destination,
-                lambda number, files: _passport(number, digest, files, blessing, evaluation, lineage),
-                before=lambda number: _note_attempt(scratch, destination, number),
-            )
+            version = self._publish(model, blessing, evaluation, examples, verdict, lineage, scratch, digest)
+        if self.keep is not None:
+            retention.retire(destination, self.keep, self._protected(destination))
         pushed_model.write(destination, version, digest)
 
     def served(self) -> tuple[int, Passport | None, Path] | None:
@@ -94,12 +112,7 @@ class Pusher:
                 )
             return
         if not blessing.blessed:
-            reasons = blessing.reasons or ("whoever judged it left no reason",)
-            raise NotBlessed(
-                "the model is not blessed and is not pushed:\n"
-                + "\n".join(f"  {reason}" for reason in reasons)
-                + f"\nImprove the model, or change the thresholds it misses. {self.destination} serves what it served before."
-            )
+            raise self._refused(blessing.reasons or ("whoever judged it left no reason",))
         judged, pushed = _judged_digest(lineage), lineage.inputs.get("model", {}).get("digest")
         if judged and pushed and judged != pushed:
             raise NotBlessed(
@@ -107,37 +120,74 @@ class Pusher:
                 f"Wire this Pusher's model and blessing to the same model's steps"
             )
 
+    def _own_verdict(self, model: Model, blessing: Blessing | None, digest: str) -> dict[str, Any]:
+        """What this step itself asks of a model, for the passport. Raises NotBlessed unless somebody blessed it anyway."""
+        size = publication.size(model.serving)
+        anyway = blessing.anyway if blessing is not None else None
+        reasons = []
+        if self.max_size_mb is not None and size > self.max_size_mb * 1e6:
+            reasons.append(f"size {size / 1e6:,.3f} MB of the SavedModel is above max_size_mb {self.max_size_mb:g}")
+        served = self.served()
+        rollback = served[1].rollback if served and served[1] else None
+        if served and rollback and digest in rollback["withdrawn"]:
+            reasons.append(
+                f"this very model was withdrawn from {self.destination} by {rollback['by']}, who rolled back to version "
+                f"{rollback['to']} (now {served[0]})"
+            )
+        if reasons and not anyway:
+            raise self._refused(tuple(reasons))
+        verdict = {"blessed": True, "reasons": reasons, "size_bytes": size, "max_size_mb": self.max_size_mb}
+        return verdict | ({"anyway": dict(anyway)} if anyway and reasons else {})
 
-def _passport(
-    version: int,
-    digest: str,
-    files: Mapping[str, str],
-    blessing: Blessing | None,
-    evaluation: Evaluation | None,
-    lineage: Lineage,
-) -> Passport:
-    judged = dict(evaluation.properties) if evaluation is not None else {}
-    metrics = judged.pop("metrics", {})
-    gates: list[dict[str, Any]] = []
-    if blessing is not None:
-        name = lineage.inputs.get("blessing", {}).get("step", "evaluator")
-        gates.append({"gate": name, "blessed": True, "reasons": [], **blessing.properties, **judged})
-    baseline = lineage.baseline
-    return Passport(
-        pipeline=lineage.pipeline,
-        run=lineage.run,
-        graph_digest=lineage.graph_digest,
-        git_commit=lineage.git_commit,
-        pushed_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        version=version,
-        model_digest=digest,
-        files=files,
-        baseline=None if baseline.version is None else {"version": baseline.version, "digest": baseline.digest},
-        metrics=metrics,
-        gates=tuple(gates),
-        steps=dict(lineage.steps),
-        libraries=dict(lineage.libraries),
-    )
+    def _refused(self, reasons: tuple[str, ...]) -> NotBlessed:
+        return NotBlessed(
+            "the model is not blessed and is not pushed:\n"
+            + "\n".join(f"  {reason}" for reason in reasons)
+            + f"\nImprove the model, or change the thresholds it misses. {self.destination} serves what it served before."
+        )
+
+    def _protected(self, destination: Path) -> set[int]:
+        if self.models_config is None:
+            return set()
+        return retention.protected_by(Path(self.models_config), destination)
+
+    def _publish(
+        self,
+        model: Model,
+        blessing: Blessing | None,
+        evaluation: Evaluation | None,
+        examples: Examples | None,
+        verdict: dict[str, Any],
+        lineage: Lineage,
+        scratch: Scratch,
+        digest: str,
+    ) -> int:
+        loaded = saved_model.load(model.serving)
+        destination = Path(self.destination).absolute()
+        requests, extra = self._warmup(model, loaded, examples, scratch)
+        gates = (*passports.gates(blessing, evaluation, lineage), {"gate": "size", **verdict})
+        slices = passports.slices(evaluation)
+        return publication.publish(
+            model.serving,
+            destination,
+            lambda version, files: passports.make(version, digest, files, gates, slices, requests, evaluation, lineage),
+            extra=extra,
+            before=lambda version: _note_attempt(scratch, destination, version),
+        )
+
+    def _warmup(
+        self, model: Model, loaded: Any, examples: Examples | None, scratch: Scratch
+    ) -> tuple[int, dict[str, bytes]]:
+        """(how many requests the version has, the file to add to the model's)."""
+        own = model.serving / warmup.FILE
+        if own.is_file():
+            return warmup.replay(loaded, own), {}
+        if examples is None or self.warmup_requests == 0:
+            return 0, {}
+        file = scratch.path / "warmup_requests"
+        name = Path(self.destination).absolute().name
+        requests = warmup.write(loaded, name, examples, self.warmup_requests, file)
+        return requests, {warmup.FILE: file.read_bytes()} if requests else {}
 
 
 def _judged_digest(lineage: Lineage) -> str | None:

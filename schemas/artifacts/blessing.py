@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from schemas.artifact import Artifact
 
@@ -14,12 +15,14 @@ class Blessing(Artifact):
     """
     ```
     BLESSED        or
-    NOT_BLESSED    exactly one of them; its content is a JSON list of reasons, empty for a blessed model
+    NOT_BLESSED    exactly one of them; its content is a JSON list of reasons against the model
+    anyway.json    {"by", "at", "reason"}: who had it blessed all the same, when (ISO 8601, UTC) and why; absent otherwise
     ```
-    TFX looks only at which file exists, and so reads ours.
+    TFX looks only at whether BLESSED or NOT_BLESSED exists, and so reads ours. The reasons of a blessed model are empty, but
+    for one that was blessed all the same.
 
-    Properties: `blessed`, True or False; `reasons`, one sentence per threshold that was missed; `thresholds`, those that
-    were checked; `not_applied`, a sentence for each that was not, for want of a baseline; `baseline`, {"version", "digest"}
+    Properties: `blessed`, True or False; `reasons`, one sentence per threshold that was missed; `anyway`, as the file, where
+    there is one; `thresholds`, those that were checked; `not_applied`, a sentence for each that was not, for want of a baseline; `baseline`, {"version", "digest"}
     of the model compared with, or None.
     """
 
@@ -31,10 +34,17 @@ class Blessing(Artifact):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why the model was not blessed. Empty for a blessed model, and for one that TFX refused (it writes no reasons)."""
-        file = self.path / "NOT_BLESSED"
+        """What is against the model. Empty where nothing is, and for a model that TFX refused (it writes no reasons)."""
+        file = self.path / ("BLESSED" if self.blessed else "NOT_BLESSED")
         text = file.read_text(encoding="utf-8") if file.is_file() else ""
         return tuple(json.loads(text)) if text.strip() else ()
+
+    @property
+    def anyway(self) -> Mapping[str, str] | None:
+        """Who had the model blessed whatever the gates say, when and why; None where nobody had."""
+        file = self.path / "anyway.json"
+        found: dict[str, str] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        return found
 
     def write(self, reasons: tuple[str, ...]) -> None:
         """Bless when there are no reasons against it."""
@@ -43,7 +53,22 @@ class Blessing(Artifact):
         (self.path / name).write_text(json.dumps(list(reasons), indent=1) + "\n", encoding="utf-8")
         self.properties.update(blessed=not reasons, reasons=list(reasons))
 
+    def bless_anyway(self, by: str, at: str, reason: str) -> None:
+        """Bless after all, and keep what was against it. To be called after `write`, or after TFX wrote its verdict."""
+        reasons = self.reasons
+        anyway: dict[str, Any] = {"by": by, "at": at, "reason": reason}
+        self.write(())
+        (self.path / "NOT_BLESSED").unlink(missing_ok=True)
+        (self.path / "BLESSED").write_text(json.dumps(list(reasons), indent=1) + "\n", encoding="utf-8")
+        (self.path / "anyway.json").write_text(json.dumps(anyway, indent=1) + "\n", encoding="utf-8")
+        self.properties.update(reasons=list(reasons), anyway=anyway)
+
     def describe(self) -> str:
+        anyway = self.properties.get("anyway")
+        if anyway:
+            return "; ".join(
+                (f"blessed anyway by {anyway['by']}: {anyway['reason']}", *self.properties.get("reasons", ()))
+            )
         if self.properties.get("blessed", False):
             return "blessed"
         return "; ".join(("not blessed", *self.properties.get("reasons", ())))

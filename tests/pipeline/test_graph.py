@@ -69,17 +69,20 @@ def test_a_second_choice_is_taken_when_nothing_makes_the_first() -> None:
 
 def test_a_left_out_wire_that_could_be_two_lists_both() -> None:
     with pytest.raises(ConfigError) as caught:
-        built(
-            declared("make", Make),
-            declared("transform", Transform),
-            declared("train", Train),
-            declared("evaluate", Evaluate),
-        )
+        built(declared("make", Make), declared("more", Make), declared("train", Train))
 
     assert caught.value.problems == (
-        "steps.evaluate: input 'examples' could be make.examples or transform.transformed_examples: say which, as in "
+        "steps.train: input 'examples' could be make.examples or more.examples: say which, as in "
         "inputs: {examples: make.examples}",
     )
+
+
+def test_a_left_out_wire_goes_to_the_very_type_before_those_that_are_also_one() -> None:
+    graph = built(
+        declared("make", Make), declared("transform", Transform), declared("train", Train), declared("judge", Evaluate)
+    )
+
+    assert str(graph["judge"].inputs["examples"]) == "make.examples"
 
 
 def test_an_input_that_nothing_makes_is_an_error_and_an_optional_one_is_not() -> None:

@@ -80,3 +80,11 @@ def test_fields_that_are_not_known_yet_are_passed_over(tmp_path: Path) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"signed_by": "somebody"}))
 
     assert Passport.read(tmp_path) == passport()
+
+
+def test_a_passport_from_before_slices_and_rollbacks_is_read(tmp_path: Path) -> None:
+    file = passport().write(tmp_path)
+    old = {k: v for k, v in json.loads(file.read_text()).items() if k not in ("slices", "rollback", "warmup_requests")}
+    file.write_text(json.dumps(old))
+
+    assert Passport.read(tmp_path) == passport()

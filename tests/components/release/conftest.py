@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from schemas.artifacts import Blessing, Model, PushedModel
+from components.io import tfrecord
+from schemas.artifacts import Blessing, Examples, Model, PushedModel
 from schemas.component import Lineage, Scratch
 
 
@@ -45,6 +46,79 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     made = Model(directory / "artifact")
     tf.saved_model.save(module, str(made.serving), signatures={"serving_default": serve})
     return made
+
+
+@pytest.fixture(scope="session")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A SavedModel with the signatures of a Trainer's: serialized tf.Examples, and columns of each kind."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    text = tf.io.RaggedFeature(tf.string)
+    features = {
+        "fare": tf.io.FixedLenFeature([], tf.float32),
+        "hour": tf.io.FixedLenFeature([], tf.int64, -1),
+        "company": text,
+    }
+
+    def answer(fare: Any, hour: Any, companies: Any) -> dict[str, Any]:
+        return {"outputs": fare + tf.cast(hour, tf.float32) + tf.cast(companies, tf.float32)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve(examples: Any) -> dict[str, Any]:
+        parsed = tf.io.parse_example(examples, features)
+        return answer(parsed["fare"], parsed["hour"], parsed["company"].row_lengths())
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.float32, name="fare"),
+            tf.TensorSpec([None], tf.int64, name="hour"),
+            tf.TensorSpec([None, None], tf.string, name="company"),
+        ]
+    )
+    def serve_columns(fare: Any, hour: Any, company: Any) -> dict[str, Any]:
+        return answer(
+            fare,
+            tf.where(hour == tf.int64.min, -tf.ones_like(hour), hour),
+            tf.reduce_sum(tf.cast(company != b"", tf.int64), 1),
+        )
+
+    made = Model(tmp_path_factory.mktemp("asked"))
+    signatures = {"serving_default": serve, "serving_columns": serve_columns}
+    tf.saved_model.save(module, str(made.serving), signatures=signatures)
+    return made
+
+
+@pytest.fixture(scope="session")
+def example() -> Callable[..., bytes]:
+    """`example(fare=[1.5], hour=[3])`: a serialized tf.Example."""
+    import tensorflow as tf
+
+    kinds = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
+
+    def make(**row: list[Any]) -> bytes:
+        made = tf.train.Example()
+        for name, values in row.items():
+            getattr(made.features.feature[name], kinds[type(values[0])]).value.extend(values)
+        serialized: bytes = made.SerializeToString(deterministic=True)
+        return serialized
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory: pytest.TempPathFactory, example: Callable[..., bytes]) -> Examples:
+    """Three raw examples in `train` and three in `eval`, the second of which lacks an hour and a company."""
+    records = [
+        example(fare=[1.5], hour=[3], company=[b"Acme", b"Blue"]),
+        example(fare=[2.5]),
+        example(fare=[3.5], hour=[4]),
+    ]
+    examples = Examples(tmp_path_factory.mktemp("raw"))
+    for split, ordered in (("train", records[::-1]), ("eval", records)):
+        examples.split_path(split).mkdir()
+        tfrecord.write(examples.split_path(split) / "data_tfrecord-00000-of-00001.gz", ordered)
+    return examples
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from components.release import staging, versions
+from components.io import tfrecord
+from components.release import staging, versions, warmup
 from components.release.pusher import Pusher
-from schemas.artifacts import Blessing, Evaluation, Model, PushedModel
+from schemas.artifacts import Blessing, Evaluation, Examples, Model, PushedModel
 from schemas.component import Baseline, Lineage, Publisher, Scratch
 from schemas.errors import ArtifactError, ConfigError, NotBlessed, StoreError
 from schemas.passport import Passport
@@ -80,7 +81,8 @@ def test_the_passport_says_where_the_model_came_from_and_what_it_was_measured_by
     assert passport.metrics == {"auc": 0.91, "recall": None}
     assert passport.steps == lineage.steps
     assert passport.libraries == {"tensorflow": "2.16.2"}
-    (gate,) = passport.gates
+    gate, size = passport.gates
+    assert size["size_bytes"] > 0
     assert gate["gate"] == "judge"
     assert gate["blessed"] is True
     assert gate["thresholds"] == blessing.properties["thresholds"]
@@ -274,11 +276,6 @@ def test_a_full_disk_leaves_what_was_served_and_nothing_else(tmp_path: Path, pus
     assert pusher.holds(before)
 
 
-def test_an_empty_destination_is_a_config_error() -> None:
-    with pytest.raises(ConfigError, match="^destination: is empty"):
-        Pusher(destination=" ")
-
-
 @pytest.mark.slow
 def test_a_pushed_model_answers_in_a_fresh_process(tmp_path: Path, push: Push) -> None:
     pushed = push(Pusher(destination=str(tmp_path / "serving")))
@@ -293,3 +290,151 @@ def test_a_pushed_model_answers_in_a_fresh_process(tmp_path: Path, push: Push) -
     )
 
     assert answer.stdout == "[[42.0]]\n"
+
+
+def test_the_passport_has_the_metrics_of_every_slice_and_what_every_gate_said(
+    tmp_path: Path, push: Push, evaluated: Evaluation
+) -> None:
+    lineage = Lineage(
+        steps={
+            "validator": {
+                "outputs": {"anomalies": {"type": "ExampleAnomalies", "properties": {"anomalies": {"eval": 2}}}}
+            }
+        },
+        inputs={"model": {"digest": "sha256:candidate"}},
+    )
+
+    pushed = push(Pusher(destination=str(tmp_path / "serving")), evaluation=evaluated, lineage=lineage)
+
+    passport = Passport.read(pushed.version_path)
+    assert passport is not None
+    assert passport.slices == (
+        {"slice": "hour:9", "examples": 2, "metrics": {"auc": 0.75}, "intervals": {"auc": [0.5, 1.0]}},
+        {"slice": "hour:10", "examples": 3, "metrics": {"auc": None}},
+    )
+    data, judged, size = passport.gates
+    assert (data["gate"], data["blessed"], data["reasons"]) == ("validator", False, ["eval: 2 with anomalies"])
+    assert (judged["gate"], judged["blessed"]) == ("evaluator", True)
+    assert (size["gate"], size["blessed"], size["max_size_mb"]) == ("size", True, None)
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path) -> Evaluation:
+    """What TFMA's files say of two slices, of the whole, and of a baseline and the difference to it."""
+    from tensorflow_model_analysis.proto import metrics_for_slice_pb2
+
+    records = []
+    for hour, examples, auc in ((10, 3, float("nan")), (9, 2, 0.75), (None, 5, 0.5)):
+        record = metrics_for_slice_pb2.MetricsForSlice()
+        if hour is not None:
+            record.slice_key.single_slice_keys.add(column="hour", int64_value=hour)
+        for model, is_change in (("candidate", False), ("baseline", False), ("candidate", True)):
+            added = record.metric_keys_and_values.add()
+            added.key.name, added.key.model_name, added.key.is_diff = "auc", model, is_change
+            if hour == 9 and model == "candidate" and not is_change:
+                added.value.bounded_value.value.value = auc
+                added.value.bounded_value.lower_bound.value = 0.5
+                added.value.bounded_value.upper_bound.value = 1.0
+            else:
+                added.value.double_value.value = auc
+        added = record.metric_keys_and_values.add()
+        added.key.name = "example_count"
+        added.value.double_value.value = examples
+        records.append(record.SerializeToString())
+    evaluation = Evaluation(tmp_path / "evaluation", {"metrics": {"auc": 0.5}, "examples": 5})
+    evaluation.path.mkdir()
+    tfrecord.write(evaluation.path / "metrics-00000-of-00001.tfrecord", records)
+    return evaluation
+
+
+def test_a_model_above_the_largest_size_is_refused_with_both_numbers(tmp_path: Path, model: Model, push: Push) -> None:
+    pusher = Pusher(destination=str(tmp_path / "serving"), max_size_mb=0.001)
+
+    with pytest.raises(NotBlessed, match=r"size 0\.\d+ MB of the SavedModel is above max_size_mb 0\.001"):
+        push(pusher)
+
+    assert not (tmp_path / "serving").exists()
+
+
+def test_a_model_that_was_blessed_anyway_is_pushed_and_the_passport_says_who_when_and_why(
+    tmp_path: Path, push: Push
+) -> None:
+    blessing = refused(tmp_path / "blessing", "auc 0.41 overall (98 examples) is below 0.6")
+    blessing.bless_anyway("ada@host", "2026-11-21T12:00:00+00:00", "the demo")
+
+    pushed = push(Pusher(destination=str(tmp_path / "serving"), max_size_mb=0.001), blessing=blessing)
+
+    passport = Passport.read(pushed.version_path)
+    assert passport is not None
+    judged, size = passport.gates
+    assert judged["reasons"] == ["auc 0.41 overall (98 examples) is below 0.6"]
+    assert judged["anyway"] == {"by": "ada@host", "at": "2026-11-21T12:00:00+00:00", "reason": "the demo"}
+    assert size["anyway"] == judged["anyway"]
+    assert "above max_size_mb" in size["reasons"][0]
+
+
+def test_the_newest_versions_are_kept(tmp_path: Path, push: Push) -> None:
+    pusher = Pusher(destination=str(tmp_path / "serving"), keep=2)
+
+    pushed = [str(push(pusher).properties["version"]) for _ in range(3)]
+
+    assert visible(tmp_path / "serving") == pushed[1:]
+
+
+def test_a_version_that_a_servers_configuration_labels_is_kept(tmp_path: Path, push: Push) -> None:
+    first = push(Pusher(destination=str(tmp_path / "serving"))).properties["version"]
+    (tmp_path / "models.config").write_text(
+        f"model_config_list {{ config {{ base_path: '/models/serving' version_labels {{ key: 'stable' value: {first} }} }} }}"
+    )
+    pusher = Pusher(destination=str(tmp_path / "serving"), keep=1, models_config=str(tmp_path / "models.config"))
+
+    push(pusher)
+    newest = push(pusher).properties["version"]
+
+    assert visible(tmp_path / "serving") == [str(first), str(newest)]
+
+
+def test_a_models_config_that_cannot_be_read_is_found_before_the_push(tmp_path: Path, push: Push) -> None:
+    with pytest.raises(ConfigError, match="^models_config: "):
+        push(Pusher(destination=str(tmp_path / "serving"), models_config=str(tmp_path / "gone.config")))
+
+    assert not (tmp_path / "serving").exists()
+
+
+def test_wrong_settings_are_all_reported() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Pusher(destination=" ", keep=0, max_size_mb=-1, warmup_requests=501)
+
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "destination",
+        "keep",
+        "max_size_mb",
+        "warmup_requests",
+    ]
+
+
+def test_warm_up_requests_made_from_raw_examples_are_in_the_version(
+    tmp_path: Path, asked: Model, raw: Examples, push: Push
+) -> None:
+    pushed = push(Pusher(destination=str(tmp_path / "serving"), warmup_requests=2), model=asked, examples=raw)
+
+    passport = Passport.read(pushed.version_path)
+    assert passport is not None
+    assert len(list(tfrecord.read(pushed.version_path / warmup.FILE))) == passport.warmup_requests == 4
+    assert warmup.FILE in passport.files
+
+
+def test_the_requests_that_a_model_brings_are_tried_and_kept(
+    tmp_path: Path, asked: Model, raw: Examples, push: Push
+) -> None:
+    brought = Model(tmp_path / "brought")
+    shutil.copytree(asked.path, brought.path)
+    (brought.serving / warmup.FILE).parent.mkdir()
+    (brought.serving / warmup.FILE).write_bytes(b"")
+
+    pushed = push(Pusher(destination=str(tmp_path / "serving")), model=brought, examples=raw)
+
+    assert (pushed.version_path / warmup.FILE).read_bytes() == b""
+    tfrecord.write(brought.serving / warmup.FILE, [b"\x0a"])
+    with pytest.raises(ArtifactError, match="request 1 fails"):
+        push(Pusher(destination=str(tmp_path / "serving")), model=brought, examples=raw)

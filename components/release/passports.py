@@ -1,0 +1,106 @@
+"""What a pushed model's passport says: lineage, verdicts and metrics, gathered from what a step is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from schemas.artifacts import Anomalies, Blessing, Evaluation
+from schemas.component import Lineage
+from schemas.passport import Passport
+
+MOST_SLICES = 1000  # in a passport; the evaluation has them all
+
+
+def make(
+    version: int,
+    digest: str,
+    files: Mapping[str, str],
+    gates: tuple[Mapping[str, Any], ...],
+    slices: tuple[Mapping[str, Any], ...],
+    warmup_requests: int,
+    evaluation: Evaluation | None,
+    lineage: Lineage,
+) -> Passport:
+    """The passport of a model that is pushed now. `digest` is the Model artifact's."""
+    baseline = lineage.baseline
+    return Passport(
+        pipeline=lineage.pipeline,
+        run=lineage.run,
+        graph_digest=lineage.graph_digest,
+        git_commit=lineage.git_commit,
+        pushed_at=now(),
+        version=version,
+        model_digest=digest,
+        files=files,
+        baseline=None if baseline.version is None else {"version": baseline.version, "digest": baseline.digest},
+        metrics=evaluation.properties.get("metrics", {}) if evaluation is not None else {},
+        slices=slices,
+        gates=gates,
+        steps=dict(lineage.steps),
+        libraries=dict(lineage.libraries),
+        warmup_requests=warmup_requests,
+    )
+
+
+def now() -> str:
+    """The time as passports have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def gates(blessing: Blessing | None, evaluation: Evaluation | None, lineage: Lineage) -> tuple[dict[str, Any], ...]:
+    """The verdict of each step before the push that judged the data or the model, in the order of the pipeline."""
+    found: list[dict[str, Any]] = []
+    for step, record in lineage.steps.items():
+        for output in record.get("outputs", {}).values():
+            if output.get("type") == Anomalies.TYPE_NAME:
+                counts: Mapping[str, int] = output.get("properties", {}).get("anomalies", {})
+                reasons = [f"{split}: {count} with anomalies" for split, count in sorted(counts.items()) if count]
+                found.append({"gate": step, "blessed": not reasons, "reasons": reasons, "anomalies": dict(counts)})
+    if blessing is not None:
+        name = lineage.inputs.get("blessing", {}).get("step", "evaluator")
+        judged = dict(evaluation.properties) if evaluation is not None else {}
+        judged.pop("metrics", None)
+        found.append({"gate": name, "blessed": blessing.blessed, "reasons": [], **blessing.properties, **judged})
+    return tuple(found)
+
+
+def slices(evaluation: Evaluation | None) -> tuple[dict[str, Any], ...]:
+    """The candidate's metrics on each slice but the whole: {"slice", "examples", "metrics"}, in reading order.
+
+    A metric that is not a finite number is None. One with a confidence interval has it in "intervals", as [lower, upper].
+    Beyond MOST_SLICES those with the fewest examples are left out.
+    """
+    if evaluation is None or not any(evaluation.path.glob("metrics-*")):
+        return ()
+    import tensorflow_model_analysis as tfma
+
+    from components.model import slices as slices_of
+    from components.model.metrics import EXAMPLE_COUNT
+    from components.model.verdict import BASELINE, in_reading_order, slice_key
+
+    found: list[dict[str, Any]] = []
+    for record in tfma.load_metrics(str(evaluation.path)):
+        key = slice_key(record.slice_key)
+        metrics: dict[str, float | None] = {}
+        intervals: dict[str, list[float]] = {}
+        for item in record.metric_keys_and_values:
+            kind = item.value.WhichOneof("type")
+            if item.key.is_diff or item.key.model_name == BASELINE or kind not in ("double_value", "bounded_value"):
+                continue
+            name = item.key.name
+            if item.key.HasField("sub_key"):
+                name += f" ({str(item.key.sub_key).strip()})"
+            bounded = item.value.bounded_value
+            value = (bounded.value if kind == "bounded_value" else item.value.double_value).value
+            metrics[name] = value if math.isfinite(value) else None
+            if kind == "bounded_value":
+                intervals[name] = [bounded.lower_bound.value, bounded.upper_bound.value]
+        examples = int(metrics.pop(EXAMPLE_COUNT, None) or 0)
+        entry = {"slice": slices_of.key_name(key), "examples": examples, "metrics": dict(sorted(metrics.items()))}
+        if key:
+            found.append(entry | ({"intervals": intervals} if intervals else {}))
+    kept = sorted(found, key=lambda entry: -entry["examples"])[:MOST_SLICES]
+    return tuple(sorted(kept, key=lambda entry: in_reading_order((True, entry["slice"], ""))))

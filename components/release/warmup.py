@@ -1,0 +1,175 @@
+"""Warm-up requests: what a server answers before it takes traffic, made from raw examples and tried out first.
+
+TensorFlow Serving replays `assets.extra/tf_serving_warmup_requests`, a TFRecord of tensorflow.serving.PredictionLog, when it
+loads a version, and one record that fails keeps the whole version from being served
+(https://www.tensorflow.org/tfx/serving/saved_model_warmup).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from components.io import saved_model, tf_example, tfrecord
+from components.model.signatures import MISSING_INTEGER, SERVING_COLUMNS
+from schemas.artifacts import Examples
+from schemas.errors import ArtifactError, DataError
+
+FILE = "assets.extra/tf_serving_warmup_requests"
+MOST = 1000  # records that TensorFlow Serving accepts
+
+
+def write(loaded: Any, name: str, examples: Examples, count: int, file: Path) -> int:
+    """Write requests made from the first `count` examples to `file`, gives how many; `name` is the model's for a server.
+
+    Each example is asked of `serving_default` alone, as a serialized tf.Example, and of `serving_columns` where the model
+    has that and it takes one row of values per feature. `loaded` is the model as `saved_model.load` gives it; it answers every
+    request here first, and what it does not answer is left out, which stderr says. No file is written without requests. Raises
+    ArtifactError for a model that answers none of the examples.
+    """
+    records = _first(examples, count)
+    failures: list[str] = []
+    requests = []
+    for inputs, signature in _asked(loaded, records):
+        request = _request(name, signature, inputs)
+        try:
+            _answer(loaded, request)
+        except _Failed as failed:
+            failures.append(f"{signature}: {failed}")
+        else:
+            requests.append(request)
+    if failures and not requests:
+        raise ArtifactError(
+            f"the model answers none of {len(failures)} requests made from raw examples ({examples.path}): {failures[0]}. "
+            f"Wire `examples` to what ExampleGen made, or leave it out for a push without warm-up requests"
+        )
+    if failures:
+        sys.stderr.write(f"Pusher: {len(failures)} warm-up requests are left out, such as {failures[0]}\n")
+    if requests:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tfrecord.write(file, [request.SerializeToString(deterministic=True) for request in requests])
+    return len(requests)
+
+
+def replay(loaded: Any, file: Path) -> int:
+    """Have the model answer every request in a warm-up file, gives how many; raises ArtifactError where a server would not load it."""
+    from google.protobuf.message import DecodeError
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    number = 0
+    try:
+        for number, record in enumerate(tfrecord.read(file), 1):  # noqa: B007 what is counted
+            _answer(loaded, prediction_log_pb2.PredictionLog.FromString(record))
+    except (_Failed, DecodeError) as error:
+        raise ArtifactError(
+            f"{file}: request {number} fails ({error}), and a server would not load the model. Export it with requests that "
+            f"it answers, or without"
+        ) from error
+    except DataError as error:
+        raise ArtifactError(str(error)) from error
+    if number > MOST:
+        raise ArtifactError(
+            f"{file}: {number:,} requests; a server takes {MOST:,} at most and would not load the model"
+        )
+    return number
+
+
+class _Failed(Exception):
+    """The model did not answer a request."""
+
+
+def _first(examples: Examples, count: int) -> list[bytes]:
+    """The first records of split `eval`, or of the first split where there is none of that name."""
+    split = "eval" if "eval" in examples.splits else examples.splits[0]
+    records: list[bytes] = []
+    for file in examples.files(split):
+        for record in tfrecord.read(file):
+            if len(records) == count:
+                return records
+            records.append(record)
+    return records
+
+
+def _asked(loaded: Any, records: list[bytes]) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """(inputs, signature) of each request."""
+    if not records:
+        return
+    takes = _takes(loaded, saved_model.SERVING_DEFAULT)
+    if len(takes) == 1 and next(iter(takes.values())).dtype.name == "string":
+        for record in records:
+            yield {next(iter(takes)): [record]}, saved_model.SERVING_DEFAULT
+    columns = _takes(loaded, SERVING_COLUMNS)
+    if columns and all(spec.shape.rank in (1, 2) for spec in columns.values()):
+        rows = tf_example.decode(records).to_pylist()
+        for row in rows:
+            yield {name: _column(row.get(name), spec) for name, spec in columns.items()}, SERVING_COLUMNS
+
+
+def _takes(loaded: Any, signature: str) -> dict[str, Any]:
+    """The tf.TensorSpec of each of a signature's inputs; none where the model has no such signature."""
+    if signature not in loaded.signatures:
+        return {}
+    found: dict[str, Any] = loaded.signatures[signature].structured_input_signature[1]
+    return found
+
+
+def _column(values: list[Any] | None, spec: Any) -> list[Any]:
+    """One row of a column of `serving_columns`: see components/model/signatures.py for what stands for a missing value."""
+    missing: Any = {"string": b"", "int64": MISSING_INTEGER}.get(spec.dtype.name, float("nan"))
+    given = list(values or [])
+    if spec.shape.rank == 1:
+        return given[:1] or [missing]
+    size = spec.shape[1] or max(1, len(given))
+    return [(given + [missing] * size)[:size]]
+
+
+def _request(name: str, signature: str, inputs: Mapping[str, Any]) -> Any:
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name = name
+    request.model_spec.signature_name = signature
+    for key, value in inputs.items():
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(value, dtype=_dtype(value)))
+    return log
+
+
+def _dtype(value: Any) -> Any:
+    """Integers of a feature are int64 and floats float32, which is not what numpy makes of Python's numbers."""
+    import tensorflow as tf
+
+    while isinstance(value, list):
+        value = value[0]
+    return {bytes: tf.string, int: tf.int64, float: tf.float32}[type(value)]
+
+
+def _answer(loaded: Any, log: Any) -> None:
+    """Ask the model. Raises _Failed."""
+    import tensorflow as tf
+
+    kind = log.WhichOneof("log_type")
+    if kind not in ("predict_log", "classify_log", "regress_log"):
+        raise _Failed(f"its kind is {kind or 'none'}, which cannot be tried out before the push")
+    request = getattr(log, kind).request
+    signature = request.model_spec.signature_name or saved_model.SERVING_DEFAULT
+    if signature not in loaded.signatures:
+        raise _Failed(f"the model has no signature '{signature}'")
+    takes = _takes(loaded, signature)
+    if kind == "predict_log":
+        inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
+    else:
+        examples = request.input.example_list.examples or request.input.example_list_with_context.examples
+        inputs = {key: [example.SerializeToString() for example in examples] for key in takes}
+    if inputs.keys() != takes.keys():
+        raise _Failed(
+            f"'{signature}' takes {', '.join(sorted(takes))}, and is given {', '.join(sorted(inputs)) or 'nothing'}"
+        )
+    try:
+        loaded.signatures[signature](**{key: tf.constant(value, takes[key].dtype) for key, value in inputs.items()})
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        said = str(error).strip().splitlines()
+        raise _Failed(f"{type(error).__name__}: {said[0] if said else ''}") from error
