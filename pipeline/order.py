@@ -198,6 +198,10 @@ def _lineage(
                 for port, record in manifest.outputs.items()
             },
             "files": [file for files in manifest.key_parts.get("files", {}).values() for file in files],
+            "code": {
+                name: {"file": module["file"], "digest": module["digest"]}
+                for name, module in manifest.key_parts.get("user_code", {}).items()
+            },
         }
         libraries |= manifest.key_parts.get("libraries", {})
         baseline = manifest.key_parts.get("baseline") or baseline

@@ -124,9 +124,9 @@ class Progress:
 class Lineage:
     """Where a run's artifacts came from, as far as the step's ancestors go. JSON data throughout.
 
-    `steps` maps each ancestor's id to {"key", "component", "settings", "inputs", "outputs"}, where `inputs` and `outputs`
-    map a port to {"type", "digest", "properties"}, and an ExampleGen's `files` lists {"path", "digest", "bytes"} of what
-    it read. `inputs` are the asking step's own: port -> {"step", "output", "type", "digest"}.
+    `steps` maps each ancestor's id to {"key", "component", "settings", "inputs", "outputs", "files", "code"}, where `inputs` and `outputs`
+    map a port to {"type", "digest", "properties"}, an ExampleGen's `files` lists {"path", "digest", "bytes"} of what it
+    read, and `code` maps each module of the user's that the step's key counts to {"file", "digest"}. `inputs` are the asking step's own: port -> {"step", "output", "type", "digest"}.
     """
 
     pipeline: str = ""

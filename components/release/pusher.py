@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.io import saved_model
-from components.release import passports, publication, retention, versions, warmup
+from components.release import inspection, passports, publication, retention, versions, warmup
 from schemas.artifacts import Blessing, Evaluation, Examples, Model, PushedModel
 from schemas.component import Lineage, Out, Scratch
 from schemas.errors import ConfigError, NotBlessed
@@ -76,7 +75,9 @@ class Pusher:
         ArtifactError for a model that cannot be served; ConfigError for a models_config that cannot be read; StoreError
         when the destination cannot be written. After any of them the destination serves what it served before.
         """
-        digest = lineage.inputs.get("model", {}).get("digest") or _content_digest(model.serving)
+        digest = lineage.inputs.get("model", {}).get("digest") or inspection.content_digest(
+            inspection.digests(model.serving)
+        )
         destination = Path(self.destination).absolute()
         self._require_blessing(blessing, lineage)
         verdict = self._own_verdict(model, blessing, digest)
@@ -195,16 +196,6 @@ def _judged_digest(lineage: Lineage) -> str | None:
     step = lineage.inputs.get("blessing", {}).get("step", "")
     ports: Mapping[str, Any] = lineage.steps.get(step, {}).get("inputs", {})
     return next((record.get("digest") for record in ports.values() if record.get("type") == Model.TYPE_NAME), None)
-
-
-def _content_digest(directory: Path) -> str:
-    """What stands for the Model artifact's digest where no framework gives one: its files' names and contents."""
-    digest = hashlib.sha256()
-    for file in sorted(file for file in directory.rglob("*") if file.is_file()):
-        with file.open("rb") as opened:
-            content = hashlib.file_digest(opened, "sha256").hexdigest()
-        digest.update(f"{file.relative_to(directory).as_posix()}\0{content}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
 
 
 def _note_attempt(scratch: Scratch, destination: Path, version: int) -> None:

@@ -168,6 +168,45 @@ def step(
 
 
 @app.command()
+def rollback(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A serving directory.")],
+    to: Annotated[
+        int | None, typer.Option("--to", metavar="VERSION", help="Not to the model before, but to this.")
+    ] = None,
+    json: Json = False,
+) -> Answer:
+    """Have an earlier model served again, as a new version."""
+    from pipeline.cli.rollback import roll_back
+
+    result = roll_back(directory, to)
+    return Answer(result.as_json(), result.as_text())
+
+
+@app.command()
+def why(
+    path: Annotated[Path, typer.Argument(metavar="DIR[/VERSION]", help="A serving directory, or one version of it.")],
+    json: Json = False,
+) -> Answer:
+    """Say what a served model was made of and why it was blessed, from its own directory alone."""
+    from pipeline.cli.why import explain_version
+
+    result = explain_version(path)
+    return Answer(result.as_json(), result.as_text())
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="DIR[/VERSION]", help="A serving directory, or one version of it.")],
+    json: Json = False,
+) -> Answer:
+    """Check every file of what was pushed against its digest. Exit code 1: one differs, or there is nothing to check by."""
+    from pipeline.cli.verify import verify_versions
+
+    result = verify_versions(path)
+    return Answer(result.as_json(), result.as_text(), result.exit_code)
+
+
+@app.command()
 def gc(
     root: Annotated[str, typer.Option("--root", metavar="DIR", help="Where artifacts are.")] = ".penstock",
     ledger: Annotated[str | None, typer.Option(metavar="URL", help="The ledger, when it is not in the root.")] = None,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.cli.main import main
+from schemas.passport import Passport
 
 
 @dataclass(frozen=True)
@@ -39,3 +42,23 @@ def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
         return Said(ended.value.code or 0, out, err)
 
     return call
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Path:
+    """A serving directory with two models, versions 1 and 2."""
+    directory = tmp_path / "serving"
+    for version in (1, 2):
+        content = f"model {version}"
+        (directory / str(version)).mkdir(parents=True)
+        (directory / str(version) / "saved_model.pb").write_text(content)
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        Passport(
+            pipeline="",
+            run="",
+            pushed_at="",
+            version=version,
+            model_digest=content,
+            files={"saved_model.pb": digest},
+        ).write(directory / str(version))
+    return directory
