@@ -8,21 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from components.io import saved_model
+from components.io.serving_directory import LARGEST, number
 from schemas.errors import StoreError
 
-LARGEST = 2**63 - 1  # TensorFlow Serving keeps versions in an int64
 HIGH_WATER = ".penstock-high-water"  # the largest number ever used here, also of versions removed since
-
-
-def number(name: str) -> int | None:
-    """The version that TensorFlow Serving reads in a directory's name; None for the names it passes over.
-
-    It is generous: `01` is version 1, and clashes with `1`.
-    """
-    if not re.fullmatch(r"\s*\+?[0-9]+\s*", name, re.ASCII):
-        return None
-    value = int(name)
-    return value if value <= LARGEST else None
 
 
 def next_version(names: Iterable[str], high_water: int, now_s: int) -> int:
