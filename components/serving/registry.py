@@ -42,7 +42,7 @@ class Registry:
     """
 
     def __init__(self, models: Iterable[ModelConfig], say: Say) -> None:
-        self._say = say
+        self.say = say
         self._polling = threading.Lock()
         self._models: dict[str, _Model] = {}
         self._wanted: tuple[ModelConfig, ...] = ()
@@ -60,10 +60,10 @@ class Registry:
             for config in wanted:
                 old = models.get(config.name)
                 if old is None or old.config.base_path != config.base_path:
-                    new = _Model(config, self._say)
+                    new = _Model(config, self.say)
                     new.poll()
                     if old is not None and not new.available:
-                        self._say(
+                        self.say(
                             f"{config.name}: nothing to serve in {config.base_path}; {old.config.base_path} stays"
                         )
                         continue
@@ -133,6 +133,12 @@ class Registry:
         if not statuses:
             raise Unanswered(Code.NOT_FOUND, f"Could not find any versions of model {name}")
         return [statuses[number] for number in sorted(statuses, reverse=True)]
+
+    def why(self, name: str) -> str:
+        """Why a model has nothing that can be asked."""
+        model = self._models.get(name)
+        errors = [status.error for _, status in sorted(model.statuses.items()) if status.error] if model else []
+        return "\n  ".join(errors) or "There is no directory in it that is named by a number which the policy wants"
 
     def _labelled(self, name: str, label: str) -> int:
         model = self._models.get(name)

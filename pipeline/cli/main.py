@@ -223,6 +223,52 @@ def gc(
     return Answer(result.as_json(), result.as_text())
 
 
+@app.command()
+def serve(
+    directories: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DIR|NAME=DIR]...", help="Serving directories, each with a name or called as it is."),
+    ] = None,
+    models_config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="TensorFlow Serving's models.config, instead of directories.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Who can ask: 0.0.0.0 is every machine.")] = "127.0.0.1",
+    rest_port: Annotated[int, typer.Option(help="0 is any that is free.")] = 8501,
+    grpc_port: Annotated[int, typer.Option(help="0 is any that is free.")] = 8500,
+    poll_wait_s: Annotated[float, typer.Option(metavar="SECONDS", help="Between looks for new versions.")] = 1.0,
+    request_timeout_s: Annotated[float, typer.Option(metavar="SECONDS", help="Of a REST request.")] = 30.0,
+    max_request_mb: Annotated[int, typer.Option(metavar="MB", help="A larger request is refused.")] = 256,
+    max_batch_size: Annotated[
+        int, typer.Option(metavar="ROWS", help="Of concurrent requests that may share a call; 1: none do.")
+    ] = 1,
+    batch_timeout_micros: Annotated[
+        int, typer.Option(metavar="MICROSECONDS", help="How long a request may wait for others to share a call with.")
+    ] = 0,
+    threads: Annotated[int, typer.Option(help="Calls at the same time; 0 is half the cores.")] = 0,
+    max_queued: Annotated[int, typer.Option(metavar="REQUESTS", help="That may wait; more are refused.")] = 1000,
+    json: Json = False,
+) -> Answer:
+    """Answer requests to pushed models over REST and gRPC, as TensorFlow Serving does."""
+    from pipeline.cli.serve import serve_models
+
+    serve_models(
+        directories or (),
+        say=lambda line: print(line, flush=True),
+        models_config=models_config,
+        host=host,
+        rest_port=rest_port,
+        grpc_port=grpc_port,
+        poll_wait_s=poll_wait_s,
+        request_timeout_s=request_timeout_s,
+        max_request_mb=max_request_mb,
+        max_batch_size=max_batch_size,
+        batch_timeout_micros=batch_timeout_micros,
+        threads=threads,
+        max_queued=max_queued,
+    )
+    return Answer({"outcome": "stopped"}, "stopped")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 failed, 2 wrong usage or definition, 3 refused by a gate, 130 interrupted.
 
