@@ -79,11 +79,13 @@ def slices(evaluation: Evaluation | None) -> tuple[dict[str, Any], ...]:
 
     from components.model import slices as slices_of
     from components.model.metrics import EXAMPLE_COUNT
-    from components.model.verdict import BASELINE, in_reading_order, slice_key
+    from components.model.verdict import BASELINE, CrossKey, in_reading_order, slice_key
 
     found: list[dict[str, Any]] = []
     for record in tfma.load_metrics(str(evaluation.path)):
         key = slice_key(record.slice_key)
+        if isinstance(key, CrossKey):
+            continue  # a comparison of two slices, each of which is there by itself
         metrics: dict[str, float | None] = {}
         intervals: dict[str, list[float]] = {}
         for item in record.metric_keys_and_values:

@@ -63,9 +63,7 @@ class Registry:
                     new = _Model(config, self.say)
                     new.poll()
                     if old is not None and not new.available:
-                        self.say(
-                            f"{config.name}: nothing to serve in {config.base_path}; {old.config.base_path} stays"
-                        )
+                        self.say(f"{config.name}: nothing to serve in {config.base_path}; {old.config.base_path} stays")
                         continue
                     models[config.name] = new
                     self._models = dict(models)
