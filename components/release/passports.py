@@ -83,7 +83,7 @@ def slices(evaluation: Evaluation | None) -> tuple[dict[str, Any], ...]:
 
     found: list[dict[str, Any]] = []
     for record in tfma.load_metrics(str(evaluation.path)):
-        key = slice_key(record.slice_key)
+        key = slice_key(record)
         if isinstance(key, CrossKey):
             continue  # a comparison of two slices, each of which is there by itself
         metrics: dict[str, float | None] = {}
