@@ -28,11 +28,7 @@ def taxi_replicas(rows: int, to: Path, seed: int = 13) -> Path:
     if file.exists():
         return file
     to.mkdir(parents=True, exist_ok=True)
-    spec = importlib.util.find_spec("tfx")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    source = Path(spec.submodule_search_locations[0]) / "examples/chicago_taxi_pipeline/data/simple/data.csv"
-    trips = csv.read_csv(source)
+    trips = csv.read_csv(taxi_source())
     random = np.random.default_rng(seed)
     unfinished = file.with_suffix(".part")
     with unfinished.open("wb") as out:
@@ -49,6 +45,14 @@ def taxi_replicas(rows: int, to: Path, seed: int = 13) -> Path:
             written += replica.num_rows
     unfinished.rename(file)
     return file
+
+
+def taxi_source() -> Path:
+    """The 15,002 trips that come with TFX."""
+    spec = importlib.util.find_spec("tfx")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "examples/chicago_taxi_pipeline/data/simple/data.csv"
 
 
 def arguments(document: str) -> argparse.Namespace:
