@@ -27,6 +27,7 @@ from pipeline.interrupts import KeptBack, ctrl_c_blocked, unblock_ctrl_c
 from pipeline.ledger import Action, Ledger, StepRecord
 from pipeline.order import Order, git_commit, make_order
 from pipeline.plan import NEVER_RAN, StepPlan, decide
+from pipeline.runners.warm import MODULES as WARMED
 from pipeline.store import Execution, Store
 from schemas.component import BeamOptions, Progress
 from schemas.dotted_path import resolve
@@ -336,9 +337,13 @@ def _warm_process(chatter: Path, modules: Sequence[str]) -> Iterator[None]:
 
 
 def _start_warm_process(chatter: Path, modules: Sequence[str]) -> None:
-    environment = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1")}
+    environment = {
+        "TF_USE_LEGACY_KERAS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1"),
+        WARMED: " ".join([__name__, *modules]),  # the first: what a step's process runs
+    }
     before = {name: os.environ.get(name) for name in environment}
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(modules))
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["pipeline.runners.warm"])
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)

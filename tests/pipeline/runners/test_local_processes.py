@@ -23,6 +23,8 @@ from schemas.errors import ArtifactError
 STEPS = '''
 from __future__ import annotations
 
+import gc
+import json
 import os
 import signal
 import subprocess
@@ -45,6 +47,14 @@ class Colour:
 
     def run(self, examples: Examples, statistics: Out[Statistics]) -> None:
         (statistics.path / "colour").write_text(os.environ.get("COLOUR", "none"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Garbage:
+    """Examples -> Statistics: what the process knows of its garbage when the work begins."""
+
+    def run(self, examples: Examples, statistics: Out[Statistics]) -> None:
+        (statistics.path / "garbage").write_text(json.dumps({"on": gc.isenabled(), "exempt": gc.get_freeze_count()}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +209,20 @@ class TestTheWarmProcess:
         (processes / "project_deadly.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
 
         assert run(warm=["project_deadly"]).actions["colour"] == "run"
+
+    def test_goes_on_after_a_module_that_is_not_there(self, processes: Path) -> None:
+        define(processes, "  colour: {uses: project_processes.Colour}")
+        (processes / "project_after.py").write_text("import os\nos.environ['COLOUR'] = 'green'\n")
+
+        assert self.colour(run(warm=["project_missing", "project_after"])) == "green"
+
+    def test_keeps_what_it_imported_out_of_the_garbage_of_steps(self, processes: Path) -> None:
+        define(processes, "  garbage: {uses: project_processes.Garbage}")
+
+        found = json.loads((run().executions["garbage"].output("statistics") / "garbage").read_text())
+
+        assert found["on"]
+        assert found["exempt"] > 10_000
 
     def test_does_not_keep_one_waiting_who_wants_to_stop_while_it_imports(self, processes: Path) -> None:
         define(processes, "  colour: {uses: project_processes.Colour}")
