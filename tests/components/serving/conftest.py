@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from components.serving.server import Addresses, Server
 
 Publish = Callable[..., Path]
 
@@ -23,6 +28,8 @@ def half_plus_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     | types | i int64 [n], b bool [n], d double [n], u int32 [n], image_bytes string [n] | each of them again |
     | classify, regress | tf.Examples with a float x | scores and classes; x / 2 + 2 |
     | whole | x float [n] | total [], the sum of all rows |
+    | positive | x float [n] | those above zero, y float [m] |
+    | slow | x float [n] | y [n], after a quarter of a second of work |
     """
     return save_half_plus(2.0, tmp_path_factory.mktemp("half") / "model")
 
@@ -43,6 +50,50 @@ def publish(tmp_path: Path) -> Publish:
         return staged.rename(serving / str(version))
 
     return put
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., AbstractContextManager[Addresses]]:
+    """`with serve(Server(...)) as addresses`: a server in a thread, stopped at the end."""
+    return _serve
+
+
+@contextmanager
+def _serve(server: Server, said: list[str] | None = None) -> Iterator[Addresses]:
+    told: list[Addresses | BaseException] = []
+    up = threading.Event()
+    stop: list[Callable[[], object]] = []
+
+    def started(at: Addresses) -> None:
+        told.append(at)
+        up.set()
+
+    async def main() -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        stop.append(lambda: loop.call_soon_threadsafe(stopping.set))
+        await server.serve(stopping, started, ([] if said is None else said).append)
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            told.append(error)
+        up.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    up.wait()
+    if isinstance(told[0], BaseException):
+        thread.join()
+        raise told[0]
+    try:
+        yield told[0]
+    finally:
+        stop[0]()
+        thread.join()
+    if len(told) > 1 and isinstance(told[1], BaseException):
+        raise told[1]
 
 
 def save_half_plus(plus: float, path: Path) -> Path:
@@ -89,6 +140,17 @@ def save_half_plus(plus: float, path: Path) -> Path:
     def whole(x: Any) -> dict[str, Any]:
         return {"total": tf.reduce_sum(x)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def positive(x: Any) -> dict[str, Any]:
+        return {"y": tf.boolean_mask(x, x > 0)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def slow(x: Any) -> dict[str, Any]:
+        _, waited = tf.while_loop(
+            lambda n, _: n < 40, lambda n, m: (n + 1, tf.tanh(m @ m)), (tf.constant(0), tf.eye(256) + x[0])
+        )
+        return {"y": x + 0.0 * waited[0, 0]}
+
     signatures = {
         "serving_default": default,
         "two": two,
@@ -96,6 +158,8 @@ def save_half_plus(plus: float, path: Path) -> Path:
         "classify": classify,
         "regress": regress,
         "whole": whole,
+        "positive": positive,
+        "slow": slow,
     }
     tf.saved_model.save(module, str(path), signatures=signatures)
     return path

@@ -1,0 +1,243 @@
+"""The model server against calling the taxi model in process, and against a route of the same server that does nothing.
+
+    PYTHONPATH=. python tests/benchmarks/serving.py [--seconds 5] [--repeats 3] [--clients 8] [--data DIRECTORY]
+
+"raw" is `tf.saved_model.load(...).signatures["serving_default"]` called on serialized tf.Examples in a process of its own. The load
+comes from another process: requests over connections that are kept, each sent when the one before is answered. Everything is
+measured in turn, `repeats` times, and each figure is the median. "batching" is a server with --max-batch-size 64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import evaluator
+import harness
+
+ROWS = 64
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(harness.ROOT), "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "penstock-bench")
+    args = parser.parse_args()
+    serving = _pushed(args.data)
+    version = str(serving / "1")
+    found: dict[str, list[dict[str, float]]] = {}
+    print(harness.load(), flush=True)
+    with _server(serving) as plain, _server(serving, "--max-batch-size", "64") as batching:
+        loads = {
+            "nothing, 1 client": ("load", plain, "nothing", "1"),
+            "1 row, 1 client": ("load", plain, "1", "1"),
+            f"nothing, {args.clients} clients": ("load", batching, "nothing", str(args.clients)),
+            f"1 row, {args.clients} clients": ("load", plain, "1", str(args.clients)),
+            f"1 row, {args.clients} clients, batching": ("load", batching, "1", str(args.clients)),
+            f"{ROWS} rows, 1 client": ("load", plain, str(ROWS), "1"),
+            f"{ROWS} rows, 2 clients": ("load", plain, str(ROWS), "2"),
+        }
+        for _ in range(args.repeats):
+            for name, arguments in {
+                "raw, 1 row": ("raw", version, "1"),
+                f"raw, {ROWS} rows": ("raw", version, str(ROWS)),
+                **loads,
+            }.items():
+                found.setdefault(name, []).append(_measured(*arguments, str(args.seconds)))
+    medians = {
+        name: {key: statistics.median(one[key] for one in every) for key in every[0]} for name, every in found.items()
+    }
+    print("| | calls/s | rows/s | p50 ms | p99 ms |\n|---|---|---|---|---|")
+    for name, one in medians.items():
+        print(f"| {name} | {one['calls']:,.0f} | {one['rows']:,.0f} | {one['p50']:.2f} | {one['p99']:.2f} |")
+    many = f"{args.clients} clients"
+    print(
+        f"p99 of one row at one client: {medians['1 row, 1 client']['p99'] / medians['raw, 1 row']['p99']:.2f} times raw's"
+    )
+    print(
+        f"requests/s of {many} with batching: {medians[f'1 row, {many}, batching']['calls'] / medians[f'nothing, {many}']['calls']:.0%} of nothing's"
+    )
+    best = max(medians[f"{ROWS} rows, 1 client"]["rows"], medians[f"{ROWS} rows, 2 clients"]["rows"])
+    print(f"rows/s in batches of {ROWS}: {best / medians[f'raw, {ROWS} rows']['rows']:.0%} of raw's")
+    print(harness.load())
+
+
+def _pushed(work: Path) -> Path:
+    """A serving directory of a taxi model."""
+    work.mkdir(parents=True, exist_ok=True)
+    serving = work / "serving" / "taxi"
+    if not (serving / "1").exists():
+        evaluator.train(work, work / "model")
+        serving.mkdir(parents=True, exist_ok=True)
+        (work / "model" / "Format-Serving").rename(serving / "1")
+    return serving
+
+
+@contextmanager
+def _server(serving: Path, *options: str) -> Iterator[str]:
+    """A server's URL."""
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli.main",
+        "serve",
+        str(serving),
+        "--rest-port",
+        "0",
+        "--grpc-port",
+        "0",
+        *options,
+    ]
+    process = subprocess.Popen(
+        command, env=ENVIRONMENT, cwd=harness.ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if "http://" in line:
+                yield line.split()[-1]
+                break
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def _measured(*arguments: str) -> dict[str, float]:
+    command = [sys.executable, __file__, "--child", *arguments]
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=harness.ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{arguments}: ended with {done.returncode}\n{done.stderr[-3000:]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def child(arguments: list[str]) -> None:
+    if arguments[0] == "raw":
+        raw(Path(arguments[1]), int(arguments[2]), float(arguments[3]))
+    else:
+        load(arguments[1], arguments[2], int(arguments[3]), float(arguments[4]))
+
+
+def raw(version: Path, rows: int, seconds: float) -> None:
+    import tensorflow as tf
+
+    examples = [example()] * rows
+    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    for _ in range(200):
+        signature(examples=tf.constant(examples))["probabilities"].numpy()
+    times = []
+    end = time.perf_counter() + seconds
+    while (begin := time.perf_counter()) < end:
+        signature(examples=tf.constant(examples))["probabilities"].numpy()
+        times.append(time.perf_counter() - begin)
+    report(times, rows, seconds)
+
+
+def example() -> bytes:
+    """A trip, serialized."""
+    import tensorflow as tf
+
+    from configs.taxi.ask import TRIPS
+
+    features = tf.train.Features()
+    for name, value in TRIPS[0].items():
+        feature = features.feature[name]
+        if isinstance(value, str):
+            feature.bytes_list.value.append(value.encode())
+        elif isinstance(value, float):
+            feature.float_list.value.append(value)
+        else:
+            feature.int64_list.value.append(value)
+    return tf.train.Example(features=features).SerializeToString()
+
+
+def load(url: str, kind: str, clients: int, seconds: float) -> None:
+    """`clients` connections, each with one request at a time; `kind` is a number of rows, or nothing."""
+    import uvloop
+
+    host, port = url.split("/")[2].split(":")
+    if kind == "nothing":
+        request, rows = f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(), 0
+    else:
+        rows = int(kind)
+        body = json.dumps({"instances": [{"b64": base64.b64encode(example()).decode()}] * rows})
+        path = "/" + url.split("/", 3)[3]
+        request = f"POST {path}:predict HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_ask(host, int(port), request, clients, 1.0))  # connections, graphs and caches are warm after it
+        times = runner.run(_ask(host, int(port), request, clients, seconds))
+    report(times, rows, seconds)
+
+
+async def _ask(host: str, port: int, request: bytes, clients: int, seconds: float) -> list[float]:
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+
+    class Client(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.done = asyncio.get_running_loop().create_future()
+            self.received = b""
+
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+            self.send()
+
+        def send(self) -> None:
+            self.begin = time.perf_counter()
+            self.transport.write(request)
+
+        def data_received(self, data: bytes) -> None:
+            self.received += data
+            head, found, body = self.received.partition(b"\r\n\r\n")
+            if not found or len(body) < int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]):
+                return
+            now = time.perf_counter()
+            times.append(now - self.begin)
+            if not head.startswith(b"HTTP/1.1 200"):
+                self.done.set_exception(RuntimeError(self.received.decode()))
+            elif now < end:
+                self.received = b""
+                self.send()
+            else:
+                self.done.set_result(None)
+                self.transport.close()
+
+    loop = asyncio.get_running_loop()
+    made = [(await loop.create_connection(Client, host, port))[1] for _ in range(clients)]
+    await asyncio.gather(*(client.done for client in made))
+    return times
+
+
+def report(times: list[float], rows: int, seconds: float) -> None:
+    times.sort()
+    calls = len(times) / seconds
+    place = int(len(times) * 0.99)
+    print(
+        json.dumps(
+            {"calls": calls, "rows": calls * rows, "p50": times[len(times) // 2] * 1e3, "p99": times[place] * 1e3}
+        )
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2:])
+    else:
+        main()
