@@ -107,7 +107,6 @@ class Server:
     @contextlib.contextmanager
     def _loaded(self, say: Callable[[str], None]) -> Iterator[tuple[Registry, socket.socket]]:
         """The models, ready, and the socket for REST: what may fail with a word to the person at the terminal."""
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no banner about instruction sets
         configs = self._models()
         with _bound(self.host, self.rest_port, "rest_port") as rest:
             if self.grpc_port:

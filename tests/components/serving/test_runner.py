@@ -94,6 +94,19 @@ def test_a_signature_that_mixes_its_rows_is_called_for_each_request_alone(half: 
     assert [float(answer["total"]) for answer in answers] == [3.0, 3.0]
 
 
+def test_rows_that_cannot_be_told_apart_in_the_outputs_are_asked_for_again_alone(half: Servable) -> None:
+    answers, calls = together(
+        Batching(max_batch_size=64),
+        half,
+        ("positive", floats(1, -1)),
+        ("positive", floats(-2)),
+        ("positive", floats(3)),
+    )
+
+    assert calls == 1
+    assert [answer["y"].tolist() for answer in answers] == [[1.0], [], [3.0]]
+
+
 def test_a_request_that_fails_takes_no_other_with_it(half: Servable) -> None:
     import tensorflow as tf
 
