@@ -30,6 +30,7 @@ BENCHMARKS = {  # name: whether it takes numbers of rows
     "trainer": False,
     "whole_run": False,
     "startup": False,
+    "serving": False,
 }
 LIBRARIES = ("tensorflow", "tfx", "apache-beam", "pyarrow", "numpy")
 

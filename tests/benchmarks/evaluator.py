@@ -45,7 +45,7 @@ def prepare(data: Path, rows: int) -> None:
         if not (data / f"examples-{needed}").exists():
             _example_gen(data, needed, data / f"examples-{needed}")
     if not (data / "model").exists():
-        train(data, data / "model")
+        _train(data, data / "model")
 
 
 def _example_gen(data: Path, rows: int, to: Path) -> None:
@@ -61,7 +61,7 @@ def _example_gen(data: Path, rows: int, to: Path) -> None:
     unfinished.rename(to)
 
 
-def train(data: Path, to: Path) -> None:
+def _train(data: Path, to: Path) -> None:
     from components.data.schema_gen import ImportSchema
     from components.features.transform import Transform
     from components.model.trainer import Trainer
