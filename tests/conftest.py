@@ -9,11 +9,14 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.io.keras import arrange
+from pipeline.contract import read_contract
 
 # As every step's process does: whoever imports KerasTuner later (tfx among others) gets one that works with tf_keras.
 arrange()
@@ -41,3 +44,16 @@ def small_taxi_csv(taxi_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with taxi_csv.open(encoding="utf-8") as lines:
         file.write_text("".join(line for line, _ in zip(lines, range(301), strict=False)), encoding="utf-8")
     return file
+
+
+@pytest.fixture(scope="session")
+def outputs_of() -> Callable[[type[Any], Path], dict[str, Any]]:
+    """(component, directory) -> its outputs by name, each an empty directory below that one."""
+
+    def make(component: type[Any], directory: Path) -> dict[str, Any]:
+        outputs = {name: kind(directory / name) for name, kind in read_contract(component).outputs.items()}
+        for output in outputs.values():
+            output.path.mkdir(parents=True)
+        return outputs
+
+    return make

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.data.feature_statistics import Generators, Partial
 from components.io import columns, tf_example, tfrecord
 from components.io.beam import RowCount, pipeline
+from components.io.feature_statistics import Generators, Partial
 from schemas.artifacts import Examples, FeatureSchema, Statistics
 from schemas.component import BeamOptions, Out, Progress
 from schemas.errors import ConfigError, UnknownSplit, did_you_mean

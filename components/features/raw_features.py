@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.io import beam as beam_io
+from components.io import columns as kept_columns
 from components.io import tfrecord
+from schemas.artifacts import Examples
 from schemas.errors import DataError
 
 if TYPE_CHECKING:
@@ -48,36 +51,94 @@ def projection(raw: schema_pb2.Schema, columns: Sequence[str]) -> tuple[TensorAd
     )
 
 
-class ReadBatches:
-    """A file of serialized Examples -> its records as Arrow batches with the columns of `schema`."""
+@dataclass(frozen=True)
+class RawShard:
+    """A file of serialized Examples, and the Parquet file of the same rows where ExampleGen kept one."""
 
-    def __init__(self, schema: schema_pb2.Schema, count: beam_io.RowCount) -> None:
+    records: str
+    columns: str | None = None
+
+
+def raw_shards(examples: Examples, split: str) -> list[RawShard]:
+    """The files of a split in order. Raises UnknownSplit."""
+    files = examples.files(split)
+    kept = examples.columns(split)
+    if kept is None:
+        return [RawShard(str(file)) for file in files]
+    return [RawShard(str(file), str(columns)) for file, columns in zip(files, kept, strict=True)]
+
+
+class ReadBatches:
+    """A shard -> its rows as Arrow batches with the columns that `schema` has, of its types.
+
+    They come from the kept columns, or else are decoded from the records, and are the same either way. What does not fit the
+    schema is decoded, so that what is wrong with it is said in one way.
+    """
+
+    def __init__(self, schema: schema_pb2.Schema, columns: pa.Schema, count: beam_io.RowCount) -> None:
+        """`columns` is what decoding with `schema` gives, as `projection` has it."""
         self.schema = schema
+        self.columns = columns
         self.count = count
 
-    def __call__(self, file: str, skip: int = 0) -> Iterator[pa.RecordBatch]:
+    def __call__(self, shard: RawShard, skip: int = 0) -> Iterator[pa.RecordBatch]:
         """The batches after the first `skip`, in order. Raises DataError for records that do not fit the schema."""
+        kept = self._kept(shard)
+        batches = self._decoded(shard.records, skip) if kept is None else itertools.islice(kept, skip, None)
+        for batch in batches:
+            _check_dense(batch, self.schema, shard.records)
+            yield batch
+            self.count(batch.num_rows)
+
+    def _kept(self, shard: RawShard) -> Iterator[pa.RecordBatch] | None:
+        """The batches as the Parquet file has them; None where there is none, or where it does not fit the schema."""
+        import pyarrow as pa
+
+        if shard.columns is None:
+            return None
+        file = Path(shard.columns)
+        found = kept_columns.kinds(file)
+        names = [field.name for field in self.columns if field.name in found]
+        fits = all(found[name] in (self.columns.field(name).type, pa.null()) for name in names)
+        # Without any column there is no telling how many rows there are.
+        return self._conformed(file, names) if names and fits else None
+
+    def _conformed(self, file: Path, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        for batch in kept_columns.batches(file, BATCH_ROWS, names):
+            found = {
+                name: column
+                for name, column in zip(batch.schema.names, batch.columns, strict=True)
+                if not pa.types.is_null(column.type)
+            }
+            yield pa.RecordBatch.from_arrays(
+                [
+                    found[field.name] if field.name in found else pa.nulls(batch.num_rows, field.type)
+                    for field in self.columns
+                ],
+                schema=self.columns,
+            )
+
+    def _decoded(self, file: str, skip: int) -> Iterator[pa.RecordBatch]:
         from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
         decoder = ExamplesToRecordBatchDecoder(self.schema.SerializeToString())
         for records in itertools.islice(tfrecord.read_batches(Path(file), BATCH_ROWS), skip, None):
             try:
-                batch = decoder.DecodeBatch(records)
+                yield decoder.DecodeBatch(records)
             except (ValueError, RuntimeError) as error:
                 raise DataError(
                     f"{file}: its records do not fit the schema: {error}. Infer the schema again, or correct the type"
                 ) from error
-            _check_dense(batch, self.schema, file)
-            yield batch
-            self.count(len(records))
 
 
 class ReadFeatures:
-    """A file of serialized Examples -> its records' features `columns` as eager tensors by name, batch after batch.
+    """A shard -> its rows' features `columns` as eager tensors by name, batch after batch.
 
-    TensorFlow reads and parses where it gives what TFX's own adapter would, which is three times quicker and in threads
-    of its own; the adapter has the features that are neither dense nor plain lists, and the records that TensorFlow
-    refuses, so that what is wrong with them is said in one way.
+    Where columns were kept they become tensors as TFX's own adapter makes them. Else TensorFlow reads and parses the records
+    where that gives the same tensors, which is three times quicker than decoding them; decoded are the features that are
+    neither dense nor plain lists, and the records that TensorFlow refuses.
     """
 
     def __init__(self, raw: schema_pb2.Schema, columns: Sequence[str], count: beam_io.RowCount) -> None:
@@ -85,13 +146,14 @@ class ReadFeatures:
         self.columns = tuple(columns)
         self.count = count
 
-    def __call__(self, file: str) -> Iterator[Mapping[str, Any]]:
+    def __call__(self, shard: RawShard) -> Iterator[Mapping[str, Any]]:
+        """Raises DataError for records that do not fit the schema."""
         done = 0
-        if self._parsed:
+        if shard.columns is None and self._parsed:
             import tensorflow as tf
 
             # An iterator of its own, so that what is raised where the features are used is not taken for the file's fault.
-            batches = iter(_dataset(file, self._parsed))
+            batches = iter(_dataset(shard.records, self._parsed))
             while True:
                 try:
                     rows, features = next(batches)
@@ -102,9 +164,14 @@ class ReadFeatures:
                 yield features
                 done += 1
                 self.count(int(rows))
+        for _, features in self.with_batches(shard, skip=done):
+            yield features
+
+    def with_batches(self, shard: RawShard, skip: int = 0) -> Iterator[tuple[pa.RecordBatch, Mapping[str, Any]]]:
+        """Each Arrow batch beside its features, the first `skip` left out."""
         adapter, read = self._adapted
-        for batch in read(file, skip=done):
-            yield adapter.ToBatchTensors(batch, produce_eager_tensors=True)
+        for batch in read(shard, skip):
+            yield batch, adapter.ToBatchTensors(batch, produce_eager_tensors=True)
 
     @cached_property
     def _parsed(self) -> dict[str, Any]:
@@ -129,7 +196,7 @@ class ReadFeatures:
         from tfx_bsl.tfxio.tensor_adapter import TensorAdapter
 
         config, projected = projection(self.raw, self.columns)
-        return TensorAdapter(config), ReadBatches(projected, self.count)
+        return TensorAdapter(config), ReadBatches(projected, config.arrow_schema, self.count)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}

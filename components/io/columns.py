@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -97,15 +97,29 @@ class Writer:
             self._path.unlink(missing_ok=True)
 
 
-def batches(path: Path, rows_each: int = ROWS) -> Iterator[pa.RecordBatch]:
-    """The rows in order, `rows_each` at a time; nothing for a file without rows. Raises DataError for a broken file."""
+def kinds(path: Path) -> dict[str, pa.DataType]:
+    """The type of every column by its name. Raises DataError for a broken file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return {field.name: field.type for field in pq.read_schema(path)}
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: cannot be read ({error}). Run ExampleGen again.") from error
+
+
+def batches(path: Path, rows_each: int = ROWS, names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows in order, `rows_each` at a time, with the columns `names` or all; nothing for a file without rows.
+
+    Raises DataError for a broken file.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=rows_each, use_threads=False):
+            for batch in file.iter_batches(batch_size=rows_each, columns=names, use_threads=False):
                 rows += batch.num_rows
                 yield batch
     except (pa.ArrowInvalid, OSError) as error:

@@ -1,5 +1,6 @@
 """The artifacts that steps exchange, each with its layout on disk (TFX's own)."""
 
+from schemas.artifacts.analyzer_cache import AnalyzerCache
 from schemas.artifacts.anomalies import Anomalies
 from schemas.artifacts.blessing import Blessing
 from schemas.artifacts.evaluation import Evaluation
@@ -10,8 +11,10 @@ from schemas.artifacts.model import Model
 from schemas.artifacts.pushed_model import PushedModel
 from schemas.artifacts.statistics import Statistics
 from schemas.artifacts.transform_graph import TransformGraph
+from schemas.artifacts.transform_statistics import TransformAnomalies, TransformSchema, TransformStatistics
 
 __all__ = [
+    "AnalyzerCache",
     "Anomalies",
     "Blessing",
     "Evaluation",
@@ -21,6 +24,9 @@ __all__ = [
     "Model",
     "PushedModel",
     "Statistics",
+    "TransformAnomalies",
     "TransformGraph",
+    "TransformSchema",
+    "TransformStatistics",
     "TransformedExamples",
 ]

@@ -65,23 +65,22 @@ def _train(data: Path, to: Path) -> None:
     from components.data.schema_gen import ImportSchema
     from components.features.transform import Transform
     from components.model.trainer import Trainer
-    from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples, TransformGraph
+    from schemas.artifacts import Examples, FeatureSchema, Model
     from schemas.component import BeamOptions, Progress, Scratch, Seed
 
     examples = data / "examples-15000"
     with tempfile.TemporaryDirectory(dir=data) as directory:
-        made = {name: Path(directory) / name for name in ("schema", "graph", "transformed", "model", "scratch")}
+        made = {name: Path(directory) / name for name in ("schema", "model", "scratch")}
         for path in made.values():
             path.mkdir()
-        schema, graph = FeatureSchema(made["schema"]), TransformGraph(made["graph"])
-        transformed = TransformedExamples(made["transformed"])
+        schema, outputs = FeatureSchema(made["schema"]), harness.outputs(Transform, Path(directory) / "transform")
         ImportSchema(path="schemas/datasets/taxi.pbtxt").run(schema)
         Transform(preprocessing_fn="configs.taxi.features.preprocessing_fn").run(
-            Examples(examples), schema, BeamOptions(), Progress(), graph, transformed
+            Examples(examples), schema, BeamOptions(), Progress(), **outputs
         )
         Trainer(build_model="configs.taxi.model.build_model", steps=200).run(
-            transformed,
-            graph,
+            outputs["transformed_examples"],
+            outputs["transform_graph"],
             schema,
             seed=Seed(13),
             scratch=Scratch(made["scratch"]),

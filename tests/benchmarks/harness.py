@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PERTURBED = ("trip_miles", "fare", "tips", "trip_seconds", "trip_start_timestamp")
@@ -83,6 +84,16 @@ def child(function: Callable[[list[str]], None]) -> None:
 
 
 _result: dict[str, float] = {}
+
+
+def outputs(component: type, directory: Path) -> dict[str, Any]:
+    """The outputs of a component by name, each an empty directory below the one given."""
+    from pipeline.contract import read_contract
+
+    made = {name: kind(directory / name) for name, kind in read_contract(component).outputs.items()}
+    for output in made.values():
+        output.path.mkdir(parents=True)
+    return made
 
 
 class timed:  # noqa: N801 (a context manager is read as a verb)

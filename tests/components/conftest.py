@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,26 +35,28 @@ def xf_schema(tmp_path_factory: pytest.TempPathFactory) -> FeatureSchema:
 
 
 @pytest.fixture(scope="session")
-def xf_both(
-    xf_examples: Examples, xf_schema: FeatureSchema, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[TransformGraph, TransformedExamples]:
-    """The trips through the taxi features."""
-    graph = TransformGraph(tmp_path_factory.mktemp("graph"))
-    transformed = TransformedExamples(tmp_path_factory.mktemp("transformed"))
+def xf_outputs(
+    xf_examples: Examples,
+    xf_schema: FeatureSchema,
+    outputs_of: Callable[[type, Path], dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
+    """Transform's outputs by name: the trips through the taxi features."""
+    outputs = outputs_of(Transform, tmp_path_factory.mktemp("transform"))
     Transform(preprocessing_fn="configs.taxi.features.preprocessing_fn").run(
-        xf_examples, xf_schema, BeamOptions(), Progress(), graph, transformed
+        xf_examples, xf_schema, BeamOptions(), Progress(), **outputs
     )
-    return graph, transformed
+    return outputs
 
 
 @pytest.fixture(scope="session")
-def xf_graph(xf_both: tuple[TransformGraph, TransformedExamples]) -> TransformGraph:
-    return xf_both[0]
+def xf_graph(xf_outputs: dict[str, Any]) -> TransformGraph:
+    return xf_outputs["transform_graph"]
 
 
 @pytest.fixture(scope="session")
-def xf_transformed(xf_both: tuple[TransformGraph, TransformedExamples]) -> TransformedExamples:
-    return xf_both[1]
+def xf_transformed(xf_outputs: dict[str, Any]) -> TransformedExamples:
+    return xf_outputs["transformed_examples"]
 
 
 @pytest.fixture(scope="session")
@@ -101,3 +104,35 @@ def awkward_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "many.csv").write_bytes("\r\n".join([header, *rows[:200], ""]).encode())
     (directory / "one.csv").write_bytes("\r\n".join([header, *rows[200:]]).encode())
     return directory
+
+
+TEN_DIGITS = 1e-10  # means and deviations depend, in their last digits, on how TFX happens to batch the rows
+
+
+@pytest.fixture(scope="session")
+def assert_equal_statistics() -> Callable[..., None]:
+    """(a FeatureStats.pb of ours, one of theirs, tolerances of floats) -> nothing, when every field is equal."""
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    def fields(message: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+        """Every scalar of a message with its path; features by name, so that their order does not matter."""
+        for field, value in message.ListFields():
+            for index, item in enumerate(value) if field.label == field.LABEL_REPEATED else [("", value)]:
+                at = f"{path}.{field.name}[{item.path.step[0] if field.name == 'features' else index}]"
+                if field.type == field.TYPE_MESSAGE:
+                    yield from fields(item, at)
+                else:
+                    yield at, item
+
+    def read(file: Path) -> dict[str, Any]:
+        (found,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read_bytes()).datasets
+        return dict(fields(found))
+
+    def assert_equal(ours: Path, theirs: Path, relative: float = TEN_DIGITS, absolute: float = 0) -> None:
+        found, expected = read(ours), read(theirs)
+        assert found.keys() == expected.keys()
+        for at, value in expected.items():
+            close = pytest.approx(value, rel=relative, abs=absolute, nan_ok=True) if isinstance(value, float) else value
+            assert found[at] == close, at
+
+    return assert_equal

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from components.features.analysis import Analysis, each_shard
-from components.features.raw_features import BATCH_ROWS, ReadFeatures, read_schema
-from components.features.transform import Preprocessing, Transform
+from components.features.analysis import Analysis
+from components.features.preprocessing import Preprocessing
+from components.features.raw_features import BATCH_ROWS, RawShard, ReadFeatures, read_schema
+from components.features.shards import each_shard
+from components.features.transform import Transform
 from components.io import tfrecord
 from components.io.beam import RowCount
-from schemas.artifacts import Examples, FeatureSchema, TransformedExamples, TransformGraph
+from schemas.artifacts import Examples, FeatureSchema, TransformGraph
 from schemas.component import BeamOptions, Progress
 from schemas.errors import DataError
 
@@ -182,19 +184,23 @@ def function(user_module: Callable[[str, str], str]) -> Callable[[str], str]:
     return lambda source: user_module(IMPORTS + source, "preprocessing_fn")
 
 
-def ours(
-    tmp_path: Path, examples: Examples, schema: FeatureSchema, dotted: str, *beam_args: str
-) -> tuple[TransformGraph, list[Any]]:
-    """The graph, and the transformed records as written."""
-    import tensorflow as tf
+@pytest.fixture(scope="session")
+def ours(outputs_of: Callable[[type, Path], dict[str, Any]]) -> Callable[..., tuple[TransformGraph, list[Any]]]:
+    """(directory, examples, schema, function, Beam's arguments) -> the graph, and the transformed records as written."""
 
-    graph, transformed = TransformGraph(tmp_path / "graph"), TransformedExamples(tmp_path / "transformed")
-    graph.path.mkdir(parents=True)
-    transformed.path.mkdir()
-    step = Transform(preprocessing_fn=dotted)
-    step.run(examples, schema, BeamOptions(args=beam_args), Progress(), graph, transformed)
-    records = [record for file in transformed.files("train") for record in tfrecord.read(file)]
-    return graph, [tf.train.Example.FromString(record) for record in records]
+    def make(
+        directory: Path, examples: Examples, schema: FeatureSchema, dotted: str, *beam_args: str
+    ) -> tuple[TransformGraph, list[Any]]:
+        import tensorflow as tf
+
+        outputs = outputs_of(Transform, directory / "ours")
+        step = Transform(preprocessing_fn=dotted, statistics=False)
+        step.run(examples, schema, BeamOptions(args=beam_args), Progress(), **outputs)
+        files = outputs["transformed_examples"].files("train")
+        records = [record for file in files for record in tfrecord.read(file)]
+        return outputs["transform_graph"], [tf.train.Example.FromString(record) for record in records]
+
+    return make
 
 
 def theirs(tmp_path: Path, examples: Examples, schema: FeatureSchema, dotted: str) -> tuple[TransformGraph, list[Any]]:
@@ -264,7 +270,9 @@ def assert_equal(found: tuple[TransformGraph, list[Any]], expected: tuple[Transf
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", [NUMBERS, WORDS, NOTHING, AWKWARD], ids=["numbers", "words", "nothing", "awkward"])
-def test_what_is_learnt_and_written_is_what_TFTs_Beam_pipeline_gives(tmp_path, examples, schema, function, source):
+def test_what_is_learnt_and_written_is_what_TFTs_Beam_pipeline_gives(
+    ours, tmp_path, examples, schema, function, source
+):
     dotted = function(source)
 
     found = ours(tmp_path, examples, schema, dotted)
@@ -275,7 +283,7 @@ def test_what_is_learnt_and_written_is_what_TFTs_Beam_pipeline_gives(tmp_path, e
 
 @pytest.mark.slow
 def test_a_custom_analyzer_goes_through_TFTs_Beam_pipeline_and_the_step_says_so(
-    tmp_path, examples, schema, function, capsys
+    ours, tmp_path, examples, schema, function, capsys
 ):
     dotted = function(CUSTOM)
 
@@ -316,7 +324,7 @@ def test_features_are_read_as_TFXs_own_adapter_gives_them(examples, schema, tmp_
     file = examples.files("train")[0]
 
     with RowCount(Progress()) as count:
-        (found,) = ReadFeatures(raw, sorted(feature.name for feature in raw.feature), count)(str(file))
+        (found,) = ReadFeatures(raw, sorted(feature.name for feature in raw.feature), count)(RawShard(str(file)))
 
     batch = ExamplesToRecordBatchDecoder(raw.SerializeToString()).DecodeBatch(list(tfrecord.read(file)))
     expected = tfxio.TensorAdapter().ToBatchTensors(batch)
@@ -333,7 +341,7 @@ def test_what_TensorFlow_cannot_read_is_said_as_for_every_other_step(tmp_path, e
     short.write_bytes(whole[: len(whole) // 2])
 
     with RowCount(Progress()) as count, pytest.raises(DataError, match=r"short.gz: record \d+, at byte"):
-        list(ReadFeatures(read_schema(schema.file), ["x"], count)(str(short)))
+        list(ReadFeatures(read_schema(schema.file), ["x"], count)(RawShard(str(short))))
 
 
 FEW = """
@@ -344,7 +352,7 @@ def preprocessing_fn(inputs):
 
 
 @pytest.mark.slow
-def test_workers_in_other_processes_make_the_functions_anew(tmp_path, examples, schema, function, monkeypatch):
+def test_workers_in_other_processes_make_the_functions_anew(ours, tmp_path, examples, schema, function, monkeypatch):
     dotted = function(FEW)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path.cwd())]))
     here = ours(tmp_path / "here", examples, schema, dotted)

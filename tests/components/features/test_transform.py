@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.features.transform import RawFeatures, Transform, read_schema
+from components.features.preprocessing import RawFeatures
+from components.features.raw_features import read_schema
+from components.features.transform import Transform
 from components.io import tfrecord
 from components.io import tfx as tfx_io
+from pipeline.contract import read_contract
 from schemas.artifacts import Examples, FeatureSchema, TransformedExamples, TransformGraph
 from schemas.component import BeamOptions, Progress
 from schemas.errors import ConfigError, DataError, UnknownSplit, UserCodeError
@@ -19,47 +23,45 @@ TAXI = "configs.taxi.features.preprocessing_fn"
 TFX_TAXI = "tfx.examples.chicago_taxi_pipeline.taxi_utils_native_keras.preprocessing_fn"
 
 
-def transform(
-    tmp_path: Path, examples: Examples, schema: FeatureSchema, function: str = TAXI, **settings: Any
-) -> tuple[TransformGraph, TransformedExamples]:
-    """What Transform makes, in two new directories."""
-    graph, transformed = TransformGraph(tmp_path / "graph"), TransformedExamples(tmp_path / "transformed")
-    graph.path.mkdir()
-    transformed.path.mkdir()
-    Transform(preprocessing_fn=function, **settings).run(
-        examples, schema, BeamOptions(), Progress(), graph, transformed
-    )
-    return graph, transformed
+@pytest.fixture(scope="session")
+def transform(outputs_of: Callable[[type, Path], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """(directory, examples, schema, function, settings) -> what Transform makes of them, in new directories."""
+
+    def make(
+        directory: Path, examples: Examples, schema: FeatureSchema, function: str = TAXI, **settings: Any
+    ) -> dict[str, Any]:
+        outputs = outputs_of(Transform, directory / "ours")
+        Transform(preprocessing_fn=function, **settings).run(examples, schema, BeamOptions(), Progress(), **outputs)
+        return outputs
+
+    return make
 
 
-def tfx_transform(
-    tmp_path: Path, examples: Examples, schema: FeatureSchema, function: str
-) -> tuple[TransformGraph, TransformedExamples]:
-    """What TFX's Transform executor makes of the same artifacts."""
+def tfx_transform(directory: Path, examples: Examples, schema: FeatureSchema, function: str) -> dict[str, Any]:
+    """What TFX's Transform executor makes of the same artifacts, with its defaults."""
     from tfx.components.transform.executor import Executor
     from tfx.types import standard_artifacts, standard_component_specs
 
-    graph, transformed = standard_artifacts.TransformGraph(), standard_artifacts.Examples()
-    graph.uri, transformed.uri = str(tmp_path / "tfx_graph"), str(tmp_path / "tfx_transformed")
+    ours = {name: kind(directory / "theirs" / name) for name, kind in read_contract(Transform).outputs.items()}
+    theirs = {name: getattr(standard_artifacts, artifact.TYPE_NAME)() for name, artifact in ours.items()}
+    for name, artifact in theirs.items():
+        artifact.uri = str(ours[name].path)
     their_schema = standard_artifacts.Schema()
     their_schema.uri = str(schema.path)
     runner = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
     executor = Executor(
         Executor.Context(
             beam_pipeline_args=[f"--runner={runner}", "--no_pipeline_type_check"],
-            tmp_dir=str(tmp_path / "tfx_tmp"),
+            tmp_dir=str(directory / "tfx_tmp"),
             unique_id="1",
         )
     )
     executor.Do(
         {"examples": [tfx_io.tfx_examples(examples)], "schema": [their_schema]},
-        {
-            standard_component_specs.TRANSFORM_GRAPH_KEY: [graph],
-            standard_component_specs.TRANSFORMED_EXAMPLES_KEY: [transformed],
-        },
-        {standard_component_specs.PREPROCESSING_FN_KEY: function, standard_component_specs.DISABLE_STATISTICS_KEY: 1},
+        {name: [artifact] for name, artifact in theirs.items()},
+        {standard_component_specs.PREPROCESSING_FN_KEY: function},
     )
-    return TransformGraph(Path(graph.uri)), TransformedExamples(Path(transformed.uri))
+    return ours
 
 
 def columns(graph: TransformGraph, transformed: TransformedExamples, split: str) -> dict[str, Any]:
@@ -75,23 +77,21 @@ def columns(graph: TransformGraph, transformed: TransformedExamples, split: str)
     return {name: values[order] for name, values in parsed.items()}
 
 
-def assert_equal(
-    ours: tuple[TransformGraph, TransformedExamples], theirs: tuple[TransformGraph, TransformedExamples]
-) -> None:
+def assert_equal(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     """Vocabularies, both schemas, and every transformed value."""
     import numpy as np
 
-    assets = {file.name for file in (theirs[0].transform_fn / "assets").iterdir()}
-    assert {file.name for file in (ours[0].transform_fn / "assets").iterdir()} == assets
-    assert len(assets) == 2
-    for name in assets:
-        vocabulary = ours[0].transform_fn / "assets" / name
-        assert vocabulary.read_bytes() == (theirs[0].transform_fn / "assets" / name).read_bytes()
-    assert read_schema(ours[0].transformed_schema) == read_schema(theirs[0].transformed_schema)
-    assert read_schema(ours[0].raw_schema) == read_schema(theirs[0].raw_schema)
-    assert ours[1].splits == theirs[1].splits == ("train", "eval")
-    for split in ours[1].splits:
-        found, expected = columns(*ours, split), columns(*theirs, split)
+    graphs, examples = [[made[name] for made in (ours, theirs)] for name in ("transform_graph", "transformed_examples")]
+    found, expected = [{file.name: file for file in (graph.transform_fn / "assets").iterdir()} for graph in graphs]
+    assert found.keys() == expected.keys()
+    assert len(found) == 2
+    for name, file in expected.items():
+        assert found[name].read_bytes() == file.read_bytes()
+    assert len({read_schema(graph.transformed_schema).SerializeToString() for graph in graphs}) == 1
+    assert len({read_schema(graph.raw_schema).SerializeToString() for graph in graphs}) == 1
+    assert examples[0].splits == examples[1].splits == ("train", "eval")
+    for split in examples[0].splits:
+        found, expected = [columns(graph, one, split) for graph, one in zip(graphs, examples, strict=True)]
         assert found.keys() == expected.keys()
         for name, values in expected.items():
             if values.dtype.kind == "f":
@@ -101,20 +101,47 @@ def assert_equal(
                 np.testing.assert_array_equal(found[name], values)
 
 
-@pytest.mark.slow
-def test_graph_schemas_and_values_are_those_of_TFX_on_our_examples(tmp_path, xf_examples, xf_schema, xf_both):
-    assert_equal(xf_both, tfx_transform(tmp_path, xf_examples, xf_schema, TAXI))
+@pytest.fixture(scope="module")
+def tfx_of_ours(
+    tmp_path_factory: pytest.TempPathFactory, xf_examples: Examples, xf_schema: FeatureSchema
+) -> dict[str, Any]:
+    """TFX's Transform on 300 trips of ours."""
+    return tfx_transform(tmp_path_factory.mktemp("tfx"), xf_examples, xf_schema, TAXI)
 
 
 @pytest.mark.slow
-def test_graph_schemas_and_values_are_those_of_TFX_on_its_own_artifacts(tmp_path, tfx_testdata):
+def test_graph_schemas_and_values_are_those_of_TFX_on_our_examples(xf_outputs, tfx_of_ours):
+    assert_equal(xf_outputs, tfx_of_ours)
+
+
+A_MILLIONTH = 1e-6  # what is transformed differs in the last bits of a float32, and its moments with it
+
+
+def assert_equal_reports(ours: dict[str, Any], theirs: dict[str, Any], assert_equal_statistics: Any) -> None:
+    """What is said of the data before the transformation and after."""
+    assert_equal_statistics(ours["pre_transform_stats"].file, theirs["pre_transform_stats"].file)
+    assert_equal_statistics(
+        ours["post_transform_stats"].file, theirs["post_transform_stats"].file, A_MILLIONTH, A_MILLIONTH
+    )
+    for name in ("pre_transform_schema", "post_transform_schema", "post_transform_anomalies"):
+        assert ours[name].file.read_bytes() == theirs[name].file.read_bytes(), name
+
+
+def test_statistics_schemas_and_anomalies_are_those_of_TFX(xf_outputs, tfx_of_ours, assert_equal_statistics):
+    assert_equal_reports(xf_outputs, tfx_of_ours, assert_equal_statistics)
+
+
+@pytest.mark.slow
+def test_everything_is_that_of_TFX_on_its_own_artifacts(transform, assert_equal_statistics, tmp_path, tfx_testdata):
     examples, schema = Examples(tmp_path / "examples"), FeatureSchema(tfx_testdata / "schema_gen")
     for split in ("train", "eval"):
         shutil.copytree(tfx_testdata / "csv_example_gen" / f"Split-{split}", examples.split_path(split))
 
     ours = transform(tmp_path, examples, schema, TFX_TAXI)
 
-    assert_equal(ours, tfx_transform(tmp_path, examples, schema, TFX_TAXI))
+    theirs = tfx_transform(tmp_path, examples, schema, TFX_TAXI)
+    assert_equal(ours, theirs)
+    assert_equal_reports(ours, theirs, assert_equal_statistics)
 
 
 def test_the_graph_opens_in_TFTransformOutput(xf_graph):
@@ -145,14 +172,17 @@ def test_a_shard_becomes_the_shard_of_the_same_number_with_its_records_in_order(
 
 @pytest.fixture(scope="module")
 def without_eval(
-    tmp_path_factory: pytest.TempPathFactory, xf_examples: Examples, xf_schema: FeatureSchema
+    transform: Callable[..., dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+    xf_examples: Examples,
+    xf_schema: FeatureSchema,
 ) -> TransformedExamples:
     """The same train split transformed once more, beside an eval split without records."""
     examples = Examples(tmp_path_factory.mktemp("without_eval"))
     shutil.copytree(xf_examples.split("train"), examples.split_path("train"))
     examples.split_path("eval").mkdir()
     tfrecord.write(examples.split("eval") / "data_tfrecord-00000-of-00001.gz", [])
-    return transform(tmp_path_factory.mktemp("again"), examples, xf_schema)[1]
+    return transform(tmp_path_factory.mktemp("again"), examples, xf_schema)["transformed_examples"]
 
 
 def test_equal_input_gives_equal_files(without_eval, xf_transformed):
@@ -170,7 +200,9 @@ def test_an_empty_split_becomes_a_split_with_a_file_without_records(without_eval
     assert without_eval.properties["records"]["eval"] == 0
 
 
-def test_a_feature_that_is_not_in_the_schema_is_named_with_what_there_is(tmp_path, user_module, xf_examples, xf_schema):
+def test_a_feature_that_is_not_in_the_schema_is_named_with_what_there_is(
+    transform, tmp_path, user_module, xf_examples, xf_schema
+):
     function = user_module("def preprocessing_fn(inputs):\n    return {'x': inputs['fair']}\n", "preprocessing_fn")
 
     with pytest.raises(DataError, match=r"no raw feature 'fair'. Did you mean 'fare'\? The schema has: company, "):
@@ -195,14 +227,16 @@ def test_what_is_asked_of_raw_features_otherwise_is_answered_as_a_dict_does():
         ("return {3: inputs['fare']}", "the name 3 is not a string"),
     ],
 )
-def test_a_function_that_gives_no_tensors_is_told_so(tmp_path, user_module, xf_examples, xf_schema, body, message):
+def test_a_function_that_gives_no_tensors_is_told_so(
+    transform, tmp_path, user_module, xf_examples, xf_schema, body, message
+):
     function = user_module(f"def preprocessing_fn(inputs):\n    {body}\n", "preprocessing_fn")
 
     with pytest.raises(UserCodeError, match=message):
         transform(tmp_path, xf_examples, xf_schema, function)
 
 
-def test_an_exception_of_the_users_arrives_as_it_was_raised(tmp_path, user_module, xf_examples, xf_schema):
+def test_an_exception_of_the_users_arrives_as_it_was_raised(transform, tmp_path, user_module, xf_examples, xf_schema):
     function = user_module("def preprocessing_fn(inputs):\n    raise LookupError('mine')\n", "preprocessing_fn")
 
     with pytest.raises(LookupError, match="^'?mine'?$") as caught:
@@ -211,25 +245,26 @@ def test_an_exception_of_the_users_arrives_as_it_was_raised(tmp_path, user_modul
     assert Path(caught.traceback[-1].path).stem == function.split(".")[0]
 
 
-def test_custom_config_reaches_a_function_that_asks_for_it(tmp_path, user_module, xf_examples, xf_schema):
+def test_custom_config_reaches_a_function_that_asks_for_it(transform, tmp_path, user_module, xf_examples, xf_schema):
     function = user_module(
         "def preprocessing_fn(inputs, custom_config):\n    return {custom_config['as']: inputs[custom_config['take']]}\n",
         "preprocessing_fn",
     )
 
-    graph, _ = transform(
+    outputs = transform(
         tmp_path, xf_examples, xf_schema, function, custom_config={"as": "hour", "take": "trip_start_hour"}
     )
 
-    assert [feature.name for feature in read_schema(graph.transformed_schema).feature] == ["hour"]
+    transformed = read_schema(outputs["transform_graph"].transformed_schema)
+    assert [feature.name for feature in transformed.feature] == ["hour"]
 
 
-def test_an_unknown_split_is_refused(tmp_path, xf_examples, xf_schema):
+def test_an_unknown_split_is_refused(transform, tmp_path, xf_examples, xf_schema):
     with pytest.raises(UnknownSplit, match=r"no split 'trian'.* Did you mean 'train'\?"):
         transform(tmp_path, xf_examples, xf_schema, analyze_split="trian")
 
 
-def test_there_is_nothing_to_learn_from_a_split_without_records(tmp_path, xf_schema):
+def test_there_is_nothing_to_learn_from_a_split_without_records(transform, tmp_path, xf_schema):
     examples = Examples(tmp_path / "examples")
     examples.split_path("train").mkdir(parents=True)
     tfrecord.write(examples.split("train") / "data_tfrecord-00000-of-00001.gz", [])
@@ -239,7 +274,7 @@ def test_there_is_nothing_to_learn_from_a_split_without_records(tmp_path, xf_sch
 
 
 def test_a_record_without_a_value_where_the_schema_says_there_is_one_is_an_error_of_the_data(
-    tmp_path, user_module, xf_schema
+    transform, tmp_path, user_module, xf_schema
 ):
     import tensorflow as tf
 
@@ -254,7 +289,7 @@ def test_a_record_without_a_value_where_the_schema_says_there_is_one_is_an_error
 
 
 def test_values_of_another_type_than_in_the_schema_are_an_error_of_the_data(
-    tmp_path, user_module, xf_examples, xf_schema
+    transform, tmp_path, user_module, xf_examples, xf_schema
 ):
     text = xf_schema.file.read_text(encoding="utf-8")
     fare = text.index("type: FLOAT", text.index('name: "fare"'))

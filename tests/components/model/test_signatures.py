@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,9 @@ def test_an_input_that_is_not_a_transformed_feature_is_named(xf_graph):
 
 @pytest.fixture(scope="module")
 def several(
-    tmp_path_factory: pytest.TempPathFactory, xf_examples: Examples
+    tmp_path_factory: pytest.TempPathFactory,
+    outputs_of: Callable[[type, Path], dict[str, Any]],
+    xf_examples: Examples,
 ) -> tuple[TransformGraph, TransformedExamples]:
     """Of a schema that allows several words per trip, and lists of fares; the function needs no analysis."""
     tmp_path = tmp_path_factory.mktemp("several")
@@ -223,15 +226,13 @@ def several(
         "            'label': tf.reshape(tf.sparse.to_dense(inputs['tips']), [-1])}\n",
         encoding="utf-8",
     )
-    graph, transformed = TransformGraph(tmp_path / "graph"), TransformedExamples(tmp_path / "transformed")
-    graph.path.mkdir()
-    transformed.path.mkdir()
+    outputs = outputs_of(Transform, tmp_path / "transform")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(tmp_path))
         Transform(preprocessing_fn="user_several.preprocessing_fn").run(
-            xf_examples, schema, BeamOptions(), Progress(), graph, transformed
+            xf_examples, schema, BeamOptions(), Progress(), **outputs
         )
-    return graph, transformed
+    return outputs["transform_graph"], outputs["transformed_examples"]
 
 
 def test_features_with_several_values_are_columns_padded_at_the_end(tmp_path, several):

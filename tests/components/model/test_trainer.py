@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +250,10 @@ def test_a_mistake_is_named_with_what_there_is(
 
 @pytest.fixture(scope="module")
 def hours(
-    tmp_path_factory: pytest.TempPathFactory, xf_examples: Examples, xf_schema: FeatureSchema
+    tmp_path_factory: pytest.TempPathFactory,
+    outputs_of: Callable[[type, Path], dict[str, Any]],
+    xf_examples: Examples,
+    xf_schema: FeatureSchema,
 ) -> tuple[TransformGraph, TransformedExamples]:
     """A transformed feature that is NaN, and three labels: one that is always 1, and one that tells two classes."""
     tmp_path = tmp_path_factory.mktemp("hours")
@@ -261,17 +265,15 @@ def hours(
         "    return {'x': fare, 'nan': fare * float('nan'), 'one': tf.ones_like(late), 'late': late}\n",
         encoding="utf-8",
     )
-    graph, transformed = TransformGraph(tmp_path / "graph"), TransformedExamples(tmp_path / "transformed")
-    graph.path.mkdir()
-    transformed.path.mkdir()
+    outputs = outputs_of(Transform, tmp_path / "transform")
     sys.path.insert(0, str(tmp_path))
     try:
         Transform(preprocessing_fn="user_hours.preprocessing_fn").run(
-            xf_examples, xf_schema, BeamOptions(), Progress(), graph, transformed
+            xf_examples, xf_schema, BeamOptions(), Progress(), **outputs
         )
     finally:
         sys.path.remove(str(tmp_path))
-    return graph, transformed
+    return outputs["transform_graph"], outputs["transformed_examples"]
 
 
 LINEAR = """
@@ -416,15 +418,14 @@ def test_a_run_fn_that_writes_no_model_is_told_where_to(tmp_path, user_module, x
 
 
 @pytest.mark.slow
-def test_the_run_fn_of_TFX_s_own_taxi_example_runs_unchanged(tmp_path, xf_examples, xf_schema):
+def test_the_run_fn_of_TFX_s_own_taxi_example_runs_unchanged(tmp_path, outputs_of, xf_examples, xf_schema):
     module = "tfx.examples.chicago_taxi_pipeline.taxi_utils_native_keras"
-    graph, transformed = TransformGraph(tmp_path / "graph"), TransformedExamples(tmp_path / "transformed")
-    graph.path.mkdir()
-    transformed.path.mkdir()
+    outputs = outputs_of(Transform, tmp_path / "transform")
     Transform(preprocessing_fn=f"{module}.preprocessing_fn").run(
-        xf_examples, xf_schema, BeamOptions(), Progress(), graph, transformed
+        xf_examples, xf_schema, BeamOptions(), Progress(), **outputs
     )
 
+    transformed, graph = outputs["transformed_examples"], outputs["transform_graph"]
     model = train(tmp_path, transformed, graph, run_fn=f"{module}.run_fn", steps=2, eval_steps=1)
 
     assert saved_model.signatures(model.serving).keys() == {"serving_default", "transform_features"}

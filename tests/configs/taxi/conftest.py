@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,16 +17,15 @@ from schemas.component import BeamOptions, Progress
 
 @pytest.fixture(scope="session")
 def taxi_transformed(
-    small_taxi_csv: Path, tmp_path_factory: pytest.TempPathFactory
+    small_taxi_csv: Path,
+    outputs_of: Callable[[type, Path], dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[TransformGraph, TransformedExamples]:
     examples, schema = Examples(tmp_path_factory.mktemp("examples")), FeatureSchema(tmp_path_factory.mktemp("schema"))
-    graph, transformed = (
-        TransformGraph(tmp_path_factory.mktemp("graph")),
-        TransformedExamples(tmp_path_factory.mktemp("transformed")),
-    )
+    outputs = outputs_of(Transform, tmp_path_factory.mktemp("transform"))
     ExampleGen(source=str(small_taxi_csv)).run(BeamOptions(), Progress(), examples)
     ImportSchema(path="schemas/datasets/taxi.pbtxt").run(schema)
     Transform(preprocessing_fn="configs.taxi.features.preprocessing_fn").run(
-        examples, schema, BeamOptions(), Progress(), graph, transformed
+        examples, schema, BeamOptions(), Progress(), **outputs
     )
-    return graph, transformed
+    return outputs["transform_graph"], outputs["transformed_examples"]

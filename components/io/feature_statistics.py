@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,10 @@ _GROUPED = 1 << 20  # counts that wait to be summed
 
 @dataclass
 class Partial:
-    """What some rows amount to. It is as large as the distinct text values among them, and can be pickled."""
+    """What some rows amount to, which can be pickled.
+
+    It is as large as the distinct text values among the rows, or, where the options ask for sketches of these, 40 kB a feature.
+    """
 
     rows: int = 0
     accumulators: list[Any] = field(default_factory=list)  # of `Generators.combiners`; empty while there are no rows
@@ -27,7 +30,8 @@ class Generators:
     """TFDV's generators for the options given.
 
     All but one are combiners, used as they are. Top values and numbers of distinct values, which TFDV counts through Beam
-    value by value, are counted here: exactly as well, and with the same order among equally frequent ones.
+    value by value unless the options ask for sketches, are counted here: exactly as well, and with the same order among
+    equally frequent ones.
     """
 
     def __init__(self, options: tfdv.StatsOptions) -> None:
@@ -40,8 +44,9 @@ class Generators:
         for one in self.combiners:
             one.setup()
         others = [one for one in every if one not in self.combiners]
-        # Weights, lift and sketches come from options that are not set here.
+        # Weights and lift come from options that are not set here.
         assert all(isinstance(one, top_k_uniques_stats_generator.TopKUniquesStatsGenerator) for one in others), others
+        self._counting = bool(others)
         self._options = options
         self._uncounted = set(schema_util.get_bytes_features(options.schema) if options.schema else ())
         self._categories = (
@@ -49,7 +54,7 @@ class Generators:
         )
 
     def add(self, partial: Partial, batch: pa.RecordBatch) -> None:
-        """Take the rows of `batch`, whose columns are as `tf_example.decode` gives them, into `partial`."""
+        """Take the rows of `batch`, whose columns are lists as `tf_example.decode` gives them, into `partial`."""
         if batch.num_rows == 0:
             return
         if not partial.accumulators:
@@ -59,10 +64,7 @@ class Generators:
             for one, accumulator in zip(self.combiners, partial.accumulators, strict=True)
         ]
         for path, values in self._counted(batch):
-            waiting = partial.counts.setdefault(path, [])
-            waiting.append(_counts(values))
-            if len(waiting) > 1 and sum(len(table) for table in waiting[1:]) > max(_GROUPED, len(waiting[0])):
-                waiting[:] = [_summed(waiting)]
+            _gather(partial.counts.setdefault(path, []), [_counts(values)])
         partial.rows += batch.num_rows
 
     def compact(self, partial: Partial) -> Partial:
@@ -71,22 +73,37 @@ class Generators:
         counts = {path: [_summed(tables)] for path, tables in partial.counts.items()}
         return Partial(partial.rows, [one.compact(accumulator) for one, accumulator in pairs], counts)
 
-    def statistics(self, partials: Sequence[Partial]) -> statistics_pb2.DatasetFeatureStatisticsList:
-        """The statistics of all rows; of nothing, when there are none, one data set without features."""
+    def statistics(self, partials: Iterable[Partial]) -> statistics_pb2.DatasetFeatureStatisticsList:
+        """The statistics of all rows; of nothing, when there are none, one data set without features.
+
+        The partials are taken one by one and are of no use afterwards. Sums of floats hang on their order.
+        """
         from tensorflow_metadata.proto.v0 import statistics_pb2
         from tfx_bsl.statistics import merge_util
 
-        with_rows = [partial for partial in partials if partial.rows]
-        if not with_rows:
+        whole = Partial()
+        for partial in partials:
+            self._merge(whole, partial)
+        if not whole.rows:
             return statistics_pb2.DatasetFeatureStatisticsList(datasets=[statistics_pb2.DatasetFeatureStatistics()])
-        found = []
-        for one, *accumulators in zip(self.combiners, *(partial.accumulators for partial in with_rows), strict=True):
-            whole = accumulators[0] if len(accumulators) == 1 else one.merge_accumulators(accumulators)
-            found.append(one.extract_output(one.compact(whole)))
-        for path in dict.fromkeys(path for partial in with_rows for path in partial.counts):
-            tables = [table for partial in with_rows for table in partial.counts.get(path, ())]
+        pairs = zip(self.combiners, whole.accumulators, strict=True)
+        found = [one.extract_output(one.compact(accumulator)) for one, accumulator in pairs]
+        for path, tables in whole.counts.items():
             found += self._top_values(path, _summed(tables))
         return merge_util.merge_dataset_feature_statistics(found)
+
+    def _merge(self, whole: Partial, partial: Partial) -> None:
+        """Take `partial` into `whole`."""
+        if not partial.rows:
+            return
+        if whole.rows:
+            several = zip(self.combiners, whole.accumulators, partial.accumulators, strict=True)
+            whole.accumulators = [one.merge_accumulators([first, second]) for one, first, second in several]
+        else:
+            whole.accumulators = partial.accumulators
+        for path, tables in partial.counts.items():
+            _gather(whole.counts.setdefault(path, []), tables)
+        whole.rows += partial.rows
 
     def _counted(self, batch: pa.RecordBatch) -> Iterator[tuple[Any, pa.Array]]:
         """The features whose values are counted, with the values: text, and integers that are categories."""
@@ -95,6 +112,8 @@ class Generators:
         from tensorflow_metadata.proto.v0.statistics_pb2 import FeatureNameStatistics
         from tfx_bsl.arrow import array_util
 
+        if not self._counting:
+            return
         for path, column, _ in arrow_util.enumerate_arrays(batch, example_weight_map=None, enumerate_leaves_only=True):
             kind = stats_util.get_feature_type_from_arrow_type(path, column.type)
             if path in self._uncounted or (
@@ -145,6 +164,13 @@ def _counts(values: pa.Array) -> pa.Table:
 
     found = values.value_counts()
     return pa.table({"value": found.field("values"), "count": found.field("counts")})
+
+
+def _gather(waiting: list[pa.Table], tables: Sequence[pa.Table]) -> None:
+    """Append to the counts that wait to be summed, and sum them when they have become many."""
+    waiting += tables
+    if sum(len(table) for table in waiting[1:]) > max(_GROUPED, len(waiting[0])):
+        waiting[:] = [_summed(waiting)]
 
 
 def _summed(tables: Sequence[pa.Table]) -> pa.Table:
