@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.features import operations
+from components.features.analyzer_cache import Entry
+from components.features.graph_digest import digests
 from components.features.operations import Combine, Count, Walk
 from components.features.raw_features import RawShard, ReadFeatures, type_specs
 from components.features.shards import each_shard
@@ -30,10 +32,17 @@ class Analysis:
     The function's own exceptions pass through. `temporary` is a directory that every Beam worker reaches.
     """
 
-    def __init__(self, preprocessing: Callable[..., Any], raw: schema_pb2.Schema, temporary: Path) -> None:
+    def __init__(
+        self,
+        preprocessing: Callable[..., Any],
+        raw: schema_pb2.Schema,
+        temporary: Path,
+        data_set: str = "data",
+        cached: Mapping[bytes, Entry] | None = None,
+    ) -> None:
+        """`cached` is what is known of the data set that will be analysed, which is called `data_set`."""
         import tensorflow as tf
         from tensorflow_transform import analyzer_nodes, annotators, graph_tools, nodes, tf2_utils
-        from tensorflow_transform.beam import analysis_graph_builder
 
         self.preprocessing, self.raw, self.temporary = preprocessing, raw, temporary
         self.specs = type_specs(raw)
@@ -53,8 +62,44 @@ class Analysis:
         self._assets = annotators.get_asset_annotations(graph)
         annotators.clear_asset_annotations(graph)
         self._fingerprint = graph_tools.get_analyzers_fingerprint(graph, self.tracing.inputs)
-        future, _, _ = analysis_graph_builder.build(graph, self.tracing.inputs, outputs)
+        sinks = graph.get_collection(analyzer_nodes.TENSOR_REPLACEMENTS)
+        self._build(data_set, {})
+        self._cached = self._usable(cached or {})
+        if self._cached:
+            for sink in sinks:  # of which building leaves nothing
+                graph.add_to_collection(analyzer_nodes.TENSOR_REPLACEMENTS, sink)
+            self._build(data_set, self._cached)
+
+    def _build(self, data_set: str, cached: Mapping[bytes, Entry]) -> None:
+        """Make the graph of operations, with what is `cached` in the place of what would read the data."""
+        from tensorflow_transform.beam import analysis_graph_builder, analyzer_cache
+
+        key = analyzer_cache.DatasetKey(data_set)
+        known = {key: analyzer_cache.DatasetCache({name: entry.records for name, entry in cached.items()}, None)}
+        made: Any = analysis_graph_builder.build(
+            self.tracing.graph, self.tracing.inputs, self.tracing.outputs, [key], known if cached else {}
+        )
+        future, kept, _ = made
         self._root = future.parent_operation
+        self._encoding: dict[bytes, Any] = {name: node.parent_operation for name, node in kept.get(key, {}).items()}
+
+    def _usable(self, cached: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
+        """Those entries that this very function and these analyzers made."""
+        wanted = [name for name in self._encoding if name in cached]
+        made_of = self._made_of(wanted) if wanted else {}
+        return {name: cached[name] for name in wanted if cached[name].made_of == made_of[name] is not None}
+
+    def _made_of(self, names: Iterable[bytes]) -> dict[bytes, str | None]:
+        """What leads to the cache's entries, as digests."""
+        digest = digests(self.tracing)
+        found = {}
+        for name in names:
+            keys, analyzer = operations.source(self._encoding[name])
+            # TFT's names of tensors, which leave the output's number out where it is the first.
+            tensors = [self.tracing.graph.get_tensor_by_name(key if ":" in key else f"{key}:0") for key in keys]
+            function = digest(tensors)
+            found[name] = None if function is None or analyzer is None else f"{function} {analyzer}"
+        return found
 
     @cached_property
     def _operations(self) -> list[Any]:
@@ -86,43 +131,77 @@ class Analysis:
 
     @cached_property
     def _phases(self) -> list[tuple[Any, list[Any]]]:
-        """(the operation that applies the graph to the data, the operations that accumulate what it gives), in order."""
+        """(the operation that makes the graph to apply, the operations that accumulate what it gives), in order.
+
+        TFT applies the graph twice, once for the analyzers that are cached and once for the others; here it is one pass.
+        """
         from tensorflow_transform.beam import beam_nodes
 
         phases: dict[Any, list[Any]] = {}
+        number = {}
         for operation in self._operations:
             if type(operation.operation_def).__name__ in operations.ACCUMULATE:
                 applied = operation.inputs[0].parent_operation
                 if isinstance(applied.operation_def, beam_nodes.ExtractFromDict):
                     applied = applied.inputs[0].parent_operation
-                phases.setdefault(applied, []).append(operation)
-        return sorted(phases.items(), key=lambda phase: phase[0].operation_def.phase)
+                created = applied.inputs[0].parent_operation
+                phases.setdefault(created, []).append(operation)
+                number[created] = applied.operation_def.phase
+        return sorted(phases.items(), key=lambda phase: number[phase[0]])
 
     @property
     def passes(self) -> int:
         """How often the data is read: once for each layer of analyzers that need each other's results."""
         return len(self._phases)
 
+    @property
+    def reused(self) -> int:
+        """How many analyzers are taken from the cache."""
+        return len(self._cached)
+
     def run(
         self, shards: Sequence[RawShard], options: BeamOptions, count: beam_io.RowCount, graph: TransformGraph
-    ) -> Tracing:
-        """Analyse `shards` and write transform_fn/ and transformed_metadata/; gives the function with nothing left to find."""
+    ) -> tuple[Tracing, dict[bytes, Entry]]:
+        """Analyse `shards` and write transform_fn/ and transformed_metadata/.
+
+        Gives the function with nothing left to find, and what the first pass came to, for a cache.
+        """
         walk = Walk(self.temporary)
-        for applied, accumulating in self._phases:
-            created = applied.inputs[0].parent_operation
+        kept = dict(self._cached)
+        for operation in self._operations:
+            if type(operation.operation_def).__name__ == "DecodeCache":
+                records = self._cached[operation.operation_def.cache_key].records
+                walk.give(operation, operations.decoded(operation, records))
+        for created, accumulating in self._phases:
+            analyzers = [operations.analyzer(operation) for operation in accumulating]
+            wanted = set().union(*(analyzer.keys for analyzer in analyzers))
+            signature = created.operation_def.output_signature
+            names = {name: tensor.name for name, tensor in signature.items() if name in wanted}
             found = walk.bindings(created)
-            names = {name: tensor.name for name, tensor in created.operation_def.output_signature.items()}
             phase = _Phase(self.preprocessing, self.specs, self.temporary, found, names)
             tracing = trace(self.preprocessing, self.specs, self.temporary, found) if found else self.tracing
             columns, function = phase.of(tracing)
             with InThisProcess(phase).holding(function) as applying:
-                read = ReadFeatures(self.raw, columns, count)
-                analyzers = [operations.analyzer(operation) for operation in accumulating]
-                work = _AccumulateShard(read, applying, analyzers)
+                work = _AccumulateShard(ReadFeatures(self.raw, columns, count), applying, analyzers)
                 partial = each_shard(shards, work, options, self.temporary)
-            for operation, *accumulators in zip(accumulating, *partial, strict=True):
-                walk.give(operation, accumulators)
-        return self._write(walk.bindings(self._root), graph)
+            for operation, one, *accumulators in zip(accumulating, analyzers, *partial, strict=True):
+                walk.give(operation, [one.merge(accumulators)])
+            if self._encoding.keys() - kept.keys():
+                kept |= self._encoded(walk)  # all of which was found in the first pass
+        return self._write(walk.bindings(self._root), graph), kept
+
+    def _encoded(self, walk: Walk) -> dict[bytes, Entry]:
+        """What was accumulated, for a cache. The walk goes on from what it will be when it is read from there.
+
+        That is less exact by some bits, and the same whether or not there was a cache.
+        """
+        made_of, found = self._made_of(self._encoding), {}
+        for name, operation in self._encoding.items():
+            (accumulated,) = operation.inputs
+            records = operations.encoded(operation, walk.value(accumulated))
+            walk.give(accumulated.parent_operation, operations.decoded(operation, records))
+            found[name] = Entry(records, made_of[name])
+        return found
 
     def _write(self, found: Mapping[str, Binding], graph: TransformGraph) -> Tracing:
         import tensorflow as tf

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.features.graph_digest import described
 from components.features.tracing import Binding
 from components.io import tfrecord
 
@@ -44,12 +45,24 @@ class Combine:
             for (_, combiner, keys), accumulator in zip(self.combiners, accumulators, strict=True)
         ]
 
+    @property
+    def keys(self) -> set[str]:
+        return {key for _, _, keys in self.combiners for key in keys}
+
     def finish(self, accumulators: Any) -> Any:
         compact = {
             label: combiner.compact(accumulator)
             for (label, combiner, _), accumulator in zip(self.combiners, accumulators, strict=True)
         }
         return compact if self.packed else compact.popitem()[1]
+
+    def merge(self, shards: Sequence[Any]) -> Any:
+        """What several shards came to together; the accumulators are of no use afterwards."""
+        if len(shards) == 1:
+            return shards[0]
+        if not self.packed:
+            return _together(self.combiners[0][1], shards)
+        return {label: _together(combiner, [shard[label] for shard in shards]) for label, combiner, _ in self.combiners}
 
 
 @dataclass(frozen=True)
@@ -74,8 +87,16 @@ class Count:
             counts[word] = counts.get(word, 0) + number
         return counts
 
+    @property
+    def keys(self) -> set[str]:
+        return {self.words} if self.weights is None else {self.words, self.weights}
+
     def finish(self, counts: Any) -> Any:
         return counts
+
+    def merge(self, shards: Sequence[Any]) -> Any:
+        """What several shards came to together."""
+        return _counts_together(shards)
 
 
 def analyzer(operation: Any) -> Combine | Count:
@@ -97,24 +118,65 @@ class Walk:
         self._outputs: dict[Any, tuple[list[Any], ...]] = {}
 
     def give(self, operation: Any, values: list[Any]) -> None:
-        """The output of an operation that accumulates, an element of each shard."""
+        """The output of an operation that reads the data or a cache."""
         self._outputs[operation] = (values,)
 
     def bindings(self, created: Any) -> dict[str, Binding]:
         """What takes the place of which tensor in the graph that `created` makes."""
         found = {}
         for node in created.inputs:
-            definition, (value,) = node.parent_operation.operation_def, self._value(node.parent_operation.inputs[0])
+            definition, (value,) = node.parent_operation.operation_def, self.value(node.parent_operation.inputs[0])
             found[definition.tensor_name] = Binding(value, definition.dtype_enum)
         return found
 
-    def _value(self, node: Any) -> list[Any]:
+    def value(self, node: Any) -> list[Any]:
         operation = node.parent_operation
         if operation not in self._outputs:
             work_out = _AFTERWARDS[type(operation.operation_def).__name__]
-            inputs = [self._value(before) for before in operation.inputs]
+            inputs = [self.value(before) for before in operation.inputs]
             self._outputs[operation] = work_out(operation.operation_def, inputs, self.temporary)
         return self._outputs[operation][node.value_index]
+
+
+def source(operation: Any) -> tuple[tuple[str, ...], str | None]:
+    """What an operation that encodes for the cache gets: the keys of the tensors, and a description of the analyzer."""
+    before = operation.inputs[0].parent_operation
+    definition = before.operation_def
+    if type(definition).__name__ == "ExtractFromDict":
+        packed = before.inputs[0].parent_operation.operation_def
+        (one,) = (one for one in packed.combiners if one.label == definition.keys)
+        return tuple(one.keys), _described(one.combiner)
+    keys = before.inputs[0].parent_operation.operation_def.keys
+    if hasattr(definition, "combiner"):
+        return tuple(keys), _described(definition.combiner)
+    settings = {name: value for name, value in definition._asdict().items() if name != "label"}
+    return tuple(keys), described(settings)
+
+
+def _described(combiner: Any) -> str | None:
+    settings = described(vars(combiner))
+    return None if settings is None else f"{type(combiner).__name__}: {settings}"
+
+
+def encoded(operation: Any, values: Sequence[Any]) -> tuple[bytes, ...]:
+    """What was accumulated, for the cache, as TFT encodes it; a vocabulary is a record for each word."""
+    coder = operation.operation_def.coder
+    if _is_of_words(coder):
+        return tuple(sorted(coder.encode_cache(counted) for counts in values for counted in counts.items()))
+    return tuple(coder.encode_cache(value) for value in values if value is not None)
+
+
+def decoded(operation: Any, records: Sequence[bytes]) -> list[Any]:
+    """What the cache has, as if it had been accumulated now."""
+    coder = operation.operation_def.coder
+    values = [coder.decode_cache(record) for record in records]
+    return [dict(values)] if _is_of_words(coder) else values
+
+
+def _is_of_words(coder: Any) -> bool:
+    from tensorflow_transform import analyzer_nodes
+
+    return isinstance(coder, analyzer_nodes._VocabularyAccumulatorCoder)
 
 
 def _extract_key(definition: Any, inputs: list[list[Any]], _: Path) -> tuple[list[Any], ...]:
@@ -142,8 +204,12 @@ def _merge_packed(definition: Any, inputs: list[list[Any]], _: Path) -> tuple[li
 
 
 def _merged(combiner: Any, accumulators: Sequence[Any]) -> Any:
+    return combiner.extract_output(_together(combiner, accumulators))
+
+
+def _together(combiner: Any, accumulators: Sequence[Any]) -> Any:
     every = [one for one in (combiner.create_accumulator(), *accumulators) if one is not None]
-    return combiner.extract_output(combiner.compact(combiner.merge_accumulators(every)))
+    return combiner.compact(combiner.merge_accumulators(every))
 
 
 def _extract_outputs(definition: Any, inputs: list[list[Any]], _: Path) -> tuple[list[Any], ...]:
@@ -155,14 +221,17 @@ def _extract_outputs(definition: Any, inputs: list[list[Any]], _: Path) -> tuple
 
 def _merge_counts(_: Any, inputs: list[list[Any]], __: Path) -> tuple[list[Any], ...]:
     """(count, word) of every word."""
-    if len(inputs[0]) == 1:
-        (counts,) = inputs[0]
-    else:
-        counts = {}
-        for shard in inputs[0]:
-            for word, count in shard.items():
-                counts[word] = counts.get(word, 0) + count
-    return ([(count, word) for word, count in counts.items()],)
+    return ([(count, word) for word, count in _counts_together(inputs[0]).items()],)
+
+
+def _counts_together(shards: Sequence[Mapping[Any, Any]]) -> Mapping[Any, Any]:
+    if len(shards) == 1:
+        return shards[0]
+    counts: dict[Any, Any] = {}
+    for shard in shards:
+        for word, count in shard.items():
+            counts[word] = counts.get(word, 0) + count
+    return counts
 
 
 def _prune(definition: Any, inputs: list[list[Any]], _: Path) -> tuple[list[Any], ...]:
@@ -227,7 +296,7 @@ _AFTERWARDS: Mapping[str, Callable[[Any, list[list[Any]], Path], tuple[list[Any]
     "VocabularyOrderAndWrite": _write_words,
 }
 
-_FRAME = ("CreateSavedModel", "CreateTensorBinding", "ExtractInputForSavedModel", "ApplySavedModel")
+_FRAME = ("DecodeCache", "CreateSavedModel", "CreateTensorBinding", "ExtractInputForSavedModel", "ApplySavedModel")
 
 
 def problem(operation: Any) -> str | None:

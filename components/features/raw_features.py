@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,17 @@ def type_specs(raw: schema_pb2.Schema) -> dict[str, Any]:
     """Every raw feature's tf.TypeSpec by name, as preprocessing_fn sees it."""
     specs: dict[str, Any] = _tfxio(raw).TensorAdapter().OriginalTypeSpecs()
     return specs
+
+
+def shape_of_features(raw: schema_pb2.Schema) -> str:
+    """All that the features' tensors hang on but the records, as text: types, shapes, default values."""
+    config = _tfxio(raw).TensorAdapterConfig()
+    kinds = {field.name: str(field.type) for field in config.arrow_schema}
+    shapes = {
+        name: representation.SerializeToString(deterministic=True).hex()
+        for name, representation in config.tensor_representations.items()
+    }
+    return json.dumps([kinds, shapes], sort_keys=True)
 
 
 def projection(raw: schema_pb2.Schema, columns: Sequence[str]) -> tuple[TensorAdapterConfig, schema_pb2.Schema]:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from components.features import analyzer_cache as cache_files
 from components.features import transform_statistics
 from components.features.analysis import Analysis
 from components.features.preprocessing import Preprocessing
@@ -21,6 +22,7 @@ from components.io import beam as beam_io
 from components.io import tfrecord
 from components.io.keras import arrange, spare_libraries_autograph
 from schemas.artifacts import (
+    AnalyzerCache,
     Examples,
     FeatureSchema,
     TransformAnomalies,
@@ -78,6 +80,8 @@ class Transform:
         post_transform_schema: Out[TransformSchema],
         post_transform_stats: Out[TransformStatistics],
         post_transform_anomalies: Out[TransformAnomalies],
+        updated_analyzer_cache: Out[AnalyzerCache],
+        analyzer_cache: AnalyzerCache | None = None,
     ) -> None:
         """Fill the outputs.
 
@@ -101,7 +105,10 @@ class Transform:
         # Where every Beam worker that writes the graph can reach it. The name ends up in those of the graph's hash tables,
         # and TensorFlow lets tables of one name share their content with every model that a process loads.
         temporary = transform_graph.path / f".{uuid.uuid4().hex}"
-        analysis = Analysis(preprocessing, raw, temporary)  # traces, so that the user's mistakes appear outside Beam
+        data_set = cache_files.data_set(self.analyze_split, analyzed, raw)
+        cached = cache_files.read(analyzer_cache, data_set) if analyzer_cache else {}
+        # Traces, so that the user's mistakes appear outside Beam.
+        analysis = Analysis(preprocessing, raw, temporary, data_set, cached)
         columns = analysis.transformed_columns
         passes = 1 if analysis.unknown else analysis.passes
         records = examples.properties.get("records", {})
@@ -109,11 +116,15 @@ class Transform:
         with beam_io.RowCount(progress, total) as count, ExitStack() as held:
             function = InThisProcess(LoadedGraph(str(transform_graph.path)))
             if analysis.unknown:
-                print(f"TFT's own Beam pipeline analyses the data. {analysis.unknown}", file=sys.stderr)
+                print(
+                    f"TFT's own Beam pipeline analyses the data, no cache is kept. {analysis.unknown}", file=sys.stderr
+                )
                 transform_graph.properties["analyzed_by"] = f"tft_beam: {analysis.unknown}"
                 _analyze(analysis, analyzed, beam, count, transform_graph)
             else:
-                final = analysis.run(analyzed, beam, count, transform_graph)
+                final, found = analysis.run(analyzed, beam, count, transform_graph)
+                cache_files.write(updated_analyzer_cache, data_set, found)
+                updated_analyzer_cache.properties.update(analyzers=len(found), reused=analysis.reused)
                 held.enter_context(function.holding(final.function(columns, final.outputs)))
             _write_raw_schema(raw, transform_graph)
             counting = None

@@ -15,16 +15,17 @@ class AnalyzerCache(Artifact):
     ```
     train-1f0c.../MANIFEST                       pickled dict: key of an analyzer -> number of its file
     train-1f0c.../0-00000-of-00001.gz            TFRecord file of what it accumulated, encoded by its own coder
-    train-1f0c.../METADATA-00000-of-00001        TFRecord file of one pickled dict: dataset_size, bytes in memory
+    train-1f0c.../MADE_OF.json                   number of a file -> digest of what led to it, or null
     ```
-    One directory for each data set, named for its split and the digest of its content and schema. The layout is that of
-    `tensorflow_transform.beam.analyzer_cache`, 1.16, which reads and writes it as well. Keys are TFT's: they change with the
-    part of preprocessing_fn that leads to the analyzer.
+    One directory for each data set, named for its split and the digest of its records and of the features' types and shapes.
+    The layout is that of `tensorflow_transform.beam.analyzer_cache`, 1.16, which reads it, but for MADE_OF.json: TFT's keys
+    stay the same after some changes of preprocessing_fn, the digests do not. Without its digest nothing is taken from a cache.
 
-    Properties: `analyzers`, how many are kept in all; `reused`, how many of them came from another cache.
+    Properties: `analyzers`, how many are kept; `reused`, how many of them came from another cache.
     """
 
     TYPE_NAME: ClassVar[str] = "TransformCache"
+    MADE_OF: ClassVar[str] = "MADE_OF.json"
 
     def data_set(self, key: str) -> Path:
         """Where what is known of one data set is or will be written."""

@@ -194,7 +194,7 @@ def ours(outputs_of: Callable[[type, Path], dict[str, Any]]) -> Callable[..., tu
         import tensorflow as tf
 
         outputs = outputs_of(Transform, directory / "ours")
-        step = Transform(preprocessing_fn=dotted, statistics=False)
+        step = Transform(preprocessing_fn=dotted)
         step.run(examples, schema, BeamOptions(args=beam_args), Progress(), **outputs)
         files = outputs["transformed_examples"].files("train")
         records = [record for file in files for record in tfrecord.read(file)]
@@ -290,7 +290,7 @@ def test_a_custom_analyzer_goes_through_TFTs_Beam_pipeline_and_the_step_says_so(
     found = ours(tmp_path, examples, schema, dotted)
 
     assert found[0].properties["analyzed_by"].startswith("tft_beam: PTransform[")
-    assert "TFT's own Beam pipeline analyses the data. PTransform[" in capsys.readouterr().err
+    assert "TFT's own Beam pipeline analyses the data, no cache is kept. PTransform[" in capsys.readouterr().err
     assert_equal(found, theirs(tmp_path, examples, schema, dotted))
 
 
