@@ -206,8 +206,10 @@ def _wire_problem(step: Declared, port: str, wire: Wire, by_id: Mapping[str, Dec
 
 
 def _find_wire(step: Declared, port: str, earlier: Iterable[Declared]) -> tuple[Wire | None, str | None]:
-    """(the only wire that fits, None), (None, a problem), or (None, None) for an optional input that nothing fits."""
+    """(the only wire that fits, None), (None, a problem), or (None, None) for an optional input that stays unwired."""
     wanted = step.contract.inputs[port]
+    if wanted.optional and all(kind.EXPLICIT for kind in wanted.types):
+        return None, None
     made: list[tuple[Wire, type[Artifact]]] = [
         (Wire(other.id, output), kind) for other in earlier for output, kind in other.contract.outputs.items()
     ]

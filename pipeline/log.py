@@ -403,7 +403,8 @@ class _Page:
             "skipped": ("skipped", "dim", "skipped"),
         }[action]
         self._count(kind, step)
-        made = self._between.join(f"{port}: {what}" if what else port for port, _, what in event.outputs)
+        told = [f"{port}: {what}" for port, _, what in event.outputs if what]
+        made = self._between.join(told or [port for port, _, _ in event.outputs])
         reason = f"({event.reason})" if event.reason and action != "reuse" else ""
         text_style = "" if action == "run" else "dim"
         return [

@@ -22,6 +22,7 @@ class Artifact:
     properties: dict[str, Any] = field(default_factory=dict)
 
     TYPE_NAME: ClassVar[str] = "Artifact"  # TFX's type name, what manifests and the Kubeflow UI show
+    EXPLICIT: ClassVar[bool] = False  # True: an optional input of this type takes nothing that it is not wired to
 
     def describe(self) -> str:
         """What was made, in half a line for the terminal. Empty when there is nothing to add to the type's name."""

@@ -15,7 +15,7 @@ The types of `run`'s parameters are the contract, and nothing else declares port
 |---|---|
 | an artifact type (`Examples`) | an input; wired by name, or left out where exactly one earlier step makes one: that very type first, then one derived from it |
 | `TransformedExamples \\| Examples` | an input of the first of these types that an earlier step makes |
-| an artifact type `\\| None = None` | an input that may stay unwired |
+| an artifact type `\\| None = None` | an input that may stay unwired, and does unless it is wired where the type is `EXPLICIT` |
 | `Out[Statistics]` | an output: an existing empty directory to fill |
 | `BeamOptions`, `Scratch`, `Seed`, `Baseline`, `Progress`, `Lineage` | what the step asks of the framework |
 

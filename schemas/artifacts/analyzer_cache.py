@@ -25,6 +25,7 @@ class AnalyzerCache(Artifact):
     """
 
     TYPE_NAME: ClassVar[str] = "TransformCache"
+    EXPLICIT: ClassVar[bool] = True  # two Transforms of one pipeline do not wait for each other unasked
     MADE_OF: ClassVar[str] = "MADE_OF.json"
 
     def data_set(self, key: str) -> Path:

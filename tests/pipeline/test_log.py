@@ -121,8 +121,15 @@ class TestLastingLines:
         assert lines == [
             "taxi  run run-1",
             "✓ example_gen    1.2 s  examples: train 9,998, eval 5,004",
-            "= trainer       reused  model: 1,000 steps · history",
+            "= trainer       reused  model: 1,000 steps",
         ]
+
+    def test_name_what_a_step_made_where_there_is_nothing_to_say_of_it(self) -> None:
+        outputs = [("history", "History", ""), ("notes", "Notes", "")]
+
+        lines = plain(RunStarted("taxi", "run-1", STEPS), StepFinished("trainer", "reuse", 0, outputs))
+
+        assert lines[1] == "= trainer       reused  history · notes"
 
     def test_say_why_a_step_was_run_or_skipped(self) -> None:
         lines = plain(

@@ -9,12 +9,17 @@ from typing import Any
 
 import pytest
 
+from components.data.example_gen import ExampleGen
+from components.data.example_validator import ExampleValidator
+from components.data.schema_gen import ImportSchema
+from components.data.statistics_gen import StatisticsGen
 from components.features.preprocessing import RawFeatures
 from components.features.raw_features import read_schema
 from components.features.transform import Transform
 from components.io import tfrecord
 from components.io import tfx as tfx_io
 from pipeline.contract import read_contract
+from pipeline.definition import Pipeline
 from schemas.artifacts import Examples, FeatureSchema, TransformedExamples, TransformGraph
 from schemas.component import BeamOptions, Progress
 from schemas.errors import ConfigError, DataError, UnknownSplit, UserCodeError
@@ -307,3 +312,25 @@ def test_every_wrong_setting_is_named_at_once():
         Transform(preprocessing_fn="preprocess", analyze_split="")
 
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["preprocessing_fn", "analyze_split"]
+
+
+def test_steps_below_still_find_the_statistics_the_schema_and_the_anomalies_of_the_pipeline_by_themselves():
+    pipeline = Pipeline(name="wires")
+    examples = pipeline.step("example_gen", ExampleGen(source="trips.csv")).examples
+    pipeline.step("statistics_gen", StatisticsGen())
+    pipeline.step("schema_gen", ImportSchema(path="schema.pbtxt"))
+    transform = pipeline.step("transform", Transform(preprocessing_fn=TAXI))
+    pipeline.step("example_validator", ExampleValidator())
+    pipeline.step("apart", Transform(preprocessing_fn=TAXI), examples=examples)
+    cache = transform.updated_analyzer_cache
+    pipeline.step("again", Transform(preprocessing_fn=TAXI), examples=examples, analyzer_cache=cache)
+
+    graph = pipeline.definition().graph
+
+    of_transform = {"examples": "example_gen.examples", "schema": "schema_gen.schema"}
+    for step, expected in {
+        "example_validator": {"statistics": "statistics_gen.statistics", "schema": "schema_gen.schema"},
+        "apart": of_transform,
+        "again": {**of_transform, "analyzer_cache": "transform.updated_analyzer_cache"},
+    }.items():
+        assert {port: str(wire) for port, wire in graph[step].inputs.items()} == expected
