@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from components.serving import calls, protos
-from components.serving.service import Service, Target, signature_def_map
+from components.serving.servable import Arrays
+from components.serving.service import LARGE, Service, Target, signature_def_map
 from components.serving.status import Code, Unanswered, invalid
 
 HEALTH_NAMES = ("", "ModelService", "PredictionService")
@@ -61,17 +63,25 @@ class _Prediction:
         from tensorflow_serving.apis import predict_pb2
 
         signature = calls.predict_signature(servable, request.model_spec.signature_name)
-        most = self._service.max_request_bytes
-        inputs = {name: protos.to_array(tensor, name, most) for name, tensor in request.inputs.items()}
+        large = request.ByteSize() > LARGE
+        inputs = await asyncio.to_thread(self._inputs, request) if large else self._inputs(request)
         calls.check_inputs(signature, inputs)
         wanted = list(request.output_filter)
         calls.check_output_filter(signature, wanted)
         outputs = await self._service.runner.run(servable, signature, inputs)
         response = predict_pb2.PredictResponse()
         _fill_spec(response.model_spec, servable, signature.name)
-        for name in wanted or outputs:
-            response.outputs[name].CopyFrom(protos.from_array(outputs[name]))
+        large = sum(value.nbytes for value in outputs.values()) > LARGE
+        given = {name: outputs[name] for name in wanted or outputs}
+        if large:
+            await asyncio.to_thread(_fill_outputs, response, given)
+        else:
+            _fill_outputs(response, given)
         return response
+
+    def _inputs(self, request: Any) -> dict[str, Any]:
+        most = self._service.max_request_bytes
+        return {name: protos.to_array(tensor, name, most) for name, tensor in request.inputs.items()}
 
     async def _classify(self, request: Any, servable: Any) -> Any:
         from tensorflow_serving.apis import classification_pb2
@@ -159,6 +169,11 @@ def _fill_spec(spec: Any, servable: Any, signature: str = "") -> None:
     spec.name = servable.name
     spec.version.value = servable.version
     spec.signature_name = signature
+
+
+def _fill_outputs(response: Any, outputs: Arrays) -> None:
+    for name, value in outputs.items():
+        response.outputs[name].CopyFrom(protos.from_array(value))
 
 
 async def _abort(context: Any, error: Unanswered) -> None:

@@ -262,9 +262,9 @@ def _is_object(value: Any) -> bool:
 
 def _refuse_ragged(value: list[Any]) -> None:
     """Raise what is wrong with lists that do not make a tensor; their first elements say what shape was meant."""
-    shape = []
+    shape: list[int] = []
     first: Any = value
-    while type(first) is list:
+    while type(first) is list and len(shape) <= _DEEPEST:
         shape.append(len(first))
         first = first[0] if first else None
 
@@ -337,10 +337,12 @@ def _shape(sizes: tuple[int, ...]) -> str:
 
 def _shown(value: Any) -> str:
     """A value in an error, no longer than TensorFlow Serving shows it."""
-    encoder = json.JSONEncoder()
     text = ""
-    for part in encoder.iterencode(value):
-        text += part
-        if len(text) >= _SHOWN:
-            return text[:_SHOWN]
-    return text
+    try:
+        for part in json.JSONEncoder().iterencode(value):
+            text += part
+            if len(text) >= _SHOWN:
+                break
+    except RecursionError:  # deeper than Python goes; what it begins with says enough
+        pass
+    return text[:_SHOWN]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +96,8 @@ class Registry:
 
     @property
     def ready(self) -> bool:
-        """Whether every model has a version that can be asked."""
-        return all(self.available(config.name) for config in self._wanted)
+        """Whether there is anything that can be asked."""
+        return any(model.available for model in self._models.values())
 
     def acquire(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
         """The version that a request names, its largest without a version or label; the caller releases it.
@@ -181,7 +182,7 @@ class _Model:
         elif not self._failed:
             self._complain("holds nothing to serve: no directory in it is named by a number that the policy wants")
 
-    def drop(self, versions: Iterable[int]) -> None:
+    def drop(self, versions: Set[int]) -> None:
         """Let go of versions: no new request reaches them, and they are closed when the last one is answered."""
         for version in sorted(versions):
             servable = self.available[version]
@@ -189,6 +190,8 @@ class _Model:
             self._set_status(version, UNLOADING)
             servable.retire()
             self._set_status(version, END)
+        if versions:
+            gc.collect()  # a graph is cycles of Python objects, and Python would leave several versions of it in memory
 
     def _choice(self, there: Mapping[int, Path]) -> set[int]:
         return self.config.policy.choose([version for version in there if version not in self._failed])

@@ -15,7 +15,7 @@ from components.io.serving_directory import LARGEST
 from components.serving import calls, json_answers, json_requests
 from components.serving import metrics as monitoring
 from components.serving.servable import Servable
-from components.serving.service import Service, Target, metadata
+from components.serving.service import LARGE, Service, Target, metadata
 from components.serving.status import Code, Unanswered, invalid
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 HEALTH = "/health"
-_LARGE = 1 << 18  # bytes of a request that is parsed in a thread, so that others need not wait for it
 _JSON = (b"content-type", b"application/json")
 _WHICH = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
 _POST = re.compile(rf"/v1/models/(?P<model>[^/:]+){_WHICH}:(?P<verb>classify|regress|predict)", re.IGNORECASE)
@@ -45,9 +44,7 @@ def application(service: Service, timeout_s: float) -> Starlette:
     async def health(request: Request) -> Response:
         if service.registry.ready:
             return Response(b'{"status":"ok"}', 200, media_type="application/json")
-        return Response(
-            json_answers.error("not every model has a version to serve"), 503, media_type="application/json"
-        )
+        return Response(json_answers.error("there is nothing to serve"), 503, media_type="application/json")
 
     async def metrics(request: Request) -> Response:
         page, kind = service.metrics.page()
@@ -108,8 +105,8 @@ class _Models:
             if not target.model:
                 raise invalid("Missing model name in request.")
             return self._metadata(target) if verb else self._status(target)
+        body = await _body(scope, receive, self._service.max_request_bytes)
         with self._service.counted(target, verb.capitalize(), "REST"):
-            body = await _body(scope, receive, self._service.max_request_bytes)
             try:
                 async with asyncio.timeout(self._timeout_s):
                     return await self._infer(target, verb, body)
@@ -120,11 +117,11 @@ class _Models:
 
     async def _infer(self, target: Target, verb: str, body: bytes) -> bytes:
         document = (
-            await asyncio.to_thread(json_requests.parse, body) if len(body) > _LARGE else json_requests.parse(body)
+            await asyncio.to_thread(json_requests.parse, body) if len(body) > LARGE else json_requests.parse(body)
         )
         with self._service.using(target) as servable:
             if verb == "predict":
-                return await self._predict(servable, document, len(body) > _LARGE)
+                return await self._predict(servable, document, len(body) > LARGE)
             name = json_requests.signature_name(document)
             examples = json_requests.examples(document)
             if verb == "classify":

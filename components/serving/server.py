@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from components.serving.registry import Registry
 from components.serving.runner import Batching
 from schemas.errors import ArtifactError, ConfigError
 
-_GRACE_S = 5.0  # how long requests that are being answered may take when the server stops
+_GRACE_S = 20.0  # how long requests that are being answered may take when the server stops
 _KEEP_ALIVE_S = 75.0  # how long a connection may be idle
 
 
@@ -81,6 +83,9 @@ class Server:
         import uvloop
 
         with self._loaded(say) as (registry, rest):
+            # Looking for garbage among all that TensorFlow and the models consist of takes a tenth of a second.
+            gc.collect()
+            gc.freeze()
 
             def started(at: Addresses) -> None:
                 for name in registry.names:
@@ -143,6 +148,7 @@ class Server:
             ws="none",
             lifespan="off",
             log_level="warning",
+            server_header=False,
             access_log=False,
             timeout_keep_alive=int(_KEEP_ALIVE_S),
             timeout_graceful_shutdown=int(_GRACE_S),
@@ -217,7 +223,10 @@ class Server:
                     registry.configure(read_models_config(config))
                 except ConfigError as error:
                     registry.say(f"models.config stays as it was: {error}")
-            registry.poll()
+            try:
+                registry.poll()
+            except Exception:  # noqa: BLE001 what is served stays, and the next look may go well
+                traceback.print_exc()
 
 
 def _bound(host: str, port: int, setting: str) -> socket.socket:

@@ -14,6 +14,8 @@ from components.serving.runner import Runner
 from components.serving.servable import Servable
 from components.serving.status import Code, Unanswered
 
+LARGE = 1 << 18  # bytes: a request or answer above is taken apart in a thread, so that others need not wait for it
+
 
 @dataclass(frozen=True)
 class Target:

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from components.serving import rest
 from components.serving.server import Addresses, Server
+from components.serving.service import LARGE
 from schemas.errors import ArtifactError, ConfigError
 
 Publish = Callable[..., Path]
@@ -70,7 +70,10 @@ def test_lists_in_lists_in_lists_are_refused(small: tuple[Addresses, httpx.Clien
     deep = b'{"instances": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     deeper_than_arrays = b'{"instances": ' + b"[" * 100 + b"1.0" + b"]" * 100 + b"}"
 
-    for body in (deep, deeper_than_arrays):
+    unlike = b'{"instances": [' + b"[" * 900 + b"1.0" + b"]" * 900 + b", 2.0]}"
+    shown = b'{"instances": 1, "inputs": ' + b"[" * 900 + b"]" * 900 + b"}"
+
+    for body in (deep, deeper_than_arrays, unlike, shown):
         answer = asked.post("/half:predict", content=body, timeout=30)
         assert answer.status_code == 400, answer.text
         assert len(answer.text) < 1000
@@ -246,6 +249,42 @@ def _replace(file: Path, text: str) -> None:
     file.with_suffix(".new").rename(file)
 
 
+def test_what_is_being_answered_when_the_server_stops_is_answered(
+    tmp_path: Path, serve: Serve, publish: Publish, half_plus_two: Path
+) -> None:
+    publish(half_plus_two, 1)
+    body = b'{"signature_name": "slow", "instances": [1.0]}'
+    head = f"POST /v1/models/half:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    with socket.socket() as slow:
+        with serve(local(tmp_path / "serving" / "half", threads=2)) as at, client(at) as asked:
+            slow.connect((at.host, at.rest_port))
+            slow.sendall(head.encode() + body)
+            ask(asked)  # came later and is answered, so the slow one has been read
+        answer = b"".join(iter(lambda: slow.recv(65536), b""))
+
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.endswith(b'{"predictions":[1.0]}')
+
+
+def test_a_model_above_64_megabytes_is_served(tmp_path: Path, serve: Serve) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.table = tf.Variable(tf.range(18_000_000, dtype=tf.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="place")])
+    def look_up(place: Any) -> dict[str, Any]:
+        return {"value": tf.gather(module.table, place)}
+
+    tf.saved_model.save(module, str(tmp_path / "table" / "1"), signatures={"serving_default": look_up})
+
+    with serve(local(tmp_path / "table")) as at, client(at) as asked:
+        assert asked.post("/table:predict", json={"instances": [0, 12_345_678]}).json() == {
+            "predictions": [0.0, 12345678.0]
+        }
+
+
 def test_health_is_for_load_balancers(small: tuple[Addresses, httpx.Client]) -> None:
     at, asked = small
 
@@ -365,6 +404,6 @@ def test_the_answer_is_the_models_own_to_the_last_bit(
             rows = json.dumps({"instances": [float(str(value)) for value in some]})
             answered.append(asked.post("/half:predict", content=rows, timeout=30).json()["predictions"])
 
-    assert len(rows) > rest._LARGE
+    assert len(rows) > LARGE
     assert np.array_equal(np.array(answered[0], np.float32), expected[:100])
     assert np.array_equal(np.array(answered[1], np.float32), expected)

@@ -22,7 +22,6 @@ from configs.taxi.ask_server import ask as ask_over_grpc
 from schemas.artifacts import FeatureSchema, Model, TransformedExamples, TransformGraph
 from schemas.component import Progress, Scratch, Seed
 
-
 pytestmark = pytest.mark.slow
 
 
