@@ -285,6 +285,9 @@ def what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, .
         reasons.append(
             f"the baseline is {f'version {now}' if now else 'none'}, was {f'version {before}' if before else 'none'}"
         )
+    anyway = new.get("anyway")
+    if old.get("anyway") != anyway:
+        reasons.append(f"blessed anyway by {anyway['by']}" if anyway else "no longer blessed anyway")
     for name in ("component", "seed", "python"):
         if old.get(name) != new.get(name):
             reasons.append(f"{name} {_short(old.get(name))} -> {_short(new.get(name))}")

@@ -87,12 +87,13 @@ class StepFailed:
 
 @dataclass(frozen=True)
 class StepRefused:
-    """A gate said no. `reused`: an earlier run found it out, and nothing has changed."""
+    """A gate said no. `reused`: an earlier run found it out, and nothing has changed. `more` is the command to see more."""
 
     step: str
     message: str
     seconds: float = 0.0
     reused: bool = False
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -369,7 +370,9 @@ class _Page:
                 return [*self._message("failed", "red", step, duration(seconds), message), *pointers]
             case StepRefused(step, message, seconds, reused):
                 self._count("refused", step)
-                return self._message("refused", "yellow", step, "reused" if reused else duration(seconds), message)
+                took = "reused" if reused else duration(seconds)
+                pointers = [_Line(_INDENT, ("more   ", "dim"), event.more, whole=True)] if event.more else []
+                return [*self._message("refused", "yellow", step, took, message), *pointers]
             case StepNote(step, message):
                 return self._message("note", "yellow", step, "", message)
             case RunFinished():

@@ -51,6 +51,7 @@ class Order:
     seed: int | None = None
     baseline: Mapping[str, Any] = field(default_factory=dict)
     lineage: Mapping[str, Any] = field(default_factory=dict)
+    anyway: Mapping[str, str] | None = None  # {"by", "at", "reason"}: whatever the step says of a model, it is blessed
     replace: bool = False  # run and publish although the key is published
     format: int = FORMAT
 
@@ -95,6 +96,7 @@ class Order:
             inputs={port: wire.digest for port, wire in self.inputs.items()},
             seed=self.seed,
             baseline=self.key_parts.get("baseline"),
+            anyway=self.anyway,
         )
         libraries = {**self.lineage.get("libraries", {}), **parts["libraries"]}
         lineage = {**self.lineage, "libraries": dict(sorted(libraries.items()))}
@@ -133,6 +135,7 @@ def make_order(
     store: Store,
     beam: BeamOptions,
     commit: str | None,
+    anyway: Mapping[str, str] | None = None,
 ) -> Order:
     """The order of a step that a plan decided to run. `executions` holds the steps before it."""
     if plan.key is None or plan.parts is None:
@@ -170,6 +173,7 @@ def make_order(
         seed=graph.seed,
         baseline=baseline,
         lineage=_lineage(graph, step, plan, executions, run=run, commit=commit),
+        anyway=anyway if "anyway" in plan.parts else None,
         replace=plan.replace,
     )
 

@@ -60,22 +60,29 @@ def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[
 
 
 def decide(
-    graph: Graph, step: Step, executions: Mapping[str, Execution], store: Store, force: Collection[str] = ()
+    graph: Graph,
+    step: Step,
+    executions: Mapping[str, Execution],
+    store: Store,
+    force: Collection[str] = (),
+    anyway: Mapping[str, str] | None = None,
 ) -> StepPlan:
     """The plan of one step whose inputs are all there. `executions` holds the steps before it.
+
+    `anyway` is {"by", "at", "reason"} of who has models blessed whatever the gates say.
 
     A corrupt execution under the step's key raises ArtifactError, unless the step runs whatever the store holds.
     """
     contract = read_contract(resolve(step.component))
     baseline = find_baseline(graph, step, contract, executions) if contract.ask(Baseline) else Baseline()
-    parts = key_parts(graph, step, contract, executions, baseline)
+    parts = key_parts(graph, step, contract, executions, baseline, anyway)
     key = key_of(parts)
-    anyway = "forced" if step.id in force else None if step.cache else "cache: false"
+    forced = "forced" if step.id in force else None if step.cache else "cache: false"
     corrupt = False
     try:
         found = store.find(step.id, key)
     except ArtifactError:
-        if anyway is None:
+        if forced is None:
             raise
         found, corrupt = None, True
 
@@ -83,8 +90,8 @@ def decide(
         replace = action == "run" and (corrupt or found is not None)
         return StepPlan(step.id, action, reasons, key, parts, found, baseline, replace)
 
-    if anyway is not None:
-        return plan("run", anyway)
+    if forced is not None:
+        return plan("run", forced)
     if found is None:
         latest = store.latest(step.id)
         reasons = what_changed(latest.key_parts, parts) if latest else (NEVER_RAN,)
@@ -96,7 +103,12 @@ def decide(
 
 
 def key_parts(
-    graph: Graph, step: Step, contract: Contract, executions: Mapping[str, Execution], baseline: Baseline
+    graph: Graph,
+    step: Step,
+    contract: Contract,
+    executions: Mapping[str, Execution],
+    baseline: Baseline,
+    anyway: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Everything the step's outputs depend on, as JSON data; `fingerprint.key_of` turns it into the key."""
     return parts_of(
@@ -106,6 +118,7 @@ def key_parts(
         inputs={port: executions[wire.step].manifest.outputs[wire.output].digest for port, wire in step.inputs.items()},
         seed=graph.seed,
         baseline={"digest": baseline.digest, "version": baseline.version} if baseline.digest else None,
+        anyway=anyway,
     )
 
 
@@ -117,10 +130,13 @@ def parts_of(
     inputs: Mapping[str, str],
     seed: int | None,
     baseline: Mapping[str, Any] | None,
+    anyway: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The parts of a key: what is given, and code, libraries and input files as they are now.
 
     `inputs` maps each wired port to its digest. Settings that name files or the user's code count by content, not by name.
+    That somebody has the model blessed anyway counts for a step that blesses: who and why, not when, so that saying it again
+    reuses it.
     Raises ConfigError for a module that does not exist, DataError for input files that do not.
     """
     ours = code_closure([component])
@@ -139,6 +155,8 @@ def parts_of(
         parts["seed"] = seed
     if contract.ask(Baseline):
         parts["baseline"] = baseline
+    if anyway and contract.blesses:
+        parts["anyway"] = {"by": anyway["by"], "reason": anyway["reason"]}
     return parts
 
 

@@ -41,6 +41,10 @@ Force = Annotated[
     list[str] | None,
     typer.Option("--force", metavar="STEP", help="Run this step whatever is in the store; may be repeated."),
 ]
+BlessAnyway = Annotated[
+    str | None,
+    typer.Option(metavar="REASON", help="Bless the model whatever the gates say; who, when and why is recorded."),
+]
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def run(
     to: To = None,
     force: Force = None,
     root: Root = None,
+    bless_anyway: BlessAnyway = None,
     json: Json = False,
 ) -> Answer:
     """Run what is new, reuse the rest. Exit code 3: a gate refused."""
@@ -78,7 +83,15 @@ def run(
     from pipeline.cli.run import run_pipeline
 
     with log.SilentDisplay() if json else log.display() as display:
-        result = run_pipeline(config, overrides=overrides or (), to=to, force=force or (), root=root, listener=display)
+        result = run_pipeline(
+            config,
+            overrides=overrides or (),
+            to=to,
+            force=force or (),
+            root=root,
+            bless_anyway=bless_anyway,
+            listener=display,
+        )
     return Answer(result.as_json(), None, result.exit_code)
 
 

@@ -6,17 +6,21 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import log
 from pipeline.definition import Definition
+from pipeline.graph import Graph
 from pipeline.ledger import Action, Ledger
 from pipeline.lint import raise_errors
 from pipeline.loading import load
+from pipeline.people import who
 from pipeline.plan import check_steps
 from pipeline.store import Store
-from schemas.errors import PenstockError
+from schemas.artifacts import Blessing
+from schemas.errors import ConfigError, PenstockError
 
 RunOutcome = Literal["done", "nothing new", "failed", "refused", "interrupted"]
 
@@ -72,10 +76,12 @@ def run_pipeline(
     to: str | None = None,
     force: Iterable[str] = (),
     root: str | None = None,
+    bless_anyway: str | None = None,
     listener: Callable[[log.Event], None] | None = None,
 ) -> RunResult:
     """Run the pipeline that `target` names on this machine: `load`, then `run_definition`."""
-    return run_definition(load(target, overrides, root), to=to, force=force, listener=listener)
+    definition = load(target, overrides, root)
+    return run_definition(definition, to=to, force=force, bless_anyway=bless_anyway, listener=listener)
 
 
 def run_definition(
@@ -83,11 +89,13 @@ def run_definition(
     *,
     to: str | None = None,
     force: Iterable[str] = (),
+    bless_anyway: str | None = None,
     listener: Callable[[log.Event], None] | None = None,
 ) -> RunResult:
     """Run every step whose key is not in the store, up to and including step `to`.
 
-    `force` names steps that run whatever the store holds. `listener` is told what happens, as it happens. What goes wrong in
+    `force` names steps that run whatever the store holds. `bless_anyway` is the reason why models are blessed whatever the
+    gates say; it is recorded, with who says so and when, in the blessing and in the passport. `listener` is told what happens, as it happens. What goes wrong in
     a step is in the result. Raises ConfigError for a definition that cannot run, StoreError for a root that cannot be
     written, ArtifactError for a corrupt artifact, and KeyboardInterrupt after stopping cleanly; the run is recorded as
     failed or interrupted then.
@@ -100,6 +108,7 @@ def run_definition(
     forced = tuple(force)
     check_steps(definition.graph, [*forced, *([to] if to else [])])
     graph = definition.graph.upto(to) if to else definition.graph
+    anyway = _anyway(graph, bless_anyway) if bless_anyway is not None else None
     store = Store(definition.root).open()
     store.remove_dead_staging()
     ledger = Ledger(store, definition.ledger)
@@ -115,6 +124,7 @@ def run_definition(
             beam=definition.beam,
             parallel=definition.parallel,
             force=forced,
+            anyway=anyway,
         )
         local.execute()
     except BaseException as error:
@@ -144,3 +154,15 @@ def run_definition(
         for name, action in local.actions.items()
     }
     return RunResult(record.id, outcome, seconds, steps, metrics, paths)
+
+
+def _anyway(graph: Graph, reason: str) -> dict[str, str]:
+    """Who has models blessed whatever the gates say, when and why. Raises ConfigError for no reason, and no step that blesses."""
+    problems = []
+    if not reason.strip():
+        problems.append('--bless-anyway: say why, as in --bless-anyway "the demo on Monday needs it"')
+    if not any(Blessing.TYPE_NAME in step.outputs.values() for step in graph.steps):
+        problems.append(f"--bless-anyway: no step of {graph.name} blesses models")
+    if problems:
+        raise ConfigError(*problems)
+    return {"by": who(), "at": datetime.now(UTC).isoformat(timespec="seconds"), "reason": reason.strip()}

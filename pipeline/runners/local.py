@@ -22,13 +22,14 @@ from pipeline import locks, log
 from pipeline.contract import read_contract
 from pipeline.execute import Outcome, exit_now, open_output, run_order
 from pipeline.fingerprint import code_closure
-from pipeline.graph import Graph, Step
+from pipeline.graph import Graph, Step, Wire
 from pipeline.interrupts import KeptBack, ctrl_c_blocked, unblock_ctrl_c
 from pipeline.ledger import Action, Ledger, StepRecord
 from pipeline.order import Order, git_commit, make_order
 from pipeline.plan import NEVER_RAN, StepPlan, decide
 from pipeline.runners.warm import MODULES as WARMED
 from pipeline.store import Execution, Store
+from schemas.artifacts import Blessing
 from schemas.component import BeamOptions, Progress
 from schemas.dotted_path import resolve
 from schemas.errors import PenstockError
@@ -73,6 +74,7 @@ class LocalRun:
     beam: BeamOptions = field(default_factory=BeamOptions)
     parallel: int | None = None  # steps at once; None: one per processor
     force: Collection[str] = ()
+    anyway: Mapping[str, str] | None = None  # {"by", "at", "reason"} of who has models blessed whatever the gates say
     warm: Sequence[str] = WARM_MODULES  # what the process that heavy steps are forked from imports
 
     def __post_init__(self) -> None:
@@ -126,7 +128,7 @@ class LocalRun:
 
     def _begin(self, step: Step) -> None:
         with self._signals.allowed():  # input files may take long to read
-            plan = decide(self.graph, step, self.executions, self.store, self.force)
+            plan = decide(self.graph, step, self.executions, self.store, self.force, self.anyway)
         assert plan.key is not None
         # From here to the end of the run, `pipeline gc` in another process leaves the execution alone.
         self._held.enter_context(self.store.in_use(step.id, plan.key))
@@ -151,6 +153,7 @@ class LocalRun:
             store=self.store,
             beam=self.beam,
             commit=self._commit,
+            anyway=self.anyway,
         )
         path = self.store.order_path(self.run, step.id)
         order.write(path)
@@ -261,7 +264,11 @@ class LocalRun:
     def _refused(self, step: Step, plan: StepPlan, message: str, seconds: float) -> None:
         self.stopping = True
         self._note(step, plan, "refused", seconds, message)
-        self.listener(log.StepRefused(step.id, message, seconds, reused=plan.action == "refused"))
+        # Where the verdict was made: there are the metrics of every slice, the thresholds, the anomalies.
+        judged = next((wire.step for wire in step.inputs.values() if _is_blessing(self.graph, wire)), step.id)
+        root = "" if self.store.root == Path.cwd() / ".penstock" else f" --root {_near(self.store.root)}"
+        more = f"pipeline show {self.run} {judged}{root}"
+        self.listener(log.StepRefused(step.id, message, seconds, reused=plan.action == "refused", more=more))
 
     def _note(
         self,
@@ -302,6 +309,10 @@ class LocalRun:
             with contextlib.suppress(PenstockError):
                 self._note(running.step, running.plan, "skipped", seconds, "the run was stopped")
         self.running.clear()
+
+
+def _is_blessing(graph: Graph, wire: Wire) -> bool:
+    return graph[wire.step].outputs[wire.output] == Blessing.TYPE_NAME
 
 
 def _is_heavy(step: Step) -> bool:
