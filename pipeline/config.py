@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas.config import BeamConfig, PipelineConfig, StepConfig
+from schemas.config import BeamConfig, PipelineConfig, ReleaseConfig, StepConfig
 from schemas.errors import ConfigError, did_you_mean
 
 KeyPath = tuple[str | int, ...]
@@ -208,7 +208,8 @@ def _check_shape(raw: Any, source: Source, problems: list[str]) -> PipelineConfi
 
 def _explain(kind: str, item: Any, loc: KeyPath) -> str:
     if kind == "extra_forbidden":
-        model = StepConfig if loc[0] == "steps" else BeamConfig if loc[0] == "beam" else PipelineConfig
+        sections = {"steps": StepConfig, "beam": BeamConfig, "release": ReleaseConfig}
+        model: Any = sections.get(str(loc[0]), PipelineConfig)
         known = [info.alias or name for name, info in model.model_fields.items()]
         return "no such setting." + (did_you_mean(str(loc[-1]), known) or f" There are: {', '.join(known)}")
     if kind == "missing":

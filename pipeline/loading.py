@@ -17,6 +17,7 @@ from pipeline.definition import Definition, Pipeline
 from pipeline.fingerprint import is_installed, shown
 from pipeline.graph import Declared, Graph, Step, Wire, build_graph, check_wires
 from pipeline.lint import lint
+from pipeline.release import gate_settings
 from schemas.component import BeamOptions
 from schemas.config import PipelineConfig, StepConfig
 from schemas.dotted_path import resolve
@@ -66,11 +67,13 @@ def definition_of(config: PipelineConfig, source: Source) -> Definition:
     declared: list[Declared] = []
     sound: list[Declared] = []  # those without a wrong setting
     places: dict[str, str] = {}
+    gates, wrong_gates = gate_settings(config, COMPONENTS)
+    problems.extend(f"{source.at(('release', gate))}: {problem}" for gate, problem in wrong_gates.items())
     for step_id, step in config.steps.items():
         places[step_id] = source.at(("steps", step_id))
         places.update({f"{step_id}.{port}": source.at(("steps", step_id, "inputs", port)) for port in step.inputs})
         try:
-            step_declared, wrong = _declare(step_id, step, source)
+            step_declared, wrong = _declare(step_id, step, gates.get(step_id, {}), source)
         except ConfigError as error:
             problems.extend(error.problems)
         else:
@@ -105,20 +108,29 @@ def definition_of(config: PipelineConfig, source: Source) -> Definition:
     )
 
 
-def _declare(step_id: str, step: StepConfig, source: Source) -> tuple[Declared, list[str]]:
-    """The step and what is wrong with its settings, which are left out then. Raises ConfigError without a component."""
+def _declare(
+    step_id: str, step: StepConfig, gates: Mapping[str, tuple[str, Any]], source: Source
+) -> tuple[Declared, list[str]]:
+    """The step and what is wrong with its settings, which are left out then. Raises ConfigError without a component.
+
+    `gates` are the settings that the `release:` section has for it, with the names they have there.
+    """
     at = ("steps", step_id)
     component, contract = find_component(step.uses, source.at((*at, "uses")))
     settings: dict[str, Any] = {}
     wrong = []
     try:
-        settings = settings_of(build_component(component, step.with_))
+        asked = {setting: value for setting, (_, value) in gates.items()}
+        settings = settings_of(build_component(component, {**step.with_, **asked}))
     except ConfigError as error:
         # Each problem begins with the setting's name: put the place it was written before it.
         for problem in error.problems:
             name, colon, rest = problem.partition(":")
-            path = (*at, "with", *name.split(".")) if colon and name.replace(".", "").isidentifier() else (*at, "with")
-            wrong.append(f"{source.at(path)}: {rest.strip() if len(path) > 3 else problem}")
+            parts = name.split(".") if colon and name.replace(".", "").isidentifier() else []
+            path = (*at, "with", *parts)
+            if parts and parts[0] in gates:
+                path = ("release", gates[parts[0]][0], *parts[1:])
+            wrong.append(f"{source.at(path)}: {rest.strip() if parts else problem}")
     declared = Declared(
         id=step_id,
         component=f"{component.__module__}.{component.__qualname__}",

@@ -34,6 +34,14 @@ class BeamConfig(_Closed):
     args: list[str] = Field(default_factory=list)
 
 
+class ReleaseConfig(_Closed):
+    """What a model must keep to be released, in one place. Each is a setting of the step that checks it; None: left to that."""
+
+    metrics: dict[str, Any] | None = None  # Evaluator's thresholds
+    anomalies: str | None = None  # ExampleValidator's on_anomaly: fail or warn
+    max_size_mb: int | float | None = None  # Pusher's, of the SavedModel's files together
+
+
 class PipelineConfig(_Closed):
     """A whole definition, as `pipeline.yaml` has it. Paths are relative to the directory the command is run in."""
 
@@ -44,4 +52,5 @@ class PipelineConfig(_Closed):
     parallel: int | None = Field(default=None, ge=1)  # steps at once; None: one per processor
     parameters: dict[str, JsonScalar] = Field(default_factory=dict)
     beam: BeamConfig = Field(default_factory=BeamConfig)
+    release: ReleaseConfig = Field(default_factory=ReleaseConfig)
     steps: dict[StepId, StepConfig] = Field(min_length=1)

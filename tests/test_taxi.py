@@ -32,7 +32,7 @@ SMALL = (
     "parameters.max_trials=2",
     "tuner.steps=5",
     "trainer.checkpoint_steps=5",
-    "evaluator.thresholds={auc: {min: 0.3, min_change: -0.5}}",
+    "release.metrics={auc: {min: 0.3, min_change: -0.5}}",
 )
 
 
@@ -222,7 +222,7 @@ def test_a_retrained_model_is_compared_with_the_one_that_serves(ran: Project, tm
 def test_a_model_below_its_threshold_is_not_pushed_and_says_why(ran: Project) -> None:
     before = ran.versions()
 
-    done = ran.pipeline("run", "--set", "evaluator.thresholds={auc: {min: 0.9999}}")
+    done = ran.pipeline("run", "--set", "release.metrics={auc: {min: 0.9999}}")
 
     assert done.returncode == 3
     assert "auc" in done.stdout

@@ -51,7 +51,7 @@ class Pusher:
         if self.keep is not None and self.keep < 1:
             problems.append(f"keep: {self.keep} is not a positive number of versions. Leave it empty to keep all")
         if self.max_size_mb is not None and self.max_size_mb <= 0:
-            problems.append(f"max_size_mb: {self.max_size_mb} is not a positive number of megabytes")
+            problems.append(f"max_size_mb: {self.max_size_mb:g} is not a positive number of megabytes")
         # Each example is asked of two signatures at most.
         if not 0 <= self.warmup_requests <= warmup.MOST // 2:
             problems.append(f"warmup_requests: {self.warmup_requests} is not between 0 and {warmup.MOST // 2} examples")

@@ -50,5 +50,5 @@ def taxi(train_steps: int = 1000, max_trials: int = 3) -> Pipeline:
         examples=example_gen.examples,
         model=trainer.model,
     )
-    pipeline.step("pusher", Pusher(destination="serving/taxi"), blessing=evaluator.blessing)
+    pipeline.step("pusher", Pusher(destination="serving/taxi", max_size_mb=50.0), blessing=evaluator.blessing)
     return pipeline
