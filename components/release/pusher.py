@@ -48,6 +48,10 @@ class Pusher:
         problems = []
         if not self.destination.strip():
             problems.append("destination: is empty. Name the directory to serve from, for example serving/taxi")
+        if "://" in self.destination:
+            problems.append(
+                f"destination: {self.destination} is an object store, which has no rename. Push to a directory, and copy from it"
+            )
         if self.keep is not None and self.keep < 1:
             problems.append(f"keep: {self.keep} is not a positive number of versions. Leave it empty to keep all")
         if self.max_size_mb is not None and self.max_size_mb <= 0:

@@ -413,6 +413,11 @@ def test_wrong_settings_are_all_reported() -> None:
     ]
 
 
+def test_an_object_store_is_no_directory_of_a_strange_name() -> None:
+    with pytest.raises(ConfigError, match="^destination: s3://bucket/taxi is an object store"):
+        Pusher(destination="s3://bucket/taxi")
+
+
 def test_warm_up_requests_made_from_raw_examples_are_in_the_version(
     tmp_path: Path, asked: Model, raw: Examples, push: Push
 ) -> None:
