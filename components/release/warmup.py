@@ -33,8 +33,8 @@ def write(loaded: Any, name: str, examples: Examples, count: int, file: Path) ->
     failures: list[str] = []
     requests = []
     for inputs, signature in _asked(loaded, records):
-        request = _request(name, signature, inputs)
         try:
+            request = _request(loaded, name, signature, inputs)
             _answer(loaded, request)
         except _Failed as failed:
             failures.append(f"{signature}: {failed}")
@@ -125,7 +125,8 @@ def _column(values: list[Any] | None, spec: Any) -> list[Any]:
     return [(given + [missing] * size)[:size]]
 
 
-def _request(name: str, signature: str, inputs: Mapping[str, Any]) -> Any:
+def _request(loaded: Any, name: str, signature: str, inputs: Mapping[str, Any]) -> Any:
+    """A PredictionLog of one prediction. Raises _Failed for values of another kind than the signature takes."""
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -133,18 +134,13 @@ def _request(name: str, signature: str, inputs: Mapping[str, Any]) -> Any:
     request = log.predict_log.request
     request.model_spec.name = name
     request.model_spec.signature_name = signature
-    for key, value in inputs.items():
-        request.inputs[key].CopyFrom(tf.make_tensor_proto(value, dtype=_dtype(value)))
+    takes = _takes(loaded, signature)
+    try:
+        for key, value in inputs.items():
+            request.inputs[key].CopyFrom(tf.make_tensor_proto(value, dtype=takes[key].dtype))
+    except (TypeError, ValueError) as error:
+        raise _Failed(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
     return log
-
-
-def _dtype(value: Any) -> Any:
-    """Integers of a feature are int64 and floats float32, which is not what numpy makes of Python's numbers."""
-    import tensorflow as tf
-
-    while isinstance(value, list):
-        value = value[0]
-    return {bytes: tf.string, int: tf.int64, float: tf.float32}[type(value)]
 
 
 def _answer(loaded: Any, log: Any) -> None:

@@ -77,6 +77,16 @@ def test_an_example_that_the_model_does_not_answer_is_left_out_and_said(
     assert "1 warm-up requests are left out, such as serving_default: InvalidArgumentError" in capsys.readouterr().err
 
 
+def test_values_of_another_kind_than_the_columns_take_make_no_request(
+    tmp_path: Path, loaded: Any, example: Callable[..., bytes]
+) -> None:
+    only_columns = {"serving_columns": loaded.signatures["serving_columns"]}
+    examples = examples_of(tmp_path, example(fare=[b"2.50"]))
+
+    with pytest.raises(ArtifactError, match="serving_columns: TypeError"):
+        warmup.write(SimpleNamespace(signatures=only_columns), "taxi", examples, 5, tmp_path / "requests")
+
+
 def test_a_model_that_answers_no_example_is_refused(tmp_path: Path, loaded: Any, example: Callable[..., bytes]) -> None:
     only_examples = {"serving_default": loaded.signatures["serving_default"]}
     examples = examples_of(tmp_path, example(other=[1.0]))
