@@ -172,9 +172,10 @@ def _check_metrics(config: Any, setting: str) -> None:
             metric_specs.metric_instance(metric, metric_types.registered_metrics())
         except (TypeError, ValueError, ImportError, AttributeError, NotImplementedError) as error:
             lines = [line for line in str(error).splitlines() if line.strip()]
+            hint = f". Write {{name: {metric.class_name}, config: {{...}}}}" if setting == "metrics" else ""
             found.append(
                 f"{setting}: {metric.class_name} cannot be made with {metric.config or 'no config'}: "
-                f"{lines[-1] if lines else type(error).__name__}. Write {{name: {metric.class_name}, config: {{...}}}}"
+                f"{lines[-1] if lines else type(error).__name__}{hint}"
             )
     if found:
         raise ConfigError(*found)

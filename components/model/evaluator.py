@@ -245,8 +245,7 @@ class Evaluator:
         return _Question(config, judged, asked.thresholds, applied, rubber_stamp=len(applied) < len(asked.thresholds))
 
     def _of_eval_config(self, model: Model, baseline: Baseline) -> _Question:
-        file = expand(self.eval_config_file)[0] if self.eval_config_file is not None else None
-        given = eval_config.read(self.eval_config, file)
+        given = eval_config.read(self.eval_config, self._file_of_eval_config())
         config = eval_config.completed(given, self.signature, has_baseline=bool(baseline.path))
         judged = []
         for spec in sorted(config.model_specs, key=lambda spec: spec.is_baseline):
@@ -256,6 +255,14 @@ class Evaluator:
         applied = eval_config.thresholds_of(config)
         dropped = [] if baseline.path else [one for one in eval_config.thresholds_of(given) if one.compares]
         return _Question(config, judged, (*applied, *dropped), applied, rubber_stamp=False)
+
+    def _file_of_eval_config(self) -> Path | None:
+        if self.eval_config_file is None:
+            return None
+        files = expand(self.eval_config_file)
+        if len(files) > 1:
+            raise ConfigError(f"eval_config_file: {self.eval_config_file} matches {len(files)} files. Name one")
+        return files[0]
 
     def _asked(self) -> tuple[_Asked, list[str]]:
         """What the settings ask for, with what follows from it, and what is wrong with them."""

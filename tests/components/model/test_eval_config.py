@@ -179,17 +179,16 @@ def test_classes_top_ks_averages_and_weights(sales: Examples, of_kinds: Model, t
         of_kinds,
         label="kind",
         example_weight="weight",
-        slices=(("shelf",),),
         metrics=(
             "SparseCategoricalAccuracy",
             "MultiClassConfusionMatrixPlot",
             "WeightedExampleCount",
             {"name": "Precision", "binarize": each},
-            {"name": "AUC", "binarize": each, "aggregate": weights},
+            {"name": "F1Score", "binarize": each, "aggregate": weights},
             {"name": "Recall", "binarize": {"top_k_list": [2]}},
             {"name": "Precision", "aggregate": {"micro_average": True}, "example_weights": {"unweighted": True}},
         ),
-        thresholds={"precision": {"min": 0.99}, "auc": {"min": 0.01}},
+        thresholds={"precision": {"min": 0.99}, "f1_score": {"min": 0.01}},
     )
 
     expected = theirs(
@@ -197,14 +196,13 @@ def test_classes_top_ks_averages_and_weights(sales: Examples, of_kinds: Model, t
         sales,
         """
         model_specs { label_key: "kind" example_weight_key: "weight" signature_name: "serving_default" }
-        slicing_specs {} slicing_specs { feature_keys: "shelf" }
         metrics_specs {
           metrics { class_name: "SparseCategoricalAccuracy" } metrics { class_name: "WeightedExampleCount" }
           metrics { class_name: "MultiClassConfusionMatrixPlot" }
         }
         metrics_specs { metrics { class_name: "Precision" } binarize { class_ids { values: [0, 2] } } }
         metrics_specs {
-          metrics { class_name: "AUC" } binarize { class_ids { values: [0, 2] } }
+          metrics { class_name: "F1Score" } binarize { class_ids { values: [0, 2] } }
           aggregate {
             macro_average: true
             class_weights { key: 0 value: 1 } class_weights { key: 1 value: 2 } class_weights { key: 2 value: 1 }
@@ -220,8 +218,8 @@ def test_classes_top_ks_averages_and_weights(sales: Examples, of_kinds: Model, t
     assert_equal(evaluation.path, expected)
     assert evaluation.properties["computed_by"] == "TFMA's pipeline, because of example weights"
     assert evaluation.properties["examples"] == ROWS
-    assert evaluation.properties["plots"] == 3
-    assert {"precision (class_id:0)", "precision (micro_average)", "recall (top_k:2)", "auc (macro_average)"} <= (
+    assert evaluation.properties["plots"] == 1
+    assert {"precision (class_id:0)", "precision (micro_average)", "recall (top_k:2)", "f1_score (macro_average)"} <= (
         evaluation.properties["metrics"].keys()
     )
     assert [reason.split(" 0.")[0] for reason in blessing.reasons] == [
@@ -241,10 +239,10 @@ def test_a_label_for_each_output(sales: Examples, of_two: Model, tmp_path: Path)
         metrics=(
             {"name": "MeanSquaredError", "output_names": ["amount"]},
             {"name": "SquaredPearsonCorrelation", "output_names": ["amount"]},
-            {"name": "AUC", "output_names": ["is_sold"]},
+            {"name": "BinaryAccuracy", "output_names": ["is_sold"]},
             "Calibration",
         ),
-        thresholds={"auc": {"min": 0.0}, "mean_squared_error": {"max": 0.001}},
+        thresholds={"binary_accuracy": {"min": 0.0}, "mean_squared_error": {"max": 0.001}},
     )
 
     expected = theirs(
@@ -259,7 +257,7 @@ def test_a_label_for_each_output(sales: Examples, of_two: Model, tmp_path: Path)
           metrics { class_name: "MeanSquaredError" } metrics { class_name: "SquaredPearsonCorrelation" }
           output_names: "amount"
         }
-        metrics_specs { metrics { class_name: "AUC" } output_names: "is_sold" }
+        metrics_specs { metrics { class_name: "BinaryAccuracy" } output_names: "is_sold" }
         metrics_specs { metrics { class_name: "Calibration" } output_names: ["amount", "is_sold"] }
         """,
         of_two,
@@ -505,6 +503,14 @@ def test_a_file_that_is_no_eval_config_is_named(sales: Examples, of_sold: Model,
 
     with pytest.raises(ConfigError, match=r"eval_config_file: .*asked\.pbtxt: .*metrics_spec"):
         ours(tmp_path / "ours", sales, of_sold, eval_config_file=str(tmp_path / "asked.pbtxt"))
+
+
+def test_one_file_of_several_has_to_be_named(sales: Examples, of_sold: Model, tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.pbtxt").write_text(WHOLE)
+
+    with pytest.raises(ConfigError, match=r"eval_config_file: .*\*\.pbtxt matches 2 files. Name one"):
+        ours(tmp_path / "ours", sales, of_sold, eval_config_file=str(tmp_path / "*.pbtxt"))
 
 
 def test_what_tfma_cannot_compute_is_said_in_its_words(sales: Examples, of_sold: Model, tmp_path: Path) -> None:

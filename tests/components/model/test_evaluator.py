@@ -244,6 +244,7 @@ Evaluator(
     label="big_tip",
     metrics=tuple(metrics.split()),
     slices=(("payment_type",), ("company", "payment_type")),
+    confidence_intervals=None if "Plot" in metrics else "jackknife",  # TFMA's own draw by chance
     thresholds={"auc": {"min": 0.99, "slices": [{"slice": ["payment_type"], "min": 0.99}]}},
 ).run(
     Examples(examples), Model(model), Baseline(), BeamOptions(), Progress(),
@@ -516,6 +517,14 @@ def test_a_label_that_must_be_transformed_and_is_not_is_a_data_error(
     message = refusal(DataError, tmp_path, Evaluator(label="tipped", label_from="transformed"), trips, good)
 
     assert message.startswith("label 'tipped' is not among the transformed features")
+
+
+def test_a_label_that_must_be_raw_is_not_looked_for_in_what_preprocessing_gives(
+    trips: Examples, good: Model, tmp_path: Path
+) -> None:
+    message = refusal(DataError, tmp_path, Evaluator(label="big_tip", label_from="raw"), trips, good)
+
+    assert message.startswith("label 'big_tip' is not in split 'eval'")
 
 
 def test_a_metric_that_lacks_an_argument_is_a_config_error(trips: Examples, good: Model, tmp_path: Path) -> None:
