@@ -106,17 +106,24 @@ class timed:  # noqa: N801 (a context manager is read as a verb)
         _result["seconds"] = time.perf_counter() - self._begin
 
 
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a process that is measured: this checkout's code, TensorFlow quiet, its Keras not yet chosen."""
+    inherited = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    return {**inherited, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **more}
+
+
 def measure(script: Path, variants: Mapping[str, Sequence[str]], repeats: int) -> dict[str, dict[str, float]]:
     """Runs `script --child ...` with the arguments of each variant, A B C A B C ..., each in a fresh process.
 
     Gives for every variant the median of seconds and the largest peak memory in MB, imports included in the memory only.
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
     for _ in range(repeats):
         for name, arguments in variants.items():
             command = [sys.executable, str(script), "--child", *arguments]
-            run = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
+            run = subprocess.run(
+                command, env=environment(TF_USE_LEGACY_KERAS="1"), capture_output=True, text=True, cwd=ROOT, check=False
+            )
             lines = [line for line in run.stdout.splitlines() if line.startswith("RESULT ")]
             if run.returncode or not lines:
                 sys.exit(f"{name}: the process ended with {run.returncode}\n{run.stderr[-3000:]}")

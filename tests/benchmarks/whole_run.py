@@ -70,11 +70,11 @@ def measure(data: Path, steps: int, repeats: int) -> Measured:
 
 def timed(name: str, command: Sequence[str]) -> dict[str, float]:
     """Run a command to its end: seconds, and the peak memory in MB of its largest process that was waited for."""
-    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
-    environment |= {"PYTHONPATH": str(harness.ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     with tempfile.TemporaryFile("w+") as said:
         started = time.perf_counter()
-        process = subprocess.Popen(command, env=environment, cwd=harness.ROOT, stdout=said, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=harness.environment(), cwd=harness.ROOT, stdout=said, stderr=subprocess.STDOUT
+        )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
