@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.data import splits as hash_split
 from components.io import columns, csv, parquet, tf_example, tfrecord
-from components.io.beam import RowCount, pipeline
+from components.io.beam import RowCount, pipeline, place
+from components.io.workers import Packed
 from schemas.artifacts import Examples
 from schemas.component import BeamOptions, InputFiles, Out, Progress
 from schemas.errors import ConfigError, DataError, did_you_mean
@@ -109,26 +110,27 @@ class ExampleGen:
         counts = examples.path / ".records"  # what each shard held; a Beam worker has no other way to tell us
         counts.mkdir()
         parsed = examples.path / ".parsed"
-        with RowCount(progress) as rows, pipeline(beam) as running:
+        with RowCount(progress) as rows, pipeline(beam, (examples.path, *files)) as running:
             # Several elements of a Create are spread over workers.
-            inputs = running | "Files" >> apache_beam.Create([(number, str(file)) for number, file in enumerate(files)])
+            places = [place(file, beam) for file in files]
+            inputs = running | "Files" >> apache_beam.Create(list(enumerate(places)))
             write = functools.partial(_write_shard, weights=weights, examples=examples, counts=counts, rows=rows)
             if format_ == "csv":
                 # Types hang on every cell of every file, so all are read before the first record is made.
                 read_csv = functools.partial(_csv_chunks, split_by=self.split_by)
                 _ = (
                     inputs
-                    | "Parse" >> apache_beam.Map(_scan, layout, parsed)
+                    | "Parse" >> apache_beam.Map(Packed(_scan), layout, parsed)
                     | "All" >> apache_beam.GroupByKey()
-                    | "Parts" >> apache_beam.FlatMap(_parts)
+                    | "Parts" >> apache_beam.FlatMap(Packed(_parts))
                     | "PartByPart" >> apache_beam.Reshuffle()
-                    | "Write" >> apache_beam.Map(_write_csv, read=read_csv, write=write)
+                    | "Write" >> apache_beam.Map(Packed(_write_csv), read=read_csv, write=write)
                 )
             else:
                 read = functools.partial(
                     _parquet_chunks if format_ == "parquet" else _tfrecord_chunks, split_by=self.split_by
                 )
-                _ = inputs | "Write" >> apache_beam.Map(_write, len(files), read=read, write=write)
+                _ = inputs | "Write" >> apache_beam.Map(Packed(_write), len(files), read=read, write=write)
         shutil.rmtree(parsed, ignore_errors=True)
         examples.properties["records"] = self._counted(counts, weights)
         examples.properties["columns"] = self._kept_columns(examples, weights)

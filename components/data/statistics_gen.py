@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from components.io import columns, tf_example, tfrecord
 from components.io.beam import RowCount, pipeline
 from components.io.feature_statistics import Generators, Partial
+from components.io.workers import Packed
 from schemas.artifacts import Examples, FeatureSchema, Statistics
 from schemas.component import BeamOptions, Out, Progress
 from schemas.errors import ConfigError, UnknownSplit, did_you_mean
@@ -76,13 +77,14 @@ class StatisticsGen:
                 print(f"split {split}: no columns are kept beside the records, which are decoded", file=sys.stderr)
             files = examples.files(split) if kept is None else kept
             shards += [(split, number, str(file)) for number, file in enumerate(files)]
-        with RowCount(progress, total) as rows, pipeline(beam) as running:
+        paths = (examples.path, statistics.path)
+        with RowCount(progress, total) as rows, pipeline(beam, paths) as running:
             _ = (
                 running
                 | "Shards" >> apache_beam.Create(shards)
-                | "Compute" >> apache_beam.Map(_partial, options, self.sample_rate, rows)
+                | "Compute" >> apache_beam.Map(Packed(_partial), options, self.sample_rate, rows)
                 | "BySplit" >> apache_beam.GroupByKey()
-                | "Write" >> apache_beam.Map(_write, options, statistics)
+                | "Write" >> apache_beam.Map(Packed(_write), options, statistics)
             )
         first = statistics_pb2.DatasetFeatureStatisticsList.FromString(statistics.file(splits[0]).read_bytes())
         statistics.properties["features"] = len(first.datasets[0].features)

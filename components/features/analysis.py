@@ -17,6 +17,7 @@ from components.features.raw_features import RawShard, ReadFeatures, type_specs
 from components.features.shards import each_shard
 from components.features.tracing import Binding, Function, InThisProcess, Tracing, context_with, trace, tracing_of
 from components.io import beam as beam_io
+from components.io.keras import spare_libraries_autograph
 from schemas.artifacts import TransformGraph
 from schemas.component import BeamOptions
 
@@ -236,6 +237,7 @@ class _Phase:
     tensors: Mapping[str, str]  # of the graph, by the key that the analyzers ask for
 
     def __call__(self) -> Function:
+        spare_libraries_autograph()
         return self.of(trace(self.preprocessing, self.specs, self.temporary, self.found))[1]
 
     def of(self, tracing: Tracing) -> tuple[list[str], Function]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.dotted_path import resolve
+from components.io.workers import UserFunction
 from schemas.errors import DataError, UserCodeError, did_you_mean
 
 
@@ -17,10 +17,14 @@ class Preprocessing:
 
     dotted: str
     custom_config: Mapping[str, Any] = field(default_factory=dict)
+    user: UserFunction = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "user", UserFunction(self.dotted))
 
     def load(self) -> Any:
         """The function, with custom_config bound when it has such a parameter, as TFX does."""
-        function = resolve(self.dotted)
+        function = self.user.load()
         if not callable(function):
             raise UserCodeError(f"{self.dotted} is a {type(function).__name__}, not a function of the raw features")
         if "custom_config" in inspect.signature(function).parameters:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.io import beam as beam_io
+from components.io.workers import Packed
 from schemas.component import BeamOptions
 
 
@@ -17,14 +18,14 @@ def each_shard(shards: Sequence[Any], work: Callable[[Any], Any], options: BeamO
     import apache_beam as beam
 
     result = temporary / f"{uuid.uuid4().hex}.shards"
-    with beam_io.pipeline(options) as pipeline:
+    with beam_io.pipeline(options, [temporary]) as pipeline:
         _ = (
             pipeline
             | "Shards" >> beam.Create(list(enumerate(shards)))
             | "Spread" >> beam.GroupByKey()  # as Reshuffle does, with fewer stages
-            | "Work" >> beam.Map(_Numbered(work))
+            | "Work" >> beam.Map(Packed(_Numbered(work)))
             | "Gather" >> beam.GroupByKey()
-            | "Keep" >> beam.Map(_keep, str(result))
+            | "Keep" >> beam.Map(Packed(_keep), str(result))
         )
     found: list[Any] = pickle.loads(result.read_bytes())
     result.unlink()

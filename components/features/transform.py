@@ -21,6 +21,7 @@ from components.features.transform_shard import Counting, LoadedGraph, Shard, Tr
 from components.io import beam as beam_io
 from components.io import tfrecord
 from components.io.keras import arrange, spare_libraries_autograph
+from components.io.workers import Packed
 from schemas.artifacts import (
     AnalyzerCache,
     Examples,
@@ -175,13 +176,16 @@ def _analyze(
     import tensorflow_transform.beam as tft_beam
 
     config, projected = projection(analysis.raw, analysis.analyzed_columns)
-    with beam_io.pipeline(options) as pipeline, tft_beam.Context(temp_dir=str(analysis.temporary)):
+    with (
+        beam_io.pipeline(options, [analysis.temporary]) as pipeline,
+        tft_beam.Context(temp_dir=str(analysis.temporary)),
+    ):
         batches = (
             pipeline
             | "Numbered" >> beam.Create(list(enumerate(shards)))
             | "Spread" >> beam.GroupByKey()  # as Reshuffle does, but locally always in the same order
             | "Shards" >> beam.FlatMapTuple(lambda _, shards: shards)
-            | "Batches" >> beam.FlatMap(ReadBatches(projected, config.arrow_schema, count))
+            | "Batches" >> beam.FlatMap(Packed(ReadBatches(projected, config.arrow_schema, count)))
         )
         _ = (
             (batches, config)

@@ -5,32 +5,34 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from components.io import beam_failures, workers
+from components.io.beam_options import IN_MEMORY, check, parsed
 from schemas.component import BeamOptions, Progress
-from schemas.errors import ConfigError, PenstockError, did_you_mean
+from schemas.errors import PenstockError
 
 if TYPE_CHECKING:
     import apache_beam
 
-IN_MEMORY = "InMemoryRunner"
-
 
 @contextmanager
-def pipeline(options: BeamOptions) -> Iterator[apache_beam.Pipeline]:
+def pipeline(options: BeamOptions, paths: Iterable[Path] = ()) -> Iterator[apache_beam.Pipeline]:
     """A Beam pipeline that runs, and is waited for, when the block ends without an exception.
 
-    Elements should be shards or large Arrow batches. Raises ConfigError for a runner that Beam does not know; an error of
-    ours that is raised inside a transform arrives here with the message it was given.
+    Elements should be shards or large Arrow batches. `paths` are what workers on other machines have to see under the same
+    name. What is given to transforms should be `Packed`, so that a worker is looked at before it begins.
+
+    Raises ConfigError for a runner or an argument that Beam does not know, a job service that does not answer, and workers that
+    lack a module or a path. An error of ours that is raised inside a transform arrives here with the message it was given.
     """
     import apache_beam
-    from apache_beam.options.pipeline_options import PipelineOptions
 
-    # TFDV's own transforms fail Beam's type check with a label feature. The flags are given, even when empty, because Beam
-    # otherwise reads this process's command line.
-    flags = ["--no_pipeline_type_check", *options.args]
+    given = parsed(options)
+    check(options, given)
     if options.runner == IN_MEMORY:
         from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
@@ -38,15 +40,31 @@ def pipeline(options: BeamOptions) -> Iterator[apache_beam.Pipeline]:
         runner: Any = FnApiRunner()
     else:
         runner = options.runner
-        _check(runner)
-    failure: PenstockError | None = None
-    try:
-        with apache_beam.Pipeline(runner=runner, options=PipelineOptions(flags)) as running:
-            yield running
-    except PenstockError as error:
-        failure = _without_beam(error)
+    failure: Exception | None = None
+    cause: Exception | None = None
+    with ExitStack() as stack:
+        if options.runner != IN_MEMORY:
+            stack.enter_context(workers.travelling(paths))
+        try:
+            with apache_beam.Pipeline(runner=runner, options=given) as running:
+                yield running
+        except PenstockError as error:
+            failure = _without_beam(error)
+        except Exception as error:
+            if options.runner == IN_MEMORY:
+                raise
+            every = given.get_all_options()
+            failure = beam_failures.explained(error, every["job_endpoint"], every["environment_config"])
+            if failure is error:
+                raise
+            cause = error
     if failure is not None:
-        raise failure
+        raise failure from cause
+
+
+def place(path: Path, options: BeamOptions) -> str:
+    """`path` as a worker finds it, which elsewhere has another working directory."""
+    return str(path if options.runner == IN_MEMORY else path.absolute())
 
 
 class RowCount:
@@ -89,19 +107,6 @@ class RowCount:
 
 def _row_count(key: str) -> RowCount:
     return RowCount._live.get(key) or RowCount(Progress())
-
-
-def _check(runner: str) -> None:
-    from apache_beam.options.pipeline_options import StandardOptions
-
-    known = (IN_MEMORY, *StandardOptions.KNOWN_RUNNER_NAMES)
-    # Beam also takes 'flink' for FlinkRunner, and the dotted path of a runner class.
-    if "." not in runner and runner.lower().removesuffix("runner") not in {
-        name.lower().removesuffix("runner") for name in known
-    }:
-        raise ConfigError(
-            f"beam.runner: Beam has no runner '{runner}'.{did_you_mean(runner, known)} It has {', '.join(known)}"
-        )
 
 
 def _without_beam(error: PenstockError) -> PenstockError:

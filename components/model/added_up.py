@@ -11,6 +11,7 @@ from typing import Any
 
 from components.io import beam as beam_io
 from components.io import tfrecord
+from components.io.workers import Packed
 from components.model import answers, evaluation_files, jackknife, known_metrics
 from components.model import sums as sums_of
 from components.model.judged import Judged
@@ -74,13 +75,13 @@ def evaluate(
         count=count,
     )
     kept = output / "sums"
-    with beam_io.pipeline(beam) as pipeline:
+    with beam_io.pipeline(beam, [output, *files, *(model.path for model in judged)]) as pipeline:
         _ = (
             pipeline
             | "Files" >> Create([(part, str(file)) for part, file in enumerate(files)])
-            | "AddUp" >> FlatMap(add)
+            | "AddUp" >> FlatMap(Packed(add))
             | "Merge" >> CombineGlobally(sums_of.merged)
-            | "Keep" >> Map(_Keep(str(kept)))
+            | "Keep" >> Map(Packed(_Keep(str(kept))))
         )
     found = pickle.loads(kept.read_bytes())
     kept.unlink()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.io import beam as beam_io
 from components.io import tf_example, tfrecord
+from components.io.workers import Packed
 from components.model.judged import Judged
 from schemas.component import BeamOptions
 from schemas.errors import ConfigError
@@ -42,11 +43,11 @@ def evaluate(
         for model in judged
     ]
     try:
-        with beam_io.pipeline(beam) as pipeline:
+        with beam_io.pipeline(beam, [output, *files, *(model.path for model in judged)]) as pipeline:
             _ = (
                 pipeline
                 | "Files" >> Create([str(file) for file in files])
-                | "ReadBatches" >> FlatMap(_ReadBatches(batch_size, count))
+                | "ReadBatches" >> FlatMap(Packed(_ReadBatches(batch_size, count)))
                 | "Evaluate"
                 >> tfma.ExtractEvaluateAndWriteResults(
                     eval_shared_model=models if len(models) > 1 else models[0],
@@ -58,7 +59,8 @@ def evaluate(
         if type(error) is RuntimeError and " failed on " not in str(error):  # not of a combiner of TFMA's
             raise
         cause: BaseException = error
-        while (deeper := cause.__cause__ or cause.__context__) is not None:
+        # Beneath what a worker raised is the text of its stacks, which says less.
+        while (deeper := cause.__cause__ or cause.__context__) is not None and "Traceback (most recent" not in str(deeper):
             cause = deeper
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         raise ConfigError(

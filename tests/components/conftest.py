@@ -14,8 +14,9 @@ import pytest
 from components.data.example_gen import ExampleGen
 from components.data.schema_gen import ImportSchema
 from components.features.transform import Transform
-from schemas.artifacts import Examples, FeatureSchema, TransformedExamples, TransformGraph
-from schemas.component import BeamOptions, Progress
+from components.model.trainer import Trainer
+from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples, TransformGraph
+from schemas.component import BeamOptions, Progress, Scratch, Seed
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +58,23 @@ def xf_graph(xf_outputs: dict[str, Any]) -> TransformGraph:
 @pytest.fixture(scope="session")
 def xf_transformed(xf_outputs: dict[str, Any]) -> TransformedExamples:
     return xf_outputs["transformed_examples"]
+
+
+@pytest.fixture(scope="session")
+def xf_model(
+    xf_graph: TransformGraph, xf_transformed: TransformedExamples, tmp_path_factory: pytest.TempPathFactory
+) -> Model:
+    """A model with the taxi features inside, trained for two steps."""
+    model = Model(tmp_path_factory.mktemp("model"))
+    Trainer(build_model="configs.taxi.model.build_model", steps=2).run(
+        xf_transformed,
+        xf_graph,
+        scratch=Scratch(tmp_path_factory.mktemp("scratch")),
+        seed=Seed(1),
+        progress=Progress(),
+        model=model,
+    )
+    return model
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import apache_beam
 import pytest
 
-from components.io.beam import RowCount, pipeline
+from components.io.beam import RowCount, pipeline, place
 from schemas.component import BeamOptions, Progress
 from schemas.errors import ConfigError, DataError
 
@@ -51,12 +52,16 @@ def test_an_error_of_others_keeps_its_class() -> None:
         _ = running | apache_beam.Create([1]) | apache_beam.Map(lambda n: n / 0)
 
 
-def test_a_runner_that_beam_does_not_know_is_refused() -> None:
-    with (
-        pytest.raises(ConfigError, match="no runner 'DirectRuner'. Did you mean 'DirectRunner'?"),
-        pipeline(BeamOptions(runner="DirectRuner")),
-    ):
-        pass
+def test_options_are_checked_before_anything_runs() -> None:
+    with pytest.raises(ConfigError, match="beam.runner: Beam has no runner"), pipeline(BeamOptions(runner="Flik")):
+        pytest.fail("the pipeline was made")
+
+
+def test_a_place_is_as_it_was_named_here_and_absolute_elsewhere(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert place(Path("trips.csv"), BeamOptions()) == "trips.csv"
+    assert place(Path("trips.csv"), BeamOptions("FlinkRunner")) == f"{tmp_path}/trips.csv"
 
 
 def test_other_runners_and_arguments_are_passed_on(tmp_path) -> None:
