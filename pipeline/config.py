@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas.config import BeamConfig, PipelineConfig, ReleaseConfig, StepConfig
+from schemas.config import BeamConfig, PipelineConfig, ReleaseConfig, ResourcesConfig, StepConfig
 from schemas.errors import ConfigError, did_you_mean
 
 KeyPath = tuple[str | int, ...]
+_PARTS_OF_A_STEP = ((), *((info.alias or name,) for name, info in StepConfig.model_fields.items()))
 _PARAMETER = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -133,7 +134,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> KeyPath:
     steps = raw.get("steps")
     if isinstance(steps, dict) and path[0] in steps and path[0] not in PipelineConfig.model_fields:
         # A step's own name is a short way to it, and to its settings: trainer.steps=20.
-        inside = path[1:] if path[1:2] in [(), ("with",), ("inputs",), ("uses",), ("cache",)] else ("with", *path[1:])
+        inside = path[1:] if path[1:2] in _PARTS_OF_A_STEP else ("with", *path[1:])
         path = ("steps", path[0], *inside)
     try:
         value = _plain(YAML(typ="rt").load(text), (), {}) if text.strip() else None
@@ -208,8 +209,12 @@ def _check_shape(raw: Any, source: Source, problems: list[str]) -> PipelineConfi
 
 def _explain(kind: str, item: Any, loc: KeyPath) -> str:
     if kind == "extra_forbidden":
+        # By the sections on the way: a step's own beam and resources are three deep.
         sections = {"steps": StepConfig, "beam": BeamConfig, "release": ReleaseConfig}
+        parts_of_a_step = {"beam": BeamConfig, "resources": ResourcesConfig}
         model: Any = sections.get(str(loc[0]), PipelineConfig)
+        if loc[0] == "steps" and len(loc) == 4:
+            model = parts_of_a_step.get(str(loc[2]), StepConfig)
         known = [info.alias or name for name, info in model.model_fields.items()]
         return "no such setting." + (did_you_mean(str(loc[-1]), known) or f" There are: {', '.join(known)}")
     if kind == "missing":

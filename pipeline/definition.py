@@ -17,6 +17,7 @@ from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.component import BeamOptions
 from schemas.config import PipelineConfig
 from schemas.errors import ConfigError, did_you_mean
+from schemas.memory import parse_memory
 
 if TYPE_CHECKING:
     from pipeline.config import Source
@@ -69,10 +70,19 @@ class Pipeline:
         self._beam = beam or BeamOptions()
         self._steps: list[Declared] = []
 
-    def step(self, id: str, component: Any, *, cache: bool = True, **inputs: Wire) -> StepHandle:  # noqa: A002
-        """Add a step. `inputs` are wires by port; those left out are filled as in pipeline.yaml.
+    def step(
+        self,
+        id: str,  # noqa: A002
+        component: Any,
+        *,
+        cache: bool = True,
+        beam: BeamOptions | None = None,
+        memory: str | int | None = None,
+        **inputs: Wire,
+    ) -> StepHandle:
+        """Add a step. `inputs` are wires by port; those left out are filled as in pipeline.yaml. `memory` is written as there.
 
-        Raises ConfigError when the id is taken or `component` is not a component.
+        Raises ConfigError when the id is taken, `component` is not a component, or `memory` is no amount.
         """
         if any(declared.id == id for declared in self._steps):
             raise ConfigError(f"steps.{id}: there are two steps of this name; rename one")
@@ -85,9 +95,20 @@ class Pipeline:
         if wrong:
             raise ConfigError(*wrong)
         kind = type(component)
+        try:
+            amount = parse_memory(memory) if memory is not None else None
+        except ConfigError as error:
+            raise ConfigError(f"steps.{id}.memory: {error}") from error
         self._steps.append(
             Declared(
-                id, f"{kind.__module__}.{kind.__qualname__}", settings_of(component), contract, dict(inputs), cache
+                id,
+                f"{kind.__module__}.{kind.__qualname__}",
+                settings_of(component),
+                contract,
+                dict(inputs),
+                cache,
+                beam,
+                amount,
             )
         )
         return StepHandle(id, tuple(contract.outputs))

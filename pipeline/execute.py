@@ -185,9 +185,7 @@ def open_output(execution: Execution, output: str, kind: type[Artifact]) -> Arti
 def _asked(order: Order, contract: Contract, store: Store, progress: Progress) -> dict[str, Any]:
     """The framework's own arguments of `run`."""
     given: dict[type[Any], Callable[[], Any]] = {
-        BeamOptions: lambda: (
-            BeamOptions(order.beam["runner"], tuple(order.beam["args"])) if order.beam else BeamOptions()
-        ),
+        BeamOptions: lambda: BeamOptions(**{**order.beam, "args": tuple(order.beam.get("args", ()))}),
         Scratch: lambda: Scratch(store.scratch(order.step, order.key)),
         Seed: lambda: Seed(order.seed),
         Baseline: lambda: _baseline(order.baseline),

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.contract import Contract
 from schemas.artifact import Artifact
+from schemas.component import BeamOptions
 from schemas.errors import ConfigError, did_you_mean
 
 
@@ -34,11 +35,16 @@ class Declared:
     contract: Contract
     inputs: Mapping[str, Wire] = field(default_factory=dict)
     cache: bool = True
+    beam: BeamOptions | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step with all its wires. `after` are steps that must have ended well before it starts although nothing flows."""
+    """A step with all its wires. `after` are steps that must have ended well before it starts although nothing flows.
+
+    `beam` is where its Beam pipeline runs, None for where the others' do; `memory` is in bytes.
+    """
 
     id: str
     component: str
@@ -47,6 +53,8 @@ class Step:
     outputs: Mapping[str, str]  # output: the artifact's type name
     cache: bool = True
     after: tuple[str, ...] = ()
+    beam: BeamOptions | None = None
+    memory: int | None = None
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -164,6 +172,8 @@ def build_graph(
                 cache=step.cache,
                 # What leaves the store waits for every earlier step: a gate beside the data's path counts too.
                 after=tuple(s.id for s in declared[: position[step.id]]) if step.contract.publishes else (),
+                beam=step.beam,
+                memory=step.memory,
             )
             for step in declared
         ),

@@ -13,6 +13,7 @@ from pipeline.graph import Graph
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, DataError, did_you_mean
 from schemas.input_files import expand
+from schemas.memory import in_gb
 
 if TYPE_CHECKING:
     from pipeline.config import Source
@@ -141,9 +142,23 @@ def blessing_needs_thresholds(graph: Graph) -> Iterator[Finding]:
             )
 
 
+def memory_is_enough(graph: Graph) -> Iterator[Finding]:
+    """A step is given less memory than its libraries and buffers take whatever the data."""
+    for step in graph.steps:
+        least = getattr(resolve(step.component), "LEAST_MEMORY", 0)
+        if step.memory is not None and step.memory < least:
+            yield Finding(
+                "error",
+                step.id,
+                f"resources.memory is {in_gb(step.memory)}, and {step.component.rpartition('.')[2]} takes {in_gb(least)} "
+                f"whatever the data. Give it that or more",
+            )
+
+
 RULES: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     user_code_exists,
     input_files_exist,
     one_publisher_per_destination,
     blessing_needs_thresholds,
+    memory_is_enough,
 )

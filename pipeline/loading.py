@@ -22,6 +22,7 @@ from schemas.component import BeamOptions
 from schemas.config import PipelineConfig, StepConfig
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, did_you_mean
+from schemas.memory import parse_memory
 
 COMPONENTS: Mapping[str, str] = {
     "ExampleGen": "components.data.example_gen.ExampleGen",
@@ -131,6 +132,11 @@ def _declare(
             if parts and parts[0] in gates:
                 path = ("release", gates[parts[0]][0], *parts[1:])
             wrong.append(f"{source.at(path)}: {rest.strip() if parts else problem}")
+    memory = None
+    try:
+        memory = parse_memory(step.resources.memory) if step.resources.memory is not None else None
+    except ConfigError as error:
+        wrong.append(f"{source.at((*at, 'resources', 'memory'))}: {error}")
     declared = Declared(
         id=step_id,
         component=f"{component.__module__}.{component.__qualname__}",
@@ -138,6 +144,8 @@ def _declare(
         contract=contract,
         inputs={port: Wire(*wire.split(".")) for port, wire in step.inputs.items()},
         cache=step.cache,
+        beam=BeamOptions(step.beam.runner, tuple(step.beam.args)) if step.beam else None,
+        memory=memory,
     )
     return declared, wrong
 

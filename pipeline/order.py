@@ -137,7 +137,11 @@ def make_order(
     commit: str | None,
     anyway: Mapping[str, str] | None = None,
 ) -> Order:
-    """The order of a step that a plan decided to run. `executions` holds the steps before it."""
+    """The order of a step that a plan decided to run. `executions` holds the steps before it.
+
+    `beam` is where the pipeline's steps run; a step may have another place.
+    """
+    place = step.beam or beam
     if plan.key is None or plan.parts is None:
         raise ValueError(f"step {step.id} is not decided yet: {', '.join(plan.reasons)}")
     inputs = {}
@@ -169,7 +173,7 @@ def make_order(
         inputs=inputs,
         root=str(store.root),
         directory=str(Path.cwd()),
-        beam={"runner": beam.runner, "args": list(beam.args)},
+        beam={"runner": place.runner, "args": list(place.args), "memory": step.memory},
         seed=graph.seed,
         baseline=baseline,
         lineage=_lineage(graph, step, plan, executions, run=run, commit=commit),

@@ -26,7 +26,8 @@ Types of settings that the framework acts on:
 | `UserCode` | dotted path of a user's function; its module and what that imports become part of the step's key |
 | `InputFiles` | a path, glob or `pkg://package/path`; the content of the files becomes part of the step's key |
 
-A step that publishes outside the store (Pusher) also has the two methods of `Publisher`.
+A step that publishes outside the store (Pusher) also has the two methods of `Publisher`. A class attribute `LEAST_MEMORY` says how
+many bytes a step's process takes whatever the data: libraries and buffers of a fixed size.
 """
 
 from __future__ import annotations
@@ -74,14 +75,16 @@ class Component(Protocol):
 
 @dataclass(frozen=True)
 class BeamOptions:
-    """Where a step's Beam pipeline runs. `args` are passed to Beam as they are.
+    """Where a step's Beam pipeline runs, and in how much memory. `args` are passed to Beam as they are.
 
     `runner` is a Beam runner's name; `InMemoryRunner` is Beam's in-process one, named outright because newer versions of
-    DirectRunner try to download a binary.
+    DirectRunner try to download a binary. `memory` bounds, in bytes, what a process of the step may hold of the data; None
+    bounds nothing. It is no part of the key: a step makes the same whatever the bound, or says that it cannot.
     """
 
     runner: str = "InMemoryRunner"
     args: tuple[str, ...] = ()
+    memory: int | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,19 @@ class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
 
+class BeamConfig(_Closed):
+    """Where the data steps' Beam pipelines run."""
+
+    runner: str = "InMemoryRunner"
+    args: list[str] = Field(default_factory=list)
+
+
+class ResourcesConfig(_Closed):
+    """What a step's process may take. Nothing here changes what a step makes."""
+
+    memory: str | int | None = None  # as 2GB, 2Gi or 512MB
+
+
 class StepConfig(_Closed):
     """One step: which component, its settings, and the wires that are not left out."""
 
@@ -25,13 +38,8 @@ class StepConfig(_Closed):
     inputs: dict[str, Wire] = Field(default_factory=dict)  # port: step.output
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")  # the component's settings
     cache: bool = True  # False: run every time, whatever the key says
-
-
-class BeamConfig(_Closed):
-    """Where the data steps' Beam pipelines run."""
-
-    runner: str = "InMemoryRunner"
-    args: list[str] = Field(default_factory=list)
+    beam: BeamConfig | None = None  # None: the pipeline's
+    resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
 
 
 class ReleaseConfig(_Closed):

@@ -65,5 +65,22 @@ def test_the_table_of_steps_names_every_component_and_only_settings_that_exist()
             assert setting in known | {"warn"}, f"{cell} has no setting {setting}"
 
 
+def test_every_runner_and_argument_is_one_that_beam_knows() -> None:
+    from apache_beam.options.pipeline_options import StandardOptions
+    from ruamel.yaml import YAML
+
+    from components.io.beam_options import parsed, unknown
+    from schemas.component import BeamOptions
+    from schemas.config import BeamConfig
+
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", section("Where the data steps run"), re.MULTILINE | re.DOTALL)
+    configs = [BeamConfig.model_validate(YAML(typ="safe").load(block)["beam"]) for block in blocks]
+
+    assert [config.runner for config in configs] == ["DirectRunner", "FlinkRunner", "PortableRunner", "DataflowRunner"]
+    for config in configs:
+        assert StandardOptions.KNOWN_RUNNER_NAMES.count(config.runner) == 1
+        assert not unknown(parsed(BeamOptions(config.runner, tuple(config.args))))
+
+
 def test_no_output_is_left_to_fill_in() -> None:
     assert not re.findall(r"@[A-Z0-9_]+@", README)

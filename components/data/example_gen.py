@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from components.data import splits as hash_split
 from components.io import columns, csv, parquet, tf_example, tfrecord
@@ -46,6 +46,8 @@ class ExampleGen:
     all of them bytes) every record is another one and may move. With `split_by` it is that column's value alone, which keeps
     the rows of one key (a customer, a day) together; a record moves only when the key column's own type changes.
     """
+
+    LEAST_MEMORY: ClassVar[int] = 500_000_000  # bytes
 
     source: InputFiles  # a file, a glob, or pkg://package/path
     format: str | None = None  # csv, parquet or tfrecord; None: told by the files' names

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from components.io import columns, tf_example, tfrecord
 from components.io.beam import RowCount, pipeline
@@ -14,13 +15,15 @@ from components.io.feature_statistics import Generators, Partial
 from components.io.workers import Packed
 from schemas.artifacts import Examples, FeatureSchema, Statistics
 from schemas.component import BeamOptions, Out, Progress
-from schemas.errors import ConfigError, UnknownSplit, did_you_mean
+from schemas.errors import ConfigError, DataError, UnknownSplit, did_you_mean
+from schemas.memory import in_gb
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import tensorflow_data_validation as tfdv
 
 _RECORDS = 8192  # per Arrow batch, where records are decoded
+_COPIES = 3  # of the counts that there are at once, when those of several batches or shards are put together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,12 @@ class StatisticsGen:
     that is exact for some thousand values, and beyond that within 1 % of rank, a bound of the sketch, not of the batches. On
     150,000 rows of four distributions, in one shard and in five, the ends of the buckets were within 0.09 % of their ranks
     (those of quantiles within 0.02 %), in one shard by as much as TFDV's own.
+
+    What grows with the data is one count for every distinct text value (and category). Where `resources.memory` bounds the step
+    and they would take more, it stops and names the feature.
     """
+
+    LEAST_MEMORY: ClassVar[int] = 1_000_000_000  # bytes
 
     skip_splits: tuple[str, ...] = ()
     sample_rate: float = 1.0  # fraction of rows, 0 < rate <= 1; the same rows each time
@@ -59,7 +67,8 @@ class StatisticsGen:
     ) -> None:
         """Write FeatureStats.pb for each split that is not skipped; a split without records has statistics that say so.
 
-        Raises UnknownSplit when a split to skip is not there, DataError for a broken file.
+        Raises UnknownSplit when a split to skip is not there; DataError for a broken file, and for more distinct values than the
+        memory allows to count.
         """
         import apache_beam
         import tensorflow_data_validation as tfdv
@@ -78,13 +87,14 @@ class StatisticsGen:
             files = examples.files(split) if kept is None else kept
             shards += [(split, number, str(file)) for number, file in enumerate(files)]
         paths = (examples.path, statistics.path)
+        room = None if beam.memory is None else max(0, beam.memory - self.LEAST_MEMORY) // _COPIES
         with RowCount(progress, total) as rows, pipeline(beam, paths) as running:
             _ = (
                 running
                 | "Shards" >> apache_beam.Create(shards)
-                | "Compute" >> apache_beam.Map(Packed(_partial), options, self.sample_rate, rows)
+                | "Compute" >> apache_beam.Map(Packed(_partial), options, self.sample_rate, rows, room)
                 | "BySplit" >> apache_beam.GroupByKey()
-                | "Write" >> apache_beam.Map(Packed(_write), options, statistics)
+                | "Write" >> apache_beam.Map(Packed(_write), options, statistics, room)
             )
         first = statistics_pb2.DatasetFeatureStatisticsList.FromString(statistics.file(splits[0]).read_bytes())
         statistics.properties["features"] = len(first.datasets[0].features)
@@ -105,7 +115,7 @@ def kept_splits(artifact: Examples | Statistics, skipped: tuple[str, ...]) -> tu
 
 
 def _partial(
-    shard: tuple[str, int, str], options: tfdv.StatsOptions, sample_rate: float, rows: RowCount
+    shard: tuple[str, int, str], options: tfdv.StatsOptions, sample_rate: float, rows: RowCount, room: int | None
 ) -> tuple[str, tuple[int, Partial]]:
     import numpy as np
     import pyarrow as pa
@@ -119,8 +129,24 @@ def _partial(
         if sample_rate < 1:
             batch = batch.filter(pa.array(random.random(read) < sample_rate))
         generators.add(partial, batch)
+        _check_room([partial], room)
         rows(read)
     return split, (number, generators.compact(partial))
+
+
+def _check_room(partials: Iterable[Partial], room: int | None) -> None:
+    """Raise DataError when the counts of distinct values take more than `room` bytes."""
+    if room is None:
+        return
+    held = Counter[str]()
+    for partial in partials:
+        held.update(partial.held())
+    if held.total() > room:
+        ((feature, most),) = held.most_common(1)
+        raise DataError(
+            f"feature '{feature}' has so many distinct values that to count them takes {in_gb(_COPIES * most)}, and the step may "
+            f"have {in_gb(_COPIES * room)} for that. Give it more with resources.memory, or count a part of the rows with sample_rate"
+        )
 
 
 def _batches(file: Path) -> Iterator[pa.RecordBatch]:
@@ -132,10 +158,14 @@ def _batches(file: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _write(
-    shards: tuple[str, Iterable[tuple[int, Partial]]], options: tfdv.StatsOptions, statistics: Statistics
+    shards: tuple[str, Iterable[tuple[int, Partial]]],
+    options: tfdv.StatsOptions,
+    statistics: Statistics,
+    room: int | None,
 ) -> None:
     split, partials = shards
     # In the order of the shards: sums of floats hang on it.
     in_order = [partial for _, partial in sorted(partials, key=lambda numbered: numbered[0])]
+    _check_room(in_order, room)
     found = Generators(options).statistics(in_order)
     (statistics.split_path(split) / Statistics.FILE).write_bytes(found.SerializeToString(deterministic=True))

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from components.features import analyzer_cache as cache_files
 from components.features import transform_statistics
@@ -50,6 +50,8 @@ class Transform:
     The statistics are TFX's: of the raw features that the function takes, in the split that is analysed, and of the transformed
     ones in all splits. They are counted while the data is transformed. Quantiles come from a sketch, within 1 % of rank.
     """
+
+    LEAST_MEMORY: ClassVar[int] = 1_000_000_000  # bytes
 
     preprocessing_fn: UserCode
     analyze_split: str = "train"  # what vocabularies, means and quantiles are learnt from

@@ -36,12 +36,12 @@ def check(options: BeamOptions, given: PipelineOptions) -> None:
     if problems:
         raise ConfigError(*problems)
     every = given.get_all_options()
-    if options.runner.lower().removesuffix("runner") == "portable":
-        if not every["job_endpoint"]:
-            raise ConfigError("beam.args: PortableRunner needs --job_endpoint=HOST:PORT, where its job service listens")
-        if every["job_endpoint"] != "embed":
-            _reach("--job_endpoint", every["job_endpoint"])
-    if options.runner.lower().removesuffix("runner") == "flink" and every["flink_master"] not in ("[auto]", "[local]"):
+    runner = options.runner.lower().removesuffix("runner")
+    if runner == "portable" and not every["job_endpoint"]:
+        raise ConfigError("beam.args: PortableRunner needs --job_endpoint=HOST:PORT, where its job service listens")
+    if runner in ("portable", "flink", "spark") and every["job_endpoint"] not in (None, "embed"):
+        _reach("--job_endpoint", every["job_endpoint"])
+    elif runner == "flink" and every["flink_master"] not in ("[auto]", "[local]"):
         _reach("--flink_master", every["flink_master"])
 
 

@@ -25,6 +25,10 @@ class Partial:
     accumulators: list[Any] = field(default_factory=list)  # of `Generators.combiners`; empty while there are no rows
     counts: dict[Any, list[pa.Table]] = field(default_factory=dict)  # feature path -> values with their counts
 
+    def held(self) -> dict[str, int]:
+        """The bytes that each feature's counts take, by its name."""
+        return {str(path): sum(table.nbytes for table in tables) for path, tables in self.counts.items()}
+
 
 class Generators:
     """TFDV's generators for the options given.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from components.io import beam as beam_io
 from components.model import added_up, answers, eval_config, evaluation_files, survey, tfma_pipeline, verdict
@@ -56,6 +56,8 @@ class Evaluator:
     batches are added up at once. A metric, option or answer of another kind sends the whole evaluation through TFMA's own
     pipeline, example by example; stderr and the evaluation's property `computed_by` say which.
     """
+
+    LEAST_MEMORY: ClassVar[int] = 1_000_000_000  # bytes
 
     label: str | dict[str, str] = ""
     slices: tuple[tuple[str | dict[str, JsonScalar], ...], ...] = ((),)

@@ -192,3 +192,25 @@ def test_scratch_goes_once_the_step_is_published(ran: Path) -> None:
     assert work(order).action == "run"
     assert not (ran / "store-root/scratch/fit").exists()
     assert json.loads((ran / "store-root/store/fit" / order.key / "manifest.json").read_text())["run"] == "by-hand"
+
+
+def test_a_step_is_told_its_own_place_and_memory(ran: Path) -> None:
+    write(
+        {
+            "project_place.py": "from dataclasses import dataclass\n"
+            "from schemas.artifacts import Anomalies\n"
+            "from schemas.component import BeamOptions, Out\n\n"
+            "@dataclass(frozen=True, kw_only=True)\n"
+            "class Where:\n"
+            "    def run(self, beam: BeamOptions, anomalies: Out[Anomalies]) -> None:\n"
+            "        anomalies.properties['given'] = [beam.runner, list(beam.args), beam.memory]\n",
+            "pipeline.yaml": "name: toy\nroot: store-root\nsteps:\n"
+            "  where:\n    uses: project_place.Where\n    resources: {memory: 2Gi}\n"
+            "    beam: {runner: DirectRunner, args: [--direct_num_workers=2]}\n",
+        }
+    )
+    order = order_of("where")
+
+    assert work(order).action == "run"
+    (output,) = Store(order.root).find(order.step, order.key).manifest.outputs.values()
+    assert output.properties["given"] == ["DirectRunner", ["--direct_num_workers=2"], 2 * 1024**3]

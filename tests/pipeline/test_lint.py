@@ -69,3 +69,28 @@ def test_two_pushers_to_one_directory_are_found(project: Path) -> None:
     found = findings()
 
     assert any("steps.again.destination: 'serving' is where 'push' pushes too" in finding for finding in found)
+
+
+def test_less_memory_than_a_step_takes_whatever_the_data_is_found(project: Path) -> None:
+    (project / "pipeline.yaml").write_text(
+        "name: toy\nsteps:\n"
+        "  read: {uses: project_steps.Read, with: {source: numbers.txt}, resources: {memory: 1MB}}\n"
+        "  statistics_gen: {uses: StatisticsGen, resources: {memory: 512MB}}\n"
+    )
+
+    (found,) = findings()
+
+    assert found == (
+        "error: steps.statistics_gen: resources.memory is 0.512 GB, and StatisticsGen takes 1 GB whatever the data. "
+        "Give it that or more"
+    )
+
+
+def test_just_enough_memory_is_enough(project: Path) -> None:
+    (project / "pipeline.yaml").write_text(
+        "name: toy\nsteps:\n"
+        "  read: {uses: project_steps.Read, with: {source: numbers.txt}}\n"
+        "  statistics_gen: {uses: StatisticsGen, resources: {memory: 1GB}}\n"
+    )
+
+    assert findings() == []

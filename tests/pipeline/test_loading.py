@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.loading import load
+from schemas.component import BeamOptions
 from schemas.errors import ConfigError
 
 PYTHON = """
@@ -168,3 +169,66 @@ def test_a_handle_names_its_outputs(project: Path) -> None:
         _ = read.example
     with pytest.raises(ConfigError, match=r"steps.read: there are two steps of this name"):
         toy.step("read", resolve("project_steps.Count")())
+
+
+PLACED = (
+    "judge.beam={runner: FlinkRunner, args: [--parallelism=2]}",
+    "judge.resources={memory: 2GB}",
+)
+
+
+def test_where_a_step_runs_and_in_how_much_memory_is_no_part_of_the_graphs_digest(project: Path) -> None:
+    placed = load("pipeline.yaml", PLACED)
+
+    assert placed.graph["judge"].beam == BeamOptions("FlinkRunner", ("--parallelism=2",))
+    assert placed.graph["judge"].memory == 2_000_000_000
+    assert placed.graph["read"].beam is None
+    assert placed.graph["read"].memory is None
+    assert placed.graph.digest == load("pipeline.yaml").graph.digest
+
+
+def test_python_places_a_step_as_yaml_does(project: Path) -> None:
+    (project / "project_pipeline.py").write_text(
+        PYTHON.replace(
+            "statistics=count.statistics",
+            "statistics=count.statistics, memory='2GB', beam=BeamOptions('FlinkRunner', ('--parallelism=2',))",
+        ).replace("from pipeline.definition", "from schemas.component import BeamOptions\nfrom pipeline.definition")
+    )
+
+    assert load("project_pipeline:toy").graph["judge"] == load("pipeline.yaml", PLACED).graph["judge"]
+
+
+def test_python_is_told_of_an_amount_that_is_none(project: Path) -> None:
+    (project / "project_pipeline.py").write_text(PYTHON.replace("Count(),", "Count(), memory='much',"))
+
+    with pytest.raises(ConfigError, match="steps.count.memory: 'much' is no amount of memory"):
+        load("project_pipeline:toy")
+
+
+def test_wrong_resources_are_told_with_their_lines(project: Path) -> None:
+    (project / "pipeline.yaml").write_text(
+        "name: toy\nsteps:\n"
+        "  read:\n    uses: project_steps.Read\n    with: {source: numbers.txt}\n    resources:\n      memory: much\n"
+    )
+
+    with pytest.raises(
+        ConfigError, match="pipeline.yaml:7: steps.read.resources.memory: 'much' is no amount of memory"
+    ):
+        load("pipeline.yaml")
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("resources: {memroy: 2GB}", "resources.memroy: no such setting. Did you mean 'memory'?"),
+        ("beam: {runer: DirectRunner}", "beam.runer: no such setting. Did you mean 'runner'?"),
+        ("resource: {memory: 2GB}", "resource: no such setting. Did you mean 'resources'?"),
+    ],
+)
+def test_an_unknown_part_of_a_placement_is_told_with_the_nearest(project: Path, section: str, said: str) -> None:
+    (project / "pipeline.yaml").write_text(f"name: toy\nsteps:\n  read:\n    uses: project_steps.Read\n    {section}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load("pipeline.yaml")
+
+    assert f"pipeline.yaml:5: steps.read.{said}" in str(caught.value)

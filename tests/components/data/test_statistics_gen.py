@@ -268,3 +268,15 @@ def test_skipping_every_split_is_refused(small_examples, tmp_path) -> None:
 def test_a_rate_that_is_no_fraction_is_refused(rate: float) -> None:
     with pytest.raises(ConfigError, match="^sample_rate: "):
         StatisticsGen(sample_rate=rate)
+
+
+def test_more_distinct_values_than_the_memory_has_room_for_name_their_feature(make_examples, tmp_path) -> None:
+    rows = "".join(f"trip {number:06},card\n" for number in range(2000))
+    (tmp_path / "trips.csv").write_text(f"id,payment\n{rows}", encoding="utf-8")
+    examples = make_examples(source=str(tmp_path / "trips.csv"), splits={"all": 1})
+    to = tmp_path / "statistics"
+    to.mkdir()
+    tight = BeamOptions(memory=StatisticsGen.LEAST_MEMORY + 60_000)
+
+    with pytest.raises(DataError, match="^feature 'id' has so many distinct values .* with resources.memory"):
+        StatisticsGen().run(examples, tight, Progress(), Statistics(to))
