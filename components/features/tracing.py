@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -67,6 +68,7 @@ class InThisProcess:
     """
 
     _made: ClassVar[dict[str, Any]] = {}
+    _making: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, make: Callable[[], Function]) -> None:
         self._key, self._make = uuid.uuid4().hex, make
@@ -81,9 +83,10 @@ class InThisProcess:
             self._made.pop(self._key, None)
 
     def __call__(self, features: Mapping[str, Any]) -> Mapping[str, Any]:
-        function: Function | None = self._made.get(self._key)
-        if function is None:
-            function = self._made[self._key] = self._make()
+        with self._making:  # a worker may have several shards in hand at once
+            function: Function | None = self._made.get(self._key)
+            if function is None:
+                function = self._made[self._key] = self._make()
         return function(features)
 
 

@@ -60,7 +60,9 @@ def evaluate(
             raise
         cause: BaseException = error
         # Beneath what a worker raised is the text of its stacks, which says less.
-        while (deeper := cause.__cause__ or cause.__context__) is not None and "Traceback (most recent" not in str(deeper):
+        while (deeper := cause.__cause__ or cause.__context__) is not None and "Traceback (most recent" not in str(
+            deeper
+        ):
             cause = deeper
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         raise ConfigError(

@@ -178,16 +178,16 @@ def test_statistics_gen_writes_the_same_bytes_on_a_worker(
     assert there.properties == here.properties
 
 
-def test_shards_that_several_processes_work_on_at_once_make_the_same_statistics(
-    examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_files_that_several_processes_work_on_at_once_make_the_same_bytes(
+    files: Path, examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     two = BeamOptions("DirectRunner", ("--direct_running_mode=multi_processing", "--direct_num_workers=2"))
 
-    here = statistics_gen(examples, tmp_path / "in_memory", BeamOptions())
-    there = statistics_gen(examples, tmp_path / "two", two)
+    made = example_gen(files, tmp_path / "two", two)
 
-    assert content(there) == content(here)
+    assert content(made) == content(examples)
+    assert made.properties == examples.properties
 
 
 def test_transform_writes_the_same_records_vocabularies_and_schemas_on_workers(
