@@ -26,8 +26,8 @@ Types of settings that the framework acts on:
 | `UserCode` | dotted path of a user's function; its module and what that imports become part of the step's key |
 | `InputFiles` | a path, glob or `pkg://package/path`; the content of the files becomes part of the step's key |
 
-A step that publishes outside the store (Pusher) also has the two methods of `Publisher`. A class attribute `LEAST_MEMORY` says how
-many bytes a step's process takes whatever the data: libraries and buffers of a fixed size.
+A step that publishes outside the store (Pusher) also has the two methods of `Publisher`. A class attribute `LEAST_MEMORY`
+says how many bytes a step's process takes whatever the data: libraries, and buffers of a fixed size.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -23,10 +25,12 @@ def parsed(options: BeamOptions) -> PipelineOptions:
     # TFDV's own transforms fail Beam's type check with a label feature. The flags are given, even when empty, because Beam
     # otherwise reads this process's command line.
     given = PipelineOptions(["--no_pipeline_type_check", *options.args])
+    said = io.StringIO()
     try:
-        given.get_all_options()
-    except SystemExit as error:  # argparse's way, which has printed what is wrong
-        raise ConfigError(f"beam.args: Beam does not take {' '.join(options.args)}: the reason stands above") from error
+        with contextlib.redirect_stderr(said):
+            given.get_all_options()
+    except SystemExit as error:  # argparse's way; what it prints ends with what is wrong
+        raise ConfigError(f"beam.args: {said.getvalue().strip().rpartition('error: ')[2]}") from error
     return given
 
 

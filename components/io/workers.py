@@ -104,10 +104,9 @@ class UserFunction:
     """
 
     def __init__(self, dotted: str, modules: Mapping[str, str] | None = None) -> None:
+        """`modules` are the digests, by name, of the modules where it was pickled; none in the step's process."""
         self.dotted = dotted
-        self._modules = (
-            modules or {}
-        )  # digests by name of the modules where it was pickled; empty in the step's process
+        self._modules = modules or {}
 
     def load(self) -> Any:
         """The function. In the step's process it raises what `resolve` does.

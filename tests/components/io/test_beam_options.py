@@ -59,11 +59,9 @@ def test_an_argument_unlike_any_is_passed_on_and_told(capfd: pytest.CaptureFixtu
     assert "beam.args: --xyzzy is unknown to Beam here; a job service may know it" in capfd.readouterr().err
 
 
-def test_a_value_of_the_wrong_type_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="beam.args: Beam does not take --direct_num_workers=two"):
+def test_a_value_of_the_wrong_type_is_refused() -> None:
+    with pytest.raises(ConfigError, match="^beam.args: argument --direct_num_workers: invalid int value: 'two'$"):
         checked("DirectRunner", "--direct_num_workers=two")
-
-    assert "invalid int value: 'two'" in capfd.readouterr().err
 
 
 def test_a_job_service_that_listens_is_taken(listening: str) -> None:
