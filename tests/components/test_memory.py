@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,14 +15,7 @@ from components.data.example_gen import ExampleGen
 from components.data.statistics_gen import StatisticsGen
 from components.features.transform import Transform
 from schemas.artifact import Artifact
-from schemas.artifacts import (
-    Examples,
-    FeatureSchema,
-    Model,
-    Statistics,
-    TransformedExamples,
-    TransformGraph,
-)
+from schemas.artifacts import Examples, FeatureSchema, Model
 from schemas.component import BeamOptions, Progress
 
 ROWS = 300_000
@@ -42,9 +37,8 @@ RUN = """
     from components.data.statistics_gen import StatisticsGen
     from components.features.transform import Transform
     from components.model.evaluator import Evaluator
-    from schemas.artifacts import (
-        Blessing, Evaluation, Examples, FeatureSchema, Model, Statistics, TransformedExamples, TransformGraph
-    )
+    from pipeline.contract import read_contract
+    from schemas.artifacts import Blessing, Evaluation, Examples, FeatureSchema, Model, Statistics
     from schemas.component import Baseline, BeamOptions, Progress
 
     step, limit, source, to = sys.argv[1], int(sys.argv[2]) << 20, sys.argv[3], Path(sys.argv[4])
@@ -65,7 +59,7 @@ RUN = """
     elif step == "Transform":
         Transform(preprocessing_fn="configs.taxi.features.preprocessing_fn").run(
             Examples(Path(source)), FeatureSchema(schema), beam, progress,
-            made(TransformGraph, "graph"), made(TransformedExamples, "transformed"),
+            **{name: made(kind, name) for name, kind in read_contract(Transform).outputs.items()},
         )
     else:
         Evaluator(label="big_tip", split="train", slices=((), ("trip_start_hour",))).run(
@@ -118,21 +112,24 @@ def content(artifact: Artifact) -> dict[str, bytes]:
 
 
 def test_a_step_makes_the_same_bytes_in_little_memory_and_in_much(
-    small_taxi_csv: Path, xf_examples: Examples, xf_schema: FeatureSchema, tmp_path: Path
+    small_taxi_csv: Path,
+    xf_examples: Examples,
+    xf_schema: FeatureSchema,
+    outputs_of: Callable[[type, Path], dict[str, Any]],
+    tmp_path: Path,
 ) -> None:
-    def all_steps(memory: int) -> list[dict[str, bytes]]:
-        made: list[Artifact] = []
-        for number, kind in enumerate((Examples, Statistics, TransformGraph, TransformedExamples)):
-            path = tmp_path / str(memory) / str(number)
-            path.mkdir(parents=True)
-            made.append(kind(path))
-        examples, statistics, graph, transformed = made
-        beam, progress = BeamOptions(memory=memory), Progress()
-        ExampleGen(source=str(small_taxi_csv)).run(beam, progress, examples)
-        StatisticsGen().run(xf_examples, beam, progress, statistics)
-        Transform(preprocessing_fn="configs.taxi.features.preprocessing_fn").run(
-            xf_examples, xf_schema, beam, progress, graph, transformed
-        )
-        return [content(artifact) for artifact in made]
+    def all_steps(memory: int) -> dict[str, dict[str, bytes]]:
+        made: dict[str, Artifact] = {}
+        for step, given in (
+            (ExampleGen(source=str(small_taxi_csv)), ()),
+            (StatisticsGen(), (xf_examples,)),
+            (Transform(preprocessing_fn="configs.taxi.features.preprocessing_fn"), (xf_examples, xf_schema)),
+        ):
+            to = tmp_path / str(memory) / type(step).__name__
+            to.mkdir(parents=True)
+            outputs = outputs_of(type(step), to)
+            step.run(*given, beam=BeamOptions(memory=memory), progress=Progress(), **outputs)
+            made |= outputs
+        return {name: content(artifact) for name, artifact in made.items()}
 
     assert all_steps(1_010_000_000) == all_steps(8_000_000_000)

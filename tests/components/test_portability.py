@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import apache_beam
 import pytest
@@ -29,8 +30,6 @@ from schemas.artifacts import (
     FeatureSchema,
     Model,
     Statistics,
-    TransformedExamples,
-    TransformGraph,
 )
 from schemas.component import Baseline, BeamOptions, Progress
 from schemas.errors import ConfigError, DataError
@@ -136,14 +135,19 @@ def statistics_gen(examples: Examples, to: Path, beam: BeamOptions) -> Statistic
     return statistics
 
 
+@pytest.fixture
 def transform(
-    examples: Examples, schema: FeatureSchema, to: Path, beam: BeamOptions, function: str
-) -> tuple[TransformGraph, TransformedExamples]:
-    graph, transformed = TransformGraph(to / "graph"), TransformedExamples(to / "transformed")
-    for artifact in (graph, transformed):
-        artifact.path.mkdir(parents=True)
-    Transform(preprocessing_fn=function).run(examples, schema, beam, Progress(), graph, transformed)
-    return graph, transformed
+    examples: Examples, xf_schema: FeatureSchema, outputs_of: Callable[[type, Path], dict[str, Any]]
+) -> Callable[..., dict[str, Artifact]]:
+    """Transform run into a directory; gives its outputs by name."""
+
+    def run(to: Path, beam: BeamOptions, function: str) -> dict[str, Artifact]:
+        to.mkdir()
+        outputs = outputs_of(Transform, to)
+        Transform(preprocessing_fn=function).run(examples, xf_schema, beam, Progress(), **outputs)
+        return outputs
+
+    return run
 
 
 def content(artifact: Artifact) -> dict[str, bytes]:
@@ -190,18 +194,18 @@ def test_files_that_several_processes_work_on_at_once_make_the_same_bytes(
     assert made.properties == examples.properties
 
 
-def test_transform_writes_the_same_records_vocabularies_and_schemas_on_workers(
-    examples: Examples, xf_schema: FeatureSchema, portable: BeamOptions, tmp_path: Path
+def test_transform_writes_the_same_records_vocabularies_statistics_and_schemas_on_workers(
+    transform: Callable[..., dict[str, Artifact]], portable: BeamOptions, tmp_path: Path
 ) -> None:
     function = "configs.taxi.features.preprocessing_fn"
-    graph, transformed = transform(examples, xf_schema, tmp_path / "in_memory", BeamOptions(), function)
-    there_graph, there_transformed = transform(examples, xf_schema, tmp_path / "portable", portable, function)
 
-    assert content(there_graph) == content(graph)
-    assert there_graph.properties == graph.properties
+    here = transform(tmp_path / "in_memory", BeamOptions(), function)
+    there = transform(tmp_path / "portable", portable, function)
+
     # A worker loads the graph that was written, this process goes on with the one it has traced: so both do the same.
-    assert content(there_transformed) == content(transformed)
-    assert there_transformed.properties == transformed.properties
+    for name, artifact in here.items():
+        assert content(there[name]) == content(artifact), name
+        assert there[name].properties == artifact.properties, name
 
 
 def test_evaluator_writes_the_same_bytes_on_a_worker(
@@ -221,13 +225,16 @@ def test_evaluator_writes_the_same_bytes_on_a_worker(
 
 
 def test_a_worker_without_the_users_module_says_so_and_what_to_do(
-    examples: Examples, xf_schema: FeatureSchema, portable: BeamOptions, tmp_path: Path, user_module: Callable[..., str]
+    transform: Callable[..., dict[str, Artifact]],
+    portable: BeamOptions,
+    tmp_path: Path,
+    user_module: Callable[[str, str], str],
 ) -> None:
     source = "import tensorflow_transform as tft\ndef f(inputs): return {'x': tft.scale_to_0_1(inputs['fare'])}\n"
     function = user_module(source, "f")
 
     with pytest.raises(ConfigError) as caught:
-        transform(examples, xf_schema, tmp_path, portable, function)
+        transform(tmp_path / "portable", portable, function)
 
     message = str(caught.value)
     assert message.startswith(f"beam: the workers have no module '{function.removesuffix('.f')}'. The worker, process ")
