@@ -65,19 +65,19 @@ def make(to: Path) -> None:
     from components.data.example_gen import ExampleGen
     from components.data.schema_gen import ImportSchema
     from components.features.transform import Transform
-    from schemas.artifacts import Examples, FeatureSchema, TransformedExamples, TransformGraph
+    from schemas.artifacts import Examples, FeatureSchema
     from schemas.component import BeamOptions, Progress
 
     examples, schema = Examples(to / "examples"), FeatureSchema(to / "schema")
-    graph, transformed = TransformGraph(to / "graph"), TransformedExamples(to / "transformed")
-    for artifact in (examples, schema, graph, transformed):
+    outputs = harness.outputs(Transform, to)
+    for artifact in (examples, schema):
         artifact.path.mkdir()
     with harness.timed():
         source = "pkg://tfx/examples/chicago_taxi_pipeline/data/simple/*.csv"
         ExampleGen(source=source).run(BeamOptions(), Progress(), examples)
         ImportSchema(path=str(harness.ROOT / "schemas/datasets/taxi.pbtxt")).run(schema)
         Transform(preprocessing_fn="configs.taxi.features.preprocessing_fn").run(
-            examples, schema, BeamOptions(), Progress(), graph, transformed
+            examples, schema, BeamOptions(), Progress(), **outputs
         )
 
 
@@ -95,8 +95,8 @@ def ours(given: Path, steps: int, to: Path) -> None:
     model.path.mkdir()
     with harness.timed():
         Trainer(build_model="configs.taxi.model.build_model", steps=steps, batch_size=BATCH_SIZE).run(
-            TransformedExamples(given / "transformed"),
-            TransformGraph(given / "graph"),
+            TransformedExamples(given / "transformed_examples"),
+            TransformGraph(given / "transform_graph"),
             seed=Seed(13),
             scratch=scratch,
             progress=Progress(),
@@ -120,8 +120,8 @@ def vanilla(given: Path, steps: int, to: Path, *, strategy: bool) -> None:
     with harness.timed():
         GenericExecutor(GenericExecutor.Context(tmp_dir=str(to / "tmp"), unique_id="1")).Do(
             {
-                "examples": [tfx_io.tfx_examples(Examples(given / "transformed"))],
-                "transform_graph": artifact("TransformGraph", given / "graph"),
+                "examples": [tfx_io.tfx_examples(Examples(given / "transformed_examples"))],
+                "transform_graph": artifact("TransformGraph", given / "transform_graph"),
                 "schema": artifact("Schema", given / "schema"),
             },
             {"model": artifact("Model", to / "model"), "model_run": artifact("ModelRun", to / "model_run")},
@@ -147,9 +147,9 @@ def loop(given: Path, steps: int) -> None:
 
     spare_libraries_autograph()
     make_reproducible(13)
-    graph = TransformGraph(given / "graph")
+    graph = TransformGraph(given / "transform_graph")
     model = hyperparameters.build("configs.taxi.model.build_model", hyperparameters.read(None, {}), graph)
-    examples = TransformedExamples(given / "transformed")
+    examples = TransformedExamples(given / "transformed_examples")
     data = open_splits(model, examples, graph, None, BATCH_SIZE, "train", "eval")
     batches = list(data.train.in_order())
     step = model.make_train_function()
