@@ -46,6 +46,7 @@ class Registry:
         self.say = say
         self._polling = threading.Lock()
         self._models: dict[str, _Model] = {}
+        self._coming: dict[str, _Model] = {}  # in another directory than before, until they have something to serve
         self._wanted: tuple[ModelConfig, ...] = ()
         self.configure(models)
 
@@ -60,20 +61,20 @@ class Registry:
             models = dict(self._models)
             for config in wanted:
                 old = models.get(config.name)
-                if old is None or old.config.base_path != config.base_path:
-                    new = _Model(config, self.say)
-                    new.poll()
-                    if old is not None and not new.available:
-                        self.say(f"{config.name}: nothing to serve in {config.base_path}; {old.config.base_path} stays")
-                        continue
-                    models[config.name] = new
+                model = old
+                if model is None or model.config.base_path != config.base_path:
+                    model = self._coming.get(config.name)
+                if model is None or model.config.base_path != config.base_path:
+                    model = self._coming[config.name] = _Model(config, self.say)
+                model.config = config
+                model.poll()
+                if model is not old and (old is None or model.available):
+                    models[config.name] = self._coming.pop(config.name)
                     self._models = dict(models)
                     if old is not None:
                         old.drop(set(old.available))
-                else:
-                    old.config = config
-                    old.poll()
             names = {config.name for config in wanted}
+            self._coming = {name: model for name, model in self._coming.items() if name in names}
             self._models = {name: model for name, model in models.items() if name in names}
             for name, model in models.items():
                 if name not in names:

@@ -14,16 +14,6 @@ from schemas.errors import StoreError
 NUMBERS = st.integers(min_value=0, max_value=versions.LARGEST - 1)
 
 
-@pytest.mark.parametrize("name", ["v1", "0.1", "", "1e3", "-5", "1_000", "tmp", ".7", "٣", str(2**63)])
-def test_names_that_tensorflow_serving_passes_over_are_no_versions(name: str) -> None:
-    assert versions.number(name) is None
-
-
-@pytest.mark.parametrize(("name", "value"), [("1", 1), ("01", 1), ("+1", 1), (" 1", 1), (str(2**63 - 1), 2**63 - 1)])
-def test_names_that_tensorflow_serving_reads_as_numbers_are(name: str, value: int) -> None:
-    assert versions.number(name) == value
-
-
 @given(st.lists(NUMBERS, max_size=5), NUMBERS, NUMBERS)
 def test_the_next_version_is_above_all_there_ever_were(used: list[int], high_water: int, now: int) -> None:
     version = versions.next_version([str(value) for value in used], high_water, now)

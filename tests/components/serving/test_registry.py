@@ -249,7 +249,9 @@ def test_another_directory_for_a_model_replaces_it_only_with_something_to_serve(
     server.registry.configure([moved])
 
     server.poll()
+    server.poll()
     assert server.ask(1.0) == 2.5
+    assert len([line for line in server.said if "moved" in line]) == 1
 
     publish(half_plus_three, 1, "moved")
     server.poll()
