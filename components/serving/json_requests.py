@@ -6,7 +6,6 @@ The forms are those of https://www.tensorflow.org/tfx/serving/api_rest: rows (`i
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
@@ -123,11 +122,14 @@ def _from_rows(rows: list[Any], signature: Signature) -> dict[str, np.ndarray[An
                 "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
                 "tensorinfo_map"
             )
-        for place, row in enumerate(rows):
-            if type(row) is dict and _is_object(row):
-                raise invalid(f"Expecting value/list but got object at item {place} of input list")
         ((name, info),) = inputs.items()
-        return {name: _column(rows, info, "")}
+        try:
+            return {name: _column(rows, info, "")}
+        except Unanswered:
+            for place, row in enumerate(rows):
+                if _is_object(row):
+                    raise invalid(f"Expecting value/list but got object at item {place} of input list") from None
+            raise
     for place, row in enumerate(rows):
         if not _is_object(row):
             raise invalid(f"Expecting object but got list at item {place} of input list")
@@ -247,7 +249,7 @@ def _bytes(value: Any) -> bytes:
 def _decoded(text: str) -> bytes:
     """Base64 with or without its padding, as TensorFlow Serving takes it."""
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise invalid("Unable to base64 decode") from error
 

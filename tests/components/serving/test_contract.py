@@ -236,6 +236,13 @@ WRONG = {
         "half:predict", {"signature_name": "two", "instances": [[1, 2]]}, 400,
         "instances is a plain list, but expecting list of objects as multiple input tensors required",
     ),
+    "objects among values": (
+        "half:predict", {"instances": [1.0, {"x": 1.0}]}, 400, "Expecting value/list but got object at item 1 of input list",
+    ),
+    "values among objects": (
+        "half:predict", {"signature_name": "two", "instances": [{"a": [1, 2], "name": "x"}, 1.0]}, 400,
+        "Expecting object but got list at item 1 of input list",
+    ),
     "b64": (
         "half:predict", {"signature_name": "two", "instances": [{"a": [1, 2], "name": {"b64": "%%%"}}]}, 400,
         "Unable to base64 decode",
