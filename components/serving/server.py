@@ -37,6 +37,8 @@ class Addresses:
 class Server:
     """Serving directories -> TensorFlow Serving's REST and gRPC interfaces.
 
+    The ports are taken before models are loaded, so that what comes in the meantime waits and a port that is taken is said at once.
+
     Either `directories`, each `DIR` or `name=DIR`, of which the largest version is served, or a `models_config`, which is read
     again when it changes. A port of 0 is any that is free.
     """
@@ -154,10 +156,10 @@ class Server:
             timeout_graceful_shutdown=int(_GRACE_S),
         )
         http = uvicorn.Server(config)
-        grpc_server, grpc_port = await self._grpc(service)
-        # serve() would take the process's signals, which belong to whoever called.
-        serving = asyncio.ensure_future(http._serve([rest]))
         try:
+            grpc_server, grpc_port = await self._grpc(service)
+            # serve() would take the process's signals, which belong to whoever called.
+            serving = asyncio.ensure_future(http._serve([rest]))
             with self._polling(registry):
                 while not http.started and not serving.done():
                     await asyncio.sleep(0.01)
