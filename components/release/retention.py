@@ -6,9 +6,9 @@ import shutil
 import sys
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
 
 from components.release import staging, versions
+from components.serving.model_config import read_models_config
 from schemas.errors import ConfigError
 from schemas.passport import Passport
 
@@ -45,39 +45,21 @@ def protected_by(models_config: Path, destination: Path) -> set[int]:
     """The versions of `destination` that TensorFlow Serving's `models_config` labels, or tells a server to load.
 
     A model of that file is taken for the one in `destination` when its base_path ends in the same name: a server in a
-    container knows the directory by another path. A policy of `all` protects every version there is, one of `latest` the
-    newest num_versions. The format is model_server_config.proto's text. Raises ConfigError when the file is not of that
-    format or has no such model.
+    container knows the directory by another path. Raises ConfigError when the file cannot be read or has no such model.
     """
-    from google.protobuf import text_format
-    from tensorflow_serving.config import model_server_config_pb2
-
     try:
-        config: Any = text_format.Parse(
-            models_config.read_text(encoding="utf-8"), model_server_config_pb2.ModelServerConfig()
-        )
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise ConfigError(
-            f"models_config: {models_config} is not TensorFlow Serving's models.config ({error})"
-        ) from error
-    models = [model for model in config.model_config_list.config if Path(model.base_path).name == destination.name]
+        found = read_models_config(models_config)
+    except ConfigError as error:
+        raise ConfigError(*(f"models_config: {problem}" for problem in error.problems)) from error
+    models = [model for model in found if model.base_path.name == destination.name]
     if not models:
-        paths = ", ".join(model.base_path for model in config.model_config_list.config) or "none"
+        paths = ", ".join(str(model.base_path) for model in found)
         raise ConfigError(
             f"models_config: no base_path in {models_config} ends in '{destination.name}', so nobody knows which labels are "
             f"this model's. There are: {paths}"
         )
     there = versions.listed(destination)
-    found: set[int] = set()
-    for model in models:
-        found.update(model.version_labels.values())
-        policy = model.model_version_policy
-        found.update(policy.specific.versions)
-        if policy.HasField("all"):
-            found.update(there)
-        elif policy.HasField("latest"):
-            found.update(there[-max(1, policy.latest.num_versions) :])
-    return found
+    return {number for model in models for number in (*model.labels.values(), *model.policy.choose(there))}
 
 
 def _served(destination: Path) -> list[int]:

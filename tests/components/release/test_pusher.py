@@ -384,7 +384,7 @@ def test_the_newest_versions_are_kept(tmp_path: Path, push: Push) -> None:
 def test_a_version_that_a_servers_configuration_labels_is_kept(tmp_path: Path, push: Push) -> None:
     first = push(Pusher(destination=str(tmp_path / "serving"))).properties["version"]
     (tmp_path / "models.config").write_text(
-        f"model_config_list {{ config {{ base_path: '/models/serving' version_labels {{ key: 'stable' value: {first} }} }} }}"
+        f"model_config_list {{ config {{ name: 'taxi' base_path: '/models/serving' version_labels {{ key: 'stable' value: {first} }} }} }}"
     )
     pusher = Pusher(destination=str(tmp_path / "serving"), keep=1, models_config=str(tmp_path / "models.config"))
 

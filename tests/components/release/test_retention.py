@@ -82,7 +82,7 @@ def test_a_version_that_cannot_be_removed_is_said_and_stays(tmp_path: Path, caps
     assert "old versions" in capsys.readouterr().err
 
 
-MODEL = "config {{ name: 'taxi' base_path: '{path}' model_platform: 'tensorflow' {more} }}"
+MODEL = "config {{ name: '{name}' base_path: '{path}' model_platform: 'tensorflow' {more} }}"
 
 
 def models_config(tmp_path: Path, *models: str) -> Path:
@@ -94,8 +94,8 @@ def models_config(tmp_path: Path, *models: str) -> Path:
 @pytest.mark.parametrize(
     ("more", "protected"),
     [
-        ("", set()),
-        ("version_labels { key: 'stable' value: 2 }", {2}),
+        ("", {4}),
+        ("version_labels { key: 'stable' value: 2 }", {2, 4}),
         ("model_version_policy { specific { versions: 1 versions: 3 } }", {1, 3}),
         ("model_version_policy { latest { num_versions: 2 } }", {3, 4}),
         ("model_version_policy { all {} }", {1, 2, 3, 4}),
@@ -103,9 +103,9 @@ def models_config(tmp_path: Path, *models: str) -> Path:
 )
 def test_what_a_server_is_told_to_load_or_label_is_protected(tmp_path: Path, more: str, protected: set[int]) -> None:
     directory = serving(tmp_path / "taxi", 1, 2, 3, 4)
-    other = MODEL.format(path="/models/other", more="version_labels { key: 'stable' value: 1 }")
+    other = MODEL.format(name="other", path="/models/other", more="version_labels { key: 'stable' value: 1 }")
 
-    file = models_config(tmp_path, MODEL.format(path="/models/taxi/", more=more), other)
+    file = models_config(tmp_path, MODEL.format(name="taxi", path="/models/taxi/", more=more), other)
 
     assert retention.protected_by(file, directory) == protected
 
@@ -114,10 +114,10 @@ def test_what_a_server_is_told_to_load_or_label_is_protected(tmp_path: Path, mor
     ("content", "message"),
     [
         (
-            "model_config_list { config { base_path: '/models/other' } }",
+            "model_config_list { config { name: 'other' base_path: '/models/other' } }",
             "no base_path .* ends in 'taxi'.* /models/other",
         ),
-        ("model_config_lst {}", "is not TensorFlow Serving's models.config"),
+        ("model_config_lst {}", "It should be a ModelServerConfig"),
     ],
 )
 def test_a_models_config_that_says_nothing_of_this_model_is_refused(tmp_path: Path, content: str, message: str) -> None:
