@@ -167,6 +167,11 @@ def test_the_passport_names_data_lineage_metrics_and_libraries(ran: Project) -> 
     assert passport.model_digest == passport.steps["trainer"]["outputs"]["model"]["digest"]
     assert 0 < passport.metrics["auc"] <= 1
     assert passport.libraries["tensorflow"].startswith("2.16")
+    assert passport.steps["transform"]["code"]["my_taxi.features"]["file"] == "my_taxi/features.py"
+    assert passport.steps["tuner"]["outputs"]["hyperparameters"]["properties"]["values"]
+    assert sum(found["examples"] for found in passport.slices) == passport.gates[1]["examples"]
+    assert [gate["gate"] for gate in passport.gates] == ["example_validator", "evaluator", "size"]
+    assert passport.warmup_requests == 20
 
 
 @pytest.mark.slow

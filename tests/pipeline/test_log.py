@@ -154,12 +154,14 @@ class TestLastingLines:
 
     def test_of_a_refusal_give_the_whole_message(self) -> None:
         lines = plain(
-            StepRefused("pusher", "not blessed:\nauc 0.61 is below 0.70", 0.2), StepRefused("gate", "no", reused=True)
+            StepRefused("pusher", "not blessed:\nauc 0.61 is below 0.70", 0.2, more="pipeline show r1 evaluator"),
+            StepRefused("gate", "no", reused=True),
         )
 
         assert lines == [
             "■ pusher              0.2 s  not blessed:",
             "    auc 0.61 is below 0.70",
+            "    more   pipeline show r1 evaluator",
             "■ gate               reused  no",
         ]
 
