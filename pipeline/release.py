@@ -9,6 +9,7 @@ from schemas.config import PipelineConfig
 
 GATES: Mapping[str, tuple[str, str]] = {
     "metrics": ("Evaluator", "thresholds"),
+    "confidence_intervals": ("Evaluator", "confidence_intervals"),
     "anomalies": ("ExampleValidator", "on_anomaly"),
     "max_size_mb": ("Pusher", "max_size_mb"),
 }

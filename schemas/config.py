@@ -46,6 +46,7 @@ class ReleaseConfig(_Closed):
     """What a model must keep to be released, in one place. Each is a setting of the step that checks it; None: left to that."""
 
     metrics: dict[str, Any] | None = None  # Evaluator's thresholds
+    confidence_intervals: str | None = None  # Evaluator's: jackknife or poisson_bootstrap
     anomalies: str | None = None  # ExampleValidator's on_anomaly: fail or warn
     max_size_mb: int | float | None = None  # Pusher's, of the SavedModel's files together
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -75,34 +76,31 @@ def slices(evaluation: Evaluation | None) -> tuple[dict[str, Any], ...]:
     """
     if evaluation is None or not any(evaluation.path.glob("metrics-*")):
         return ()
-    import tensorflow_model_analysis as tfma
-
-    from components.model import slices as slices_of
     from components.model.metrics import EXAMPLE_COUNT
-    from components.model.verdict import BASELINE, CrossKey, in_reading_order, slice_key
+    from components.model.verdict import CrossKey, Results, in_reading_order, key_name
 
+    baselines = _baselines(evaluation)
     found: list[dict[str, Any]] = []
-    for record in tfma.load_metrics(str(evaluation.path)):
-        key = slice_key(record)
-        if isinstance(key, CrossKey):
-            continue  # a comparison of two slices, each of which is there by itself
+    for key, numbers in Results.read(evaluation.path, candidate="").values.items():
+        if not key or isinstance(key, CrossKey):
+            continue  # all examples together; a comparison of two slices, each of which is there by itself
         metrics: dict[str, float | None] = {}
         intervals: dict[str, list[float]] = {}
-        for item in record.metric_keys_and_values:
-            kind = item.value.WhichOneof("type")
-            if item.key.is_diff or item.key.model_name == BASELINE or kind not in ("double_value", "bounded_value"):
+        for (model, metric, is_change), number in sorted(numbers.items(), key=lambda item: item[0]):
+            if model in baselines or is_change:
                 continue
-            name = item.key.name
-            if item.key.HasField("sub_key"):
-                name += f" ({str(item.key.sub_key).strip()})"
-            bounded = item.value.bounded_value
-            value = (bounded.value if kind == "bounded_value" else item.value.double_value).value
-            metrics[name] = value if math.isfinite(value) else None
-            if kind == "bounded_value":
-                intervals[name] = [bounded.lower_bound.value, bounded.upper_bound.value]
+            metrics[metric] = number.value if math.isfinite(number.value) else None
+            if number.interval is not None and math.isfinite(number.interval.low + number.interval.high):
+                intervals[metric] = [number.interval.low, number.interval.high]
+        intervals.pop(EXAMPLE_COUNT, None)
         examples = int(metrics.pop(EXAMPLE_COUNT, None) or 0)
-        entry = {"slice": slices_of.key_name(key), "examples": examples, "metrics": dict(sorted(metrics.items()))}
-        if key:
-            found.append(entry | ({"intervals": intervals} if intervals else {}))
+        entry = {"slice": key_name(key), "examples": examples, "metrics": metrics}
+        found.append(entry | ({"intervals": intervals} if intervals else {}))
     kept = sorted(found, key=lambda entry: -entry["examples"])[:MOST_SLICES]
     return tuple(sorted(kept, key=lambda entry: in_reading_order((True, entry["slice"], ""))))
+
+
+def _baselines(evaluation: Evaluation) -> set[str]:
+    """The names of the models that the candidate was compared with, as the evaluation's own configuration has them."""
+    run = json.loads((evaluation.path / "eval_config.json").read_text(encoding="utf-8"))
+    return {spec.get("name", "") for spec in run["evalConfig"].get("modelSpecs", ()) if spec.get("isBaseline")}

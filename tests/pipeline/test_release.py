@@ -22,7 +22,8 @@ steps:
 RELEASE = """\
 release:
   metrics:
-    auc: {min: 0.7, slices: [{slice: [hour], min: 0.6}]}
+    auc: {min: 0.7, confidence: 0.95, slices: [{slice: [hour], min: 0.6}]}
+  confidence_intervals: jackknife
   anomalies: warn
   max_size_mb: 50
 """
@@ -43,7 +44,10 @@ def test_each_gate_is_a_setting_of_the_step_that_checks_it(project: Path) -> Non
 
     graph = load("pipeline.yaml").graph
 
-    assert graph["judge"].settings["thresholds"] == {"auc": {"min": 0.7, "slices": [{"slice": ["hour"], "min": 0.6}]}}
+    assert graph["judge"].settings["thresholds"] == {
+        "auc": {"min": 0.7, "confidence": 0.95, "slices": [{"slice": ["hour"], "min": 0.6}]}
+    }
+    assert graph["judge"].settings["confidence_intervals"] == "jackknife"
     assert graph["validator"].settings["on_anomaly"] == "warn"
     assert graph["push"].settings["max_size_mb"] == 50
 

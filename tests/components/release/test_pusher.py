@@ -331,18 +331,20 @@ def evaluated(tmp_path: Path) -> Evaluation:
         for model, is_change in (("candidate", False), ("baseline", False), ("candidate", True)):
             added = record.metric_keys_and_values.add()
             added.key.name, added.key.model_name, added.key.is_diff = "auc", model, is_change
-            if hour == 9 and model == "candidate" and not is_change:
-                added.value.bounded_value.value.value = auc
-                added.value.bounded_value.lower_bound.value = 0.5
-                added.value.bounded_value.upper_bound.value = 1.0
-            else:
-                added.value.double_value.value = auc
+            added.value.double_value.value = auc
+            if hour == 9:
+                added.confidence_interval.lower_bound.double_value.value = 0.5
+                added.confidence_interval.upper_bound.double_value.value = 1.0
         added = record.metric_keys_and_values.add()
         added.key.name = "example_count"
         added.value.double_value.value = examples
         records.append(record.SerializeToString())
     evaluation = Evaluation(tmp_path / "evaluation", {"metrics": {"auc": 0.5}, "examples": 5})
     evaluation.path.mkdir()
+    specs = [{"name": "candidate"}, {"name": "baseline", "isBaseline": True}]
+    (evaluation.path / "eval_config.json").write_text(json.dumps({"evalConfig": {"modelSpecs": specs}}))
+    for kind in ("plots", "attributions"):
+        tfrecord.write(evaluation.path / f"{kind}-00000-of-00001.tfrecord", [])
     tfrecord.write(evaluation.path / "metrics-00000-of-00001.tfrecord", records)
     return evaluation
 
