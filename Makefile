@@ -12,7 +12,9 @@ WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 ||
 
 export TF_CPP_MIN_LOG_LEVEL ?= 1
 
+# Bytecode of our own too: where PYTHONDONTWRITEBYTECODE is set, every process would compile it anew.
 setup: $(VENV)/.installed
+	@$(RUN)/python -m compileall -q schemas components pipeline configs
 
 $(UV):
 	@test -n "$(PYTHON)" || { echo "Penstock needs Python 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
