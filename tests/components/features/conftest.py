@@ -9,28 +9,29 @@ from typing import Any
 
 import pytest
 
+from components.features.preprocessing import Preprocessing
 from components.features.raw_features import read_schema
-from components.features.transform import Preprocessing, Transform
+from components.features.transform import Transform
 from components.io import tfrecord
-from schemas.artifacts import Examples, FeatureSchema, TransformedExamples, TransformGraph
+from schemas.artifacts import Examples, FeatureSchema, TransformGraph
 from schemas.component import BeamOptions, Progress
 
 Transformed = tuple[TransformGraph, list[Any]]  # with the records as tf.train.Example
 
 
 @pytest.fixture
-def transforms(tmp_path: Path) -> Callable[[Examples, FeatureSchema, str], Transformed]:
+def transforms(
+    tmp_path: Path, outputs_of: Callable[[type, Path], dict[str, Any]]
+) -> Callable[[Examples, FeatureSchema, str], Transformed]:
     """Our step, run on split `train` with the function at a dotted path."""
     import tensorflow as tf
 
     def run(examples: Examples, schema: FeatureSchema, dotted: str) -> Transformed:
-        graph, transformed = TransformGraph(tmp_path / "graph"), TransformedExamples(tmp_path / "transformed")
-        graph.path.mkdir()
-        transformed.path.mkdir()
-        step = Transform(preprocessing_fn=dotted)
-        step.run(examples, schema, BeamOptions(), Progress(), graph, transformed)
-        records = [record for file in transformed.files("train") for record in tfrecord.read(file)]
-        return graph, [tf.train.Example.FromString(record) for record in records]
+        outputs = outputs_of(Transform, tmp_path / "ours")
+        Transform(preprocessing_fn=dotted).run(examples, schema, BeamOptions(), Progress(), **outputs)
+        files = outputs["transformed_examples"].files("train")
+        records = [record for file in files for record in tfrecord.read(file)]
+        return outputs["transform_graph"], [tf.train.Example.FromString(record) for record in records]
 
     return run
 
