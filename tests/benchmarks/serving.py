@@ -4,7 +4,8 @@
 
 "raw" is `tf.saved_model.load(...).signatures["serving_default"]` called on serialized tf.Examples in a process of its own. The load
 comes from another process: requests over connections that are kept, each sent when the one before is answered. Everything is
-measured in turn, `repeats` times, and each figure is the median. "batching" is a server with --max-batch-size 64.
+measured in turn, `repeats` times, and each figure is the median. "batching" is a server with --max-batch-size 64, "complete batches"
+one with --max-batch-size CLIENTS --batch-timeout-micros 2000, which waits until every client has asked.
 """
 
 from __future__ import annotations
@@ -43,24 +44,29 @@ def main() -> None:
     args = parser.parse_args()
     serving = _pushed(args.data)
     version = str(serving / "1")
+    many = f"{args.clients} clients"
+    waiting = ("--max-batch-size", str(args.clients), "--batch-timeout-micros", "2000")
     found: dict[str, list[dict[str, float]]] = {}
     print(harness.load(), flush=True)
-    with _server(serving) as plain, _server(serving, "--max-batch-size", "64") as batching:
-        loads = {
+    with (
+        _server(serving) as plain,
+        _server(serving, "--max-batch-size", str(ROWS)) as batching,
+        _server(serving, *waiting) as complete,
+    ):
+        measurements = {
+            "raw, 1 row": ("raw", version, "1"),
+            f"raw, {ROWS} rows": ("raw", version, str(ROWS)),
             "nothing, 1 client": ("load", plain, "nothing", "1"),
             "1 row, 1 client": ("load", plain, "1", "1"),
-            f"nothing, {args.clients} clients": ("load", batching, "nothing", str(args.clients)),
-            f"1 row, {args.clients} clients": ("load", plain, "1", str(args.clients)),
-            f"1 row, {args.clients} clients, batching": ("load", batching, "1", str(args.clients)),
+            f"nothing, {many}": ("load", batching, "nothing", str(args.clients)),
+            f"1 row, {many}": ("load", plain, "1", str(args.clients)),
+            f"1 row, {many}, batching": ("load", batching, "1", str(args.clients)),
+            f"1 row, {many}, complete batches": ("load", complete, "1", str(args.clients)),
             f"{ROWS} rows, 1 client": ("load", plain, str(ROWS), "1"),
             f"{ROWS} rows, 2 clients": ("load", plain, str(ROWS), "2"),
         }
         for _ in range(args.repeats):
-            for name, arguments in {
-                "raw, 1 row": ("raw", version, "1"),
-                f"raw, {ROWS} rows": ("raw", version, str(ROWS)),
-                **loads,
-            }.items():
+            for name, arguments in measurements.items():
                 found.setdefault(name, []).append(_measured(*arguments, str(args.seconds)))
     medians = {
         name: {key: statistics.median(one[key] for one in every) for key in every[0]} for name, every in found.items()
@@ -68,14 +74,12 @@ def main() -> None:
     print("| | calls/s | rows/s | p50 ms | p99 ms |\n|---|---|---|---|---|")
     for name, one in medians.items():
         print(f"| {name} | {one['calls']:,.0f} | {one['rows']:,.0f} | {one['p50']:.2f} | {one['p99']:.2f} |")
-    many = f"{args.clients} clients"
-    print(
-        f"p99 of one row at one client: {medians['1 row, 1 client']['p99'] / medians['raw, 1 row']['p99']:.2f} times raw's"
-    )
-    print(
-        f"requests/s of {many} with batching: {medians[f'1 row, {many}, batching']['calls'] / medians[f'nothing, {many}']['calls']:.0%} of nothing's"
-    )
-    best = max(medians[f"{ROWS} rows, 1 client"]["rows"], medians[f"{ROWS} rows, 2 clients"]["rows"])
+    times = medians["1 row, 1 client"]["p99"] / medians["raw, 1 row"]["p99"]
+    print(f"\np99 of one row at one client: {times:.2f} times raw's")
+    for kind in ("batching", "complete batches"):
+        share = medians[f"1 row, {many}, {kind}"]["calls"] / medians[f"nothing, {many}"]["calls"]
+        print(f"requests/s of {many} with {kind}: {share:.0%} of nothing's")
+    best = max(medians[f"{ROWS} rows, {clients}"]["rows"] for clients in ("1 client", "2 clients"))
     print(f"rows/s in batches of {ROWS}: {best / medians[f'raw, {ROWS} rows']['rows']:.0%} of raw's")
     print(harness.load())
 
