@@ -56,8 +56,8 @@ def gates(blessing: Blessing | None, evaluation: Evaluation | None, lineage: Lin
     found: list[dict[str, Any]] = []
     for step, record in lineage.steps.items():
         for output in record.get("outputs", {}).values():
-            if output.get("type") == Anomalies.TYPE_NAME:
-                counts: Mapping[str, int] = output.get("properties", {}).get("anomalies", {})
+            counts: Mapping[str, int] = output.get("properties", {}).get("anomalies", {})
+            if output.get("type") == Anomalies.TYPE_NAME and counts:  # Transform's may be empty: nobody looked
                 reasons = [f"{split}: {count} with anomalies" for split, count in sorted(counts.items()) if count]
                 found.append({"gate": step, "blessed": not reasons, "reasons": reasons, "anomalies": dict(counts)})
     if blessing is not None:
