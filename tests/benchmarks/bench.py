@@ -31,6 +31,7 @@ BENCHMARKS = {  # name: whether it takes numbers of rows
     "whole_run": False,
     "startup": False,
     "serving": False,
+    "serving": False,
 }
 LIBRARIES = ("tensorflow", "tfx", "apache-beam", "pyarrow", "numpy")
 
