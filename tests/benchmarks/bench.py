@@ -31,7 +31,6 @@ BENCHMARKS = {  # name: whether it takes numbers of rows
     "whole_run": False,
     "startup": False,
     "serving": False,
-    "serving": False,
 }
 LIBRARIES = ("tensorflow", "tfx", "apache-beam", "pyarrow", "numpy")
 
