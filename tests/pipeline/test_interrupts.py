@@ -15,6 +15,8 @@ from pipeline.interrupts import KeptBack, ctrl_c_blocked, like_ctrl_c, unblock_c
 def handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # whoever runs the tests (nohup) may have it ignored
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

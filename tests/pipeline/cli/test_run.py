@@ -59,7 +59,12 @@ def pipeline(*arguments: str, marker: str = "", **options: Any) -> subprocess.Po
     environment = {**os.environ, "PIPELINE_TEST_MARKER": marker, "TERM": "xterm", "COLUMNS": "100"}
     environment.pop("CI", None)
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    return subprocess.Popen([sys.executable, "-m", "pipeline.cli.main", *arguments], env=environment, **options)
+    command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
+    return subprocess.Popen(command, env=environment, preexec_fn=hear_a_closed_terminal, **options)
+
+
+def hear_a_closed_terminal() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests (nohup) may have it ignored
 
 
 def marked(marker: str) -> list[int]:
