@@ -3,6 +3,7 @@
     python tests/benchmarks/bench.py [--only trainer startup] [--rows 15000 150000 1500000] [--repeats 3] [--output FILE]
 
 Each benchmark is a script of its own and says what it compares. One that fails is said so in the file, and the others go on.
+With `--only` the file's other sections stay as they are.
 """
 
 from __future__ import annotations
@@ -42,17 +43,26 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, default=HERE / "RESULTS.md")
     args = parser.parse_args()
-    sections = []
+    sections = kept(args.output)
     for name in args.only:
         print(f"\n## {name}", flush=True)
         options = ["--repeats", str(args.repeats)]
         if args.rows and BENCHMARKS[name]:
             options += ["--rows", *map(str, args.rows)]
         printed, failed = run(HERE / f"{name}.py", options)
-        sections.append(section(name, printed, failed))
+        sections[name] = section(name, printed, failed)
         # After each, so that a run that is stopped has not been for nothing.
-        args.output.write_text(document(sections, args.repeats), encoding="utf-8")
+        in_order = [sections[one] for one in BENCHMARKS if one in sections]
+        args.output.write_text(document(in_order, args.repeats), encoding="utf-8")
     print(f"\nwritten to {args.output}")
+
+
+def kept(file: Path) -> dict[str, str]:
+    """The sections that a file has from earlier, by the benchmark's name."""
+    if not file.is_file():
+        return {}
+    _, *sections = file.read_text(encoding="utf-8").split("\n## ")
+    return {section.partition("\n")[0]: f"## {section.strip()}" for section in sections}
 
 
 def run(script: Path, options: Sequence[str]) -> tuple[list[str], int]:

@@ -19,6 +19,14 @@ from schemas.component import BeamOptions, Progress
 Transformed = tuple[TransformGraph, list[Any]]  # with the records as tf.train.Example
 
 
+@pytest.fixture(scope="module")
+def schema(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FeatureSchema:
+    """The one that a module of tests has as SCHEMA, in text form."""
+    schema = FeatureSchema(tmp_path_factory.mktemp("schema"))
+    schema.file.write_text(request.module.SCHEMA, encoding="utf-8")
+    return schema
+
+
 @pytest.fixture
 def transforms(
     tmp_path: Path, outputs_of: Callable[[type, Path], dict[str, Any]]

@@ -139,13 +139,6 @@ def preprocessing_fn(inputs):
 
 
 @pytest.fixture(scope="module")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> FeatureSchema:
-    schema = FeatureSchema(tmp_path_factory.mktemp("schema"))
-    schema.file.write_text(SCHEMA, encoding="utf-8")
-    return schema
-
-
-@pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     """Three shards, of 150 records, none, and one; lists of several words, missing ones, unicode, ties, empty words."""
     import numpy as np

@@ -14,7 +14,7 @@ from components.features.preprocessing import Preprocessing
 from components.features.raw_features import raw_shards, read_schema
 from components.features.transform import Transform
 from components.io import tfrecord
-from schemas.artifacts import AnalyzerCache, Examples, FeatureSchema
+from schemas.artifacts import AnalyzerCache, Examples
 from schemas.component import BeamOptions, Progress
 
 SCHEMA = """
@@ -84,13 +84,6 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
         file = examples.split("train") / f"data_tfrecord-{shard:05d}-of-00002.gz"
         tfrecord.write(file, [record(number + 80 * shard) for number in range(size)])
     return examples
-
-
-@pytest.fixture(scope="module")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> FeatureSchema:
-    schema = FeatureSchema(tmp_path_factory.mktemp("schema"))
-    schema.file.write_text(SCHEMA, encoding="utf-8")
-    return schema
 
 
 @pytest.fixture

@@ -123,13 +123,6 @@ BEAM = {
 
 
 @pytest.fixture(scope="module")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> FeatureSchema:
-    schema = FeatureSchema(tmp_path_factory.mktemp("schema"))
-    schema.file.write_text(SCHEMA, encoding="utf-8")
-    return schema
-
-
-@pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     """Shards of many records, of none, and of one."""
     import numpy as np

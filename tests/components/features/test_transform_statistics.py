@@ -12,7 +12,7 @@ from components.features.transform import Transform
 from components.features.transform_statistics import Count, options_after, options_before
 from components.io import tfrecord
 from components.io.feature_statistics import Generators
-from schemas.artifacts import Examples, FeatureSchema
+from schemas.artifacts import Examples
 from schemas.component import BeamOptions, Progress
 
 SCHEMA = """
@@ -62,13 +62,6 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
             file = examples.split(split) / f"data_tfrecord-{shard:05d}-of-{len(sizes):05d}.gz"
             tfrecord.write(file, [record(number + 100 * shard) for number in range(size)])
     return examples
-
-
-@pytest.fixture(scope="module")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> FeatureSchema:
-    schema = FeatureSchema(tmp_path_factory.mktemp("schema"))
-    schema.file.write_text(SCHEMA, encoding="utf-8")
-    return schema
 
 
 @pytest.fixture(scope="module")
