@@ -58,9 +58,9 @@ def pipeline(*arguments: str, marker: str = "", **options: Any) -> subprocess.Po
     """The command, in a process group of its own. `marker` goes into the environment of all that it starts."""
     environment = {**os.environ, "PIPELINE_TEST_MARKER": marker, "TERM": "xterm", "COLUMNS": "100"}
     environment.pop("CI", None)
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": hear_a_closed_terminal}
     command = [sys.executable, "-m", "pipeline.cli.main", *arguments]
-    return subprocess.Popen(command, env=environment, preexec_fn=hear_a_closed_terminal, **options)
+    return subprocess.Popen(command, env=environment, **(usual | options))
 
 
 def hear_a_closed_terminal() -> None:
