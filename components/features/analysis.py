@@ -51,8 +51,9 @@ class Analysis:
         self.tracing = trace(preprocessing, self.specs, temporary, {})
         graph, outputs = self.tracing.graph, self.tracing.outputs
 
+        sinks = graph.get_collection(analyzer_nodes.TENSOR_REPLACEMENTS)
         visitor = graph_tools.SourcedTensorsVisitor()
-        for sink in graph.get_collection(analyzer_nodes.TENSOR_REPLACEMENTS):
+        for sink in sinks:
             nodes.Traverser(visitor).visit_value_node(sink.future)
         _, controls = tf2_utils.strip_and_get_tensors_and_control_dependencies(
             tf.nest.flatten(outputs, expand_composites=True)
@@ -63,7 +64,6 @@ class Analysis:
         self._assets = annotators.get_asset_annotations(graph)
         annotators.clear_asset_annotations(graph)
         self._fingerprint = graph_tools.get_analyzers_fingerprint(graph, self.tracing.inputs)
-        sinks = graph.get_collection(analyzer_nodes.TENSOR_REPLACEMENTS)
         self._build(data_set, {})
         self._cached = self._usable(cached or {})
         if self._cached:

@@ -63,11 +63,17 @@ def arguments(document: str) -> argparse.Namespace:
 
 def parser(document: str) -> argparse.ArgumentParser:
     """`arguments`, for a benchmark that takes more."""
-    parser = argparse.ArgumentParser(description=document.splitlines()[0])
+    parser = repeated(document)
     parser.add_argument("--rows", type=int, nargs="+", default=[15_000, 150_000, 1_500_000])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "penstock-bench")
     parser.add_argument("--vanilla-rows", type=int, default=150_000)
+    return parser
+
+
+def repeated(document: str, repeats: int = 3) -> argparse.ArgumentParser:
+    """What every benchmark takes: `repeats` and `data`."""
+    parser = argparse.ArgumentParser(description=document.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "penstock-bench")
     return parser
 
 

@@ -10,7 +10,6 @@ one with --max-batch-size CLIENTS --batch-timeout-micros 2000, which waits until
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import json
@@ -20,7 +19,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,11 +34,9 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(harness.ROOT), "TF_USE_LEGACY_KER
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.repeated(__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "penstock-bench")
     args = parser.parse_args()
     serving = _pushed(args.data)
     version = str(serving / "1")

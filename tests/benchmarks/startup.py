@@ -9,7 +9,6 @@ without work; "step process, spawned" the same for a fresh one, which makes the 
 
 from __future__ import annotations
 
-import argparse
 import compileall
 import json
 import multiprocessing
@@ -114,9 +113,7 @@ def imports(modules: tuple[str, ...]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "penstock-bench")
+    parser = harness.repeated(__doc__, repeats=5)
     args = parser.parse_args()
     print(harness.load())
     print("| | s |\n|---|---|")

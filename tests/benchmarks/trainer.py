@@ -11,7 +11,6 @@ are the executor's own, without imports. Each run is a fresh process, and the va
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -35,10 +34,8 @@ def measure(data: Path, steps: int, repeats: int) -> dict[str, dict[str, float]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.repeated(__doc__)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "penstock-bench")
     args = parser.parse_args()
     print(harness.load())
     print(harness.HEAD)

@@ -11,7 +11,6 @@ The variants take turns. Peak memory is that of the largest process.
 
 from __future__ import annotations
 
-import argparse
 import compileall
 import json
 import os
@@ -212,10 +211,8 @@ def run_tfx(work: Path, steps: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.repeated(__doc__)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "penstock-bench")
     args = parser.parse_args()
     print(harness.load())
     found = measure(args.data, args.steps, args.repeats)
