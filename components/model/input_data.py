@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.artifacts import TransformGraph
-from schemas.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -24,16 +23,21 @@ PREFETCHED = 4  # batches made ready while another is trained on
 class InputData:
     """One split of transformed examples, as a model is fed with it.
 
-    `spec` has the transformed features to parse by name, the label among them when there is one. `kept` are the tensors of
-    all rows, [rows, ...] by name, or None for a split that is read anew, batch by batch: both give the same batches.
+    A batch is (features, label), or (features, label, weights) where the feature `weight` weighs the records; it is the
+    features alone where there is no label. For a `label` of several outputs, {output: feature}, it has {output: tensor}.
+    Weights are float32 of shape [batch].
+
+    `spec` has the transformed features to parse by name, label and weight among them. `kept` are the tensors of all rows,
+    [rows, ...] by name, or None for a split that is read anew, batch by batch: both give the same batches.
     """
 
     files: tuple[str, ...]
     spec: dict[str, Any]
-    label: str | None
+    label: str | dict[str, str] | None
     batch_size: int
     rows: int
     kept: dict[str, tf.Tensor] | None = None
+    weight: str | None = None
 
     @property
     def steps(self) -> int:
@@ -82,7 +86,7 @@ class InputData:
                 if kept is None
                 else {name: tf.gather(tensor, rows) for name, tensor in kept.items()}
             )
-            return features if self.label is None else (features, features.pop(self.label))
+            return self._example(features)
 
         if kept is None:
             return batches.map(of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
@@ -91,13 +95,22 @@ class InputData:
         untuned.autotune.enabled = False
         return batches.map(of).prefetch(PREFETCHED).with_options(untuned)
 
+    def _example(self, tensors: dict[str, tf.Tensor]) -> Any:
+        """What Keras is given for the parsed tensors of a batch."""
+        import tensorflow as tf
 
-@dataclass(frozen=True)
-class LabelCounts:
-    """What one pass over a split found: `rows`, and how often each of the first few label values occurs."""
-
-    rows: int
-    values: dict[Any, int]
+        if self.label is None:
+            return tensors
+        answers = self.label.values() if isinstance(self.label, dict) else (self.label,)
+        features = {name: tensor for name, tensor in tensors.items() if name not in (*answers, self.weight)}
+        label = (
+            {output: tensors[name] for output, name in self.label.items()}
+            if isinstance(self.label, dict)
+            else tensors[self.label]
+        )
+        if self.weight is None:
+            return features, label
+        return features, label, tf.reshape(tf.cast(tensors[self.weight], tf.float32), [-1])
 
 
 def transformed_spec(graph: TransformGraph) -> dict[str, Any]:
@@ -106,38 +119,6 @@ def transformed_spec(graph: TransformGraph) -> dict[str, Any]:
 
     spec: dict[str, Any] = tft.TFTransformOutput(str(graph.path)).transformed_feature_spec()
     return spec
-
-
-def choose_label(label: str | None, transformed: tuple[str, ...], features: tuple[str, ...] | None) -> str:
-    """The transformed feature that is the label: the one named, else the only one that is no input of the model.
-
-    `features` are the model's inputs, None when it names none. Raises ConfigError listing the candidates when the choice
-    is not clear, DataError when the label named is not among the transformed features.
-    """
-    if label is not None:
-        if label not in transformed:
-            raise DataError(
-                f"label: there is no transformed feature '{label}'.{did_you_mean(label, transformed)} "
-                f"preprocessing_fn gives: {', '.join(transformed)}"
-            )
-        if features is not None and label in features:
-            raise ConfigError(f"label: '{label}' is an input of the model too, so the model would be told the answer")
-        return label
-    if features is None:
-        raise ConfigError(
-            f"label: not set, and the model does not name its inputs. Set it to one of: {', '.join(transformed)}"
-        )
-    candidates = [name for name in transformed if name not in features]
-    if len(candidates) != 1:
-        raise ConfigError(
-            "label: not set, and "
-            + (
-                f"the model does not take several transformed features: {', '.join(candidates)}. Set it to one of them"
-                if candidates
-                else "the model takes every transformed feature as an input, the answer among them. Leave one out"
-            )
-        )
-    return candidates[0]
 
 
 def keep(files: list[Path], spec: Mapping[str, Any], rows: int) -> dict[str, tf.Tensor] | None:
@@ -154,35 +135,3 @@ def keep(files: list[Path], spec: Mapping[str, Any], rows: int) -> dict[str, tf.
     records = tf.data.TFRecordDataset([str(f) for f in files], compression_type="GZIP").batch(RECORDS_AT_ONCE)
     parts = [tf.io.parse_example(serialized, spec) for serialized in records]
     return {name: tf.concat([part[name] for part in parts], axis=0) for name in spec}
-
-
-def count_labels(files: list[Path], label: str, spec: Any) -> LabelCounts:
-    """One pass over a split for its size and its label. Values beyond the second are only counted as rows."""
-    import numpy as np
-    import tensorflow as tf
-
-    values: dict[Any, int] = {}
-    rows = 0
-    for serialized in tf.data.TFRecordDataset([str(f) for f in files], compression_type="GZIP").batch(RECORDS_AT_ONCE):
-        found = tf.io.parse_example(serialized, {label: spec})[label]
-        found = found.values if isinstance(found, tf.SparseTensor) else found
-        rows += int(serialized.shape[0])
-        if len(values) < 2:
-            for value, count in zip(*np.unique(found.numpy().ravel(), return_counts=True), strict=True):
-                key = value.decode(errors="replace") if isinstance(value, bytes) else value.item()
-                values[key] = values.get(key, 0) + int(count)
-    return LabelCounts(rows, values)
-
-
-def check_labels(found: LabelCounts, label: str, split: str) -> None:
-    """Raise DataError when there is nothing to learn: no rows, no labels, or one value in every row."""
-    if found.rows == 0:
-        raise DataError(f"split '{split}' has no records to train on. Give it a weight in ExampleGen's splits")
-    if not found.values:
-        raise DataError(f"label '{label}' has no value in any of the {found.rows:,} records of split '{split}'")
-    if len(found.values) == 1:
-        value, count = next(iter(found.values.items()))
-        raise DataError(
-            f"label '{label}' has a single class in split '{split}': all {count:,} records have the value {value!r}, so "
-            f"there is nothing to learn. Look at how preprocessing_fn makes '{label}', or at the data"
-        )

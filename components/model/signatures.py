@@ -56,7 +56,7 @@ def build(model: tf_keras.Model, features: tuple[str, ...], graph: TransformGrap
     # A function of its own, which both serving signatures call: the model is traced once.
     @tf.function(autograph=False)
     def network(transformed: dict[str, Any]) -> dict[str, Any]:
-        return _named_outputs(model, model(_as_inputs(model, transformed), training=False))
+        return _served_outputs(model, model(_as_inputs(model, transformed), training=False))
 
     def predict(raw: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = network(transform(raw, features))
@@ -261,12 +261,23 @@ def _as_inputs(model: tf_keras.Model, transformed: dict[str, Any]) -> Any:
     return transformed[names[0]] if names and not isinstance(model.input, dict) and len(names) == 1 else transformed
 
 
-def _named_outputs(model: tf_keras.Model, predicted: Any) -> dict[str, Any]:
+def named_outputs(model: tf_keras.Model, predicted: Any) -> dict[str, Any]:
+    """The outputs of a model by the names that its losses, labels and signatures have for them; a single one has ''.
+
+    A model that gives a list and names nothing (a subclassed one) has `output_1`, `output_2`, ..., as in Keras.
+    """
     if isinstance(predicted, Mapping):
         return dict(predicted)
     if isinstance(predicted, list | tuple):
-        names = getattr(model, "output_names", None) or [f"output_{n}" for n in range(len(predicted))]
+        names = getattr(model, "output_names", None) or [f"output_{n + 1}" for n in range(len(predicted))]
         return dict(zip(names, predicted, strict=True))
+    return {"": predicted}
+
+
+def _served_outputs(model: tf_keras.Model, predicted: Any) -> dict[str, Any]:
+    named = named_outputs(model, predicted)
+    if named.keys() != {""}:
+        return named
     last = model.layers[-1] if model.layers else model
     activation = getattr(getattr(last, "activation", None), "__name__", "")
     return {"probabilities" if activation in ("sigmoid", "softmax") else "outputs": predicted}

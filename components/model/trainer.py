@@ -6,7 +6,7 @@ import json
 import math
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ from components.io import tfx as tfx_io
 from components.io.keras import arrange, random_generators, save_keras, spare_libraries_autograph
 from components.model import hyperparameters as hp
 from components.model import signatures
-from components.model.input_data import InputData, check_labels, choose_label, count_labels, keep, transformed_spec
+from components.model.labels import Label, problems_of_label
+from components.model.training_data import TrainingData, open_splits
 from schemas.artifacts import (
     Examples,
     FeatureSchema,
@@ -48,7 +49,8 @@ class Trainer:
     epochs: int | None = None  # passes over the train split
     eval_steps: int | None = None  # batches to validate on; None: the whole eval split
     batch_size: int = 64
-    label: str | None = None  # a transformed feature; None: the only one that the model does not take
+    label: Label | None = None  # a transformed feature, or {output: feature}; None: the only one not taken by the model
+    sample_weight: str | None = None  # a transformed feature that weighs the examples in loss and weighted metrics
     hyperparameters: dict[str, bool | int | float | str] = field(default_factory=dict)  # instead of the tuned values
     custom_config: dict[str, Any] = field(default_factory=dict)  # for run_fn
     checkpoint_steps: int = 200  # a killed run resumes from at most this many steps back
@@ -57,6 +59,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         problems = problems_of_code(self, "run_fn")
+        problems += problems_of_label(self.label, self.sample_weight)
         problems += problems_of_counts(self, "steps", "epochs", "eval_steps", "batch_size", "checkpoint_steps")
         if problems:
             raise ConfigError(*problems)
@@ -94,7 +97,14 @@ class Trainer:
         network = hp.build(self.build_model, values, transform_graph)
         hp.check_used(self.hyperparameters, values)
         data = open_splits(
-            network, examples, transform_graph, self.label, self.batch_size, self.train_split, self.eval_split
+            network,
+            examples,
+            transform_graph,
+            self.label,
+            self.batch_size,
+            self.train_split,
+            self.eval_split,
+            self.sample_weight,
         )
         total = self.steps if self.steps is not None else (self.epochs or 1) * data.train.steps
         metrics = _fit(network, data, total, self, value, scratch, progress)
@@ -157,8 +167,9 @@ def problems_of_code(settings: Any, theirs: str) -> list[str]:
         problems.append(f"steps: set either steps or epochs; {found}")
     if code is not None and settings.epochs is not None:
         problems.append(f"epochs: {theirs} is only told of steps; set steps, or have it read custom_config")
-    if code is not None and settings.label is not None:
-        problems.append(f"label: {theirs} chooses its label itself; leave label out, or put it into custom_config")
+    for name in ("label", "sample_weight") if code is not None else ():
+        if getattr(settings, name, None) is not None:
+            problems.append(f"{name}: {theirs} chooses it itself; leave {name} out, or put it into custom_config")
     return problems
 
 
@@ -166,50 +177,6 @@ def problems_of_counts(settings: Any, *names: str) -> list[str]:
     """Which of these settings of a Trainer or Tuner are below 1; None is none."""
     values = ((name, getattr(settings, name)) for name in names)
     return [f"{name}: {value} is not at least 1" for name, value in values if value is not None and value < 1]
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a model is fitted with. `features` are the transformed features it takes."""
-
-    features: tuple[str, ...]
-    label: str
-    train: InputData
-    evaluation: InputData | None  # None when the eval split is empty
-
-
-def open_splits(
-    model: tf_keras.Model,
-    examples: Examples,
-    graph: TransformGraph,
-    label: str | None,
-    batch_size: int,
-    train_split: str,
-    eval_split: str,
-) -> TrainingData:
-    """The two splits with the features that `model` takes and its label, checked.
-
-    Raises UnknownSplit; ConfigError when the model's inputs or the label cannot be told; DataError when the train split is
-    empty or its label has a single class.
-    """
-    spec = transformed_spec(graph)
-    transformed = tuple(sorted(spec))
-    inputs = signatures.model_features(model, transformed)
-    chosen = choose_label(label, transformed, inputs)
-    features = inputs if inputs is not None else tuple(name for name in transformed if name != chosen)
-    wanted = {name: spec[name] for name in (*features, chosen)}
-
-    def data(files: list[Path], rows: int) -> InputData:
-        kept = keep(files, wanted, rows)
-        return InputData(tuple(str(file) for file in files), wanted, chosen, batch_size, rows, kept)
-
-    train_files, eval_files = examples.files(train_split), examples.files(eval_split)
-    counts = count_labels(train_files, chosen, spec[chosen])
-    check_labels(counts, chosen, train_split)
-    eval_rows = count_labels(eval_files, chosen, spec[chosen]).rows
-    return TrainingData(
-        features, chosen, data(train_files, counts.rows), data(eval_files, eval_rows) if eval_rows else None
-    )
 
 
 def _fit(
@@ -223,8 +190,7 @@ def _fit(
 ) -> dict[str, float]:
     """Train up to step `total` from the last checkpoint; gives the metrics of the trained model."""
     if not model.built:  # a subclassed model has no variables before it sees data
-        features, _ = next(iter(data.train.in_order(1)))
-        model(features, training=False)
+        model(next(iter(data.train.in_order(1)))[0], training=False)
     checkpoint = Checkpoint(model, scratch.path / "checkpoints", settings.checkpoint_steps)
     step = checkpoint.restore()
     progress(step, total, "steps")
@@ -317,8 +283,8 @@ def _not_a_number(step: int, data: TrainingData) -> DataError | UserCodeError:
     import numpy as np
 
     bad: dict[str, int] = {}
-    for features, label in data.train.in_order():
-        for name, tensor in {**features, data.label: label}.items():
+    for tensors in replace(data.train, label=None, weight=None).in_order():
+        for name, tensor in tensors.items():
             values = getattr(tensor, "values", tensor)
             if values.dtype.is_floating:
                 bad[name] = bad.get(name, 0) + int((~np.isfinite(values.numpy())).sum())

@@ -12,14 +12,13 @@ from components.io import tfx as tfx_io
 from components.io.keras import arrange, keras_tuner, spare_libraries_autograph
 from components.model import hyperparameters as hp
 from components.model.trainer import (
-    TrainingData,
     evaluate,
     make_reproducible,
-    open_splits,
     problems_of_code,
     problems_of_counts,
     settled_seed,
 )
+from components.model.training_data import TrainingData, open_splits
 from schemas.artifacts import (
     Examples,
     FeatureSchema,

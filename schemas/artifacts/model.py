@@ -16,7 +16,8 @@ class Model(Artifact):
     Format-Serving/saved_model.pb, variables/, assets/    what is evaluated and pushed
     Format-Keras/                                         tf_keras model without the signatures; absent when run_fn made the model
     ```
-    Properties: `metrics`, the last value of each training and validation metric; `steps`, how many were trained.
+    Properties: `metrics`, the last value of each training and validation metric; `steps`, how many were trained; `label`, the
+    transformed feature, or {output: feature}.
     """
 
     TYPE_NAME: ClassVar[str] = "Model"

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from components.features.transform import Transform
 from components.io import tfrecord
-from schemas.artifacts import Examples, Model
-from schemas.component import Baseline
+from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples, TransformGraph
+from schemas.component import Baseline, BeamOptions, Progress
 
 FLOATS = ("fare", "tips", "trip_miles")
 INTS = ("trip_start_hour",)
@@ -57,6 +58,43 @@ def good(make_model: Callable[..., Model]) -> Model:
 def poor(make_model: Callable[..., Model]) -> Model:
     """Goes by the distance alone."""
     return make_model(0.0, 0.05, -1.0)
+
+
+HOURS = """
+import tensorflow as tf
+
+def preprocessing_fn(inputs):
+    fare, hour = tf.reshape(inputs["fare"], [-1]), tf.reshape(inputs["trip_start_hour"], [-1])
+    late = tf.cast(hour > 12, tf.int64)
+    return {
+        "x": fare, "nan": fare * float("nan"), "one": tf.ones_like(late), "late": late, "hour": hour, "fare_again": fare,
+        "parts": tf.stack([late, 1 - late, tf.zeros_like(late)], axis=1),
+        "heavy": 1.0 + tf.cast(late, tf.float32), "below_zero": -fare, "nothing": tf.zeros_like(fare),
+    }
+"""
+
+
+@pytest.fixture(scope="session")
+def hours(
+    tmp_path_factory: pytest.TempPathFactory,
+    outputs_of: Callable[[type, Path], dict[str, Any]],
+    xf_examples: Examples,
+    xf_schema: FeatureSchema,
+) -> tuple[TransformGraph, TransformedExamples]:
+    """One number `x`, one that is `nan`, and labels of every kind.
+
+    `late` tells two classes and `hour` 24, `parts` has three yes or no of which the last is always no, `fare_again` is a
+    number, `one` is always 1. `heavy`, 1 or 2, may weigh the records; `below_zero` and `nothing` may not.
+    """
+    tmp_path = tmp_path_factory.mktemp("hours")
+    (tmp_path / "user_hours.py").write_text(HOURS, encoding="utf-8")
+    outputs = outputs_of(Transform, tmp_path / "transform")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        Transform(preprocessing_fn="user_hours.preprocessing_fn").run(
+            xf_examples, xf_schema, BeamOptions(), Progress(), **outputs
+        )
+    return outputs["transform_graph"], outputs["transformed_examples"]
 
 
 def served(model: Model, version: int = 7) -> Baseline:

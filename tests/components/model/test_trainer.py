@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ import pytest
 from components.features.transform import Transform
 from components.io import saved_model, tfrecord
 from components.io.keras import load_keras
+from components.model.input_data import transformed_spec
 from components.model.trainer import Trainer
 from schemas.artifacts import (
     Examples,
-    FeatureSchema,
     Hyperparameters,
     Model,
     TransformedExamples,
@@ -121,6 +120,7 @@ def test_killed_in_the_middle_and_run_again_it_ends_in_the_same_weights(
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(tmp_path)!r})
+from components.model.input_data import transformed_spec
 from components.model.trainer import Trainer
 from schemas.artifacts import Model, TransformedExamples, TransformGraph
 from schemas.component import Progress, Scratch, Seed
@@ -228,6 +228,7 @@ def test_a_build_model_with_a_second_parameter_gets_the_transform_output(
             r"input 'fair_xf' is not a transformed feature. Did you mean 'fare_xf'",
         ),
         ({}, {"label": "bigtip"}, DataError, r"no transformed feature 'bigtip'. Did you mean 'big_tip'\?"),
+        ({}, {"sample_weight": "fare_xf"}, ConfigError, "sample_weight: 'fare_xf' is an input of the model too"),
         ({}, {"label": "fare_xf"}, ConfigError, "'fare_xf' is an input of the model too"),
         ({}, {"label": None}, ConfigError, "label: not set, .* does not take several .*: big_tip, company_xf"),
         ({}, {"hyperparameters": {"unit": 3}}, ConfigError, r"hyperparameters.unit: .* Did you mean 'units'\?"),
@@ -248,34 +249,6 @@ def test_a_mistake_is_named_with_what_there_is(
         train(tmp_path, xf_transformed, xf_graph, build_model=user_module(source, "build_model"), steps=3, **settings)
 
 
-@pytest.fixture(scope="module")
-def hours(
-    tmp_path_factory: pytest.TempPathFactory,
-    outputs_of: Callable[[type, Path], dict[str, Any]],
-    xf_examples: Examples,
-    xf_schema: FeatureSchema,
-) -> tuple[TransformGraph, TransformedExamples]:
-    """A transformed feature that is NaN, and three labels: one that is always 1, and one that tells two classes."""
-    tmp_path = tmp_path_factory.mktemp("hours")
-    (tmp_path / "user_hours.py").write_text(
-        "import tensorflow as tf\n"
-        "def preprocessing_fn(inputs):\n"
-        "    fare = tf.reshape(inputs['fare'], [-1])\n"
-        "    late = tf.cast(tf.reshape(inputs['trip_start_hour'], [-1]) > 12, tf.int64)\n"
-        "    return {'x': fare, 'nan': fare * float('nan'), 'one': tf.ones_like(late), 'late': late}\n",
-        encoding="utf-8",
-    )
-    outputs = outputs_of(Transform, tmp_path / "transform")
-    sys.path.insert(0, str(tmp_path))
-    try:
-        Transform(preprocessing_fn="user_hours.preprocessing_fn").run(
-            xf_examples, xf_schema, BeamOptions(), Progress(), **outputs
-        )
-    finally:
-        sys.path.remove(str(tmp_path))
-    return outputs["transform_graph"], outputs["transformed_examples"]
-
-
 LINEAR = """
 import tf_keras
 
@@ -285,6 +258,64 @@ def build_model(hp):
     model.compile("sgd", "mse")
     return model
 """
+
+
+SEVERAL_OUTPUTS = """
+import tf_keras
+
+def build_model(hp):
+    x = tf_keras.layers.Input((1,), name="x")
+    hour = tf_keras.layers.Dense(24, activation="softmax", name="hour")(x)
+    parts = tf_keras.layers.Dense(3, activation="sigmoid", name="parts")(x)
+    fare = tf_keras.layers.Dense(1, name="fare")(x)
+    model = tf_keras.Model({"x": x}, [hour, parts, fare])
+    model.compile(
+        "sgd",
+        {"hour": "sparse_categorical_crossentropy", "parts": "binary_crossentropy", "fare": "mse"},
+        weighted_metrics={"hour": ["accuracy"], "parts": [tf_keras.metrics.AUC(name="auc", multi_label=True)]},
+        loss_weights={"fare": 0.001},
+    )
+    return model
+"""
+LABELS = {"hour": "hour", "parts": "parts", "fare": "fare_again"}
+
+
+def test_several_outputs_are_trained_and_served_under_their_names(tmp_path, user_module, hours, xf_examples):
+    import tensorflow as tf
+
+    function = user_module(SEVERAL_OUTPUTS, "build_model")
+    model = train(tmp_path, hours[1], hours[0], build_model=function, label=LABELS, sample_weight="heavy")
+
+    assert model.properties["label"] == LABELS
+    assert {"val_hour_accuracy", "val_parts_auc", "val_fare_loss"} <= model.properties["metrics"].keys()
+    served = saved_model.load(model.serving).signatures["serving_default"]
+    records = list(tfrecord.read(xf_examples.files("eval")[0]))
+    answers = served(examples=tf.constant(records[:5]))
+    assert {name: tensor.shape.as_list() for name, tensor in answers.items()} == {
+        "hour": [5, 24], "parts": [5, 3], "fare": [5, 1]
+    }  # fmt: skip
+
+
+def test_sample_weights_weigh_as_keras_weighs_them(tmp_path, user_module, hours):
+    import tensorflow as tf
+
+    function = user_module(SEVERAL_OUTPUTS, "build_model")
+    settings = {"build_model": function, "label": LABELS, "sample_weight": "heavy", "steps": 1}
+    model = train(tmp_path, hours[1], hours[0], **settings)
+
+    parsed = tf.io.parse_example(list(tfrecord.read(hours[1].files("eval")[0])), transformed_spec(hours[0]))
+    found = load_keras(model).evaluate(
+        {"x": parsed["x"]},
+        {output: parsed[name] for output, name in LABELS.items()},
+        sample_weight=parsed["heavy"],
+        verbose=0,
+        return_dict=True,
+        batch_size=64,
+    )
+    # A model that is loaded gives the metrics of its outputs a prefix more.
+    assert {
+        f"val_{name.replace('parts_parts', 'parts')}": pytest.approx(value, rel=1e-5) for name, value in found.items()
+    } == {name: value for name, value in model.properties["metrics"].items() if name.startswith("val_")}
 
 
 def test_a_label_with_a_single_class_is_refused_with_its_value_and_count(tmp_path, user_module, hours, xf_examples):
@@ -333,10 +364,10 @@ def test_without_a_transform_graph_build_model_says_what_it_needs(tmp_path, xf_e
 
 def test_every_wrong_setting_is_named_at_once():
     with pytest.raises(ConfigError) as caught:
-        Trainer(build_model="a.b", run_fn="a.c", batch_size=0, eval_steps=-1, label="x")
+        Trainer(build_model="a.b", run_fn="a.c", batch_size=0, eval_steps=-1, label="x", sample_weight="x")
 
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
-        "build_model", "label", "eval_steps", "batch_size"
+        "build_model", "label", "sample_weight", "sample_weight", "eval_steps", "batch_size"
     ]  # fmt: skip
 
 

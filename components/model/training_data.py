@@ -1,0 +1,93 @@
+"""TransformedExamples, a compiled model -> the batches that it is trained and validated on, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.model import signatures
+from components.model.input_data import InputData, keep, transformed_spec
+from components.model.labels import (
+    Label,
+    check_fits,
+    check_labels,
+    check_weights,
+    choose_label,
+    count_labels,
+    label_features,
+)
+from schemas.artifacts import Examples, TransformGraph
+from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    import tf_keras
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model is fitted with. `features` are the transformed features it takes; `label` is settled."""
+
+    features: tuple[str, ...]
+    label: Label
+    train: InputData
+    evaluation: InputData | None  # None when the eval split is empty
+
+
+def open_splits(
+    model: tf_keras.Model,
+    examples: Examples,
+    graph: TransformGraph,
+    label: Label | None,
+    batch_size: int,
+    train_split: str,
+    eval_split: str,
+    sample_weight: str | None = None,
+) -> TrainingData:
+    """The two splits with the features that `model` takes, its label and the records' weights, checked.
+
+    Raises UnknownSplit; ConfigError when the model's inputs or the label cannot be told, or its outputs do not fit the
+    label; DataError when the train split is empty, a label is the same in all of it, or a weight is no weight.
+    """
+    spec = transformed_spec(graph)
+    transformed = tuple(sorted(spec))
+    inputs = signatures.model_features(model, transformed)
+    chosen = choose_label(label, transformed, inputs, sample_weight)
+    answers = label_features(chosen)
+    weights = (sample_weight,) if sample_weight is not None else ()
+    features = inputs if inputs is not None else tuple(name for name in transformed if name not in (*answers, *weights))
+    wanted = {name: spec[name] for name in (*features, *answers, *weights)}
+    if sample_weight is not None:
+        _check_weight_s_shape(sample_weight, spec[sample_weight])
+
+    def data(files: list[Path], rows: int) -> InputData:
+        kept = keep(files, wanted, rows)
+        return InputData(tuple(map(str, files)), wanted, chosen, batch_size, rows, kept, sample_weight)
+
+    train_files, eval_files = examples.files(train_split), examples.files(eval_split)
+    counts = count_labels(train_files, {name: spec[name] for name in (*answers, *weights)})
+    for name in answers:
+        check_labels(counts[name], name, train_split)
+    for name in weights:
+        check_weights(counts[name], name, train_split)
+    train = data(train_files, counts[answers[0]].rows)
+    check_fits(model, _outputs(model, train), chosen, spec, counts)
+    eval_rows = count_labels(eval_files, {answers[0]: spec[answers[0]]})[answers[0]].rows
+    return TrainingData(features, chosen, train, data(eval_files, eval_rows) if eval_rows else None)
+
+
+def _outputs(model: tf_keras.Model, data: InputData) -> dict[str, object]:
+    """What the model gives, by name, at least symbolically: one that has seen no data yet is called on a batch."""
+    known = model.output if getattr(model, "outputs", None) else model(next(iter(data.in_order(1)))[0], training=False)
+    return signatures.named_outputs(model, known)
+
+
+def _check_weight_s_shape(name: str, spec: object) -> None:
+    import math
+
+    import tensorflow as tf
+
+    if not isinstance(spec, tf.io.FixedLenFeature) or math.prod(spec.shape) != 1 or spec.dtype == tf.string:
+        raise ConfigError(
+            f"sample_weight: '{name}' is not one number a record. Have preprocessing_fn give such a feature"
+        )
