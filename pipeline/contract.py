@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from schemas.artifact import Artifact
-from schemas.artifacts import Blessing
+from schemas.artifacts import Verdict
 from schemas.component import (
     Baseline,
     BeamOptions,
@@ -61,7 +61,7 @@ class Contract:
     @property
     def blesses(self) -> bool:
         """Whether the step says if a model may be pushed."""
-        return any(issubclass(kind, Blessing) for kind in self.outputs.values())
+        return any(issubclass(kind, Verdict) for kind in self.outputs.values())
 
     def paths(self, settings: Mapping[str, Any], names: Iterable[str]) -> list[str]:
         """The paths in some of the settings, each of which may hold one, several, several by name, or none."""

@@ -21,7 +21,7 @@ from pipeline.manifest import InputRecord, RefusalRecord
 from pipeline.order import Order, OrderInput
 from pipeline.store import Execution, Store
 from schemas.artifact import Artifact
-from schemas.artifacts import Blessing
+from schemas.artifacts import Verdict
 from schemas.component import Baseline, BeamOptions, Lineage, Progress, Scratch, Seed
 from schemas.dotted_path import resolve
 from schemas.errors import PenstockError, Refused, StepFailed, StoreError, UserCodeError
@@ -98,7 +98,7 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
                     raise
                 refused = error
             for output in outputs.values():
-                if order.anyway and isinstance(output, Blessing):
+                if order.anyway and isinstance(output, Verdict):
                     output.bless_anyway(**order.anyway)
             seconds = time.monotonic() - started
             try:

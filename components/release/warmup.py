@@ -8,16 +8,16 @@ loads a version, and one record that fails keeps the whole version from being se
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.io import saved_model, tf_example, tfrecord
-from components.model.signatures import MISSING_INTEGER, SERVING_COLUMNS
+from components.io import saved_model, tfrecord
+from components.release.questions import Unaskable, first, inputs_of, predict_request, questions
 from schemas.artifacts import Examples
+from schemas.artifacts.infra_blessing import WARMUP_REQUESTS
 from schemas.errors import ArtifactError, DataError
 
-FILE = "assets.extra/tf_serving_warmup_requests"
+FILE = WARMUP_REQUESTS
 MOST = 1000  # records that TensorFlow Serving accepts
 
 
@@ -29,15 +29,16 @@ def write(loaded: Any, name: str, examples: Examples, count: int, file: Path) ->
     request here first, and what it does not answer is left out, which stderr says. No file is written without requests. Raises
     ArtifactError for a model that answers none of the examples.
     """
-    records = _first(examples, count)
+    from tensorflow_serving.apis import prediction_log_pb2
+
     failures: list[str] = []
     requests = []
-    for inputs, signature in _asked(loaded, records):
+    for question in questions(loaded, first(examples, count)):
         try:
-            request = _request(loaded, name, signature, inputs)
+            request = prediction_log_pb2.PredictionLog(predict_log={"request": predict_request(loaded, name, question)})
             _answer(loaded, request)
-        except _Failed as failed:
-            failures.append(f"{signature}: {failed}")
+        except (Unaskable, _Failed) as failed:
+            failures.append(f"{question.signature}: {failed}")
         else:
             requests.append(request)
     if failures and not requests:
@@ -46,7 +47,7 @@ def write(loaded: Any, name: str, examples: Examples, count: int, file: Path) ->
             f"Wire `examples` to what ExampleGen made, or leave it out for a push without warm-up requests"
         )
     if failures:
-        sys.stderr.write(f"Pusher: {len(failures)} warm-up requests are left out, such as {failures[0]}\n")
+        sys.stderr.write(f"{len(failures)} warm-up requests are left out, such as {failures[0]}\n")
     if requests:
         file.parent.mkdir(parents=True, exist_ok=True)
         tfrecord.write(file, [request.SerializeToString(deterministic=True) for request in requests])
@@ -80,69 +81,6 @@ class _Failed(Exception):
     """The model did not answer a request."""
 
 
-def _first(examples: Examples, count: int) -> list[bytes]:
-    """The first records of split `eval`, or of the first split where there is none of that name."""
-    split = "eval" if "eval" in examples.splits else examples.splits[0]
-    records: list[bytes] = []
-    for file in examples.files(split):
-        for record in tfrecord.read(file):
-            if len(records) == count:
-                return records
-            records.append(record)
-    return records
-
-
-def _asked(loaded: Any, records: list[bytes]) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """(inputs, signature) of each request."""
-    if not records:
-        return
-    takes = _takes(loaded, saved_model.SERVING_DEFAULT)
-    if len(takes) == 1 and next(iter(takes.values())).dtype.name == "string":
-        for record in records:
-            yield {next(iter(takes)): [record]}, saved_model.SERVING_DEFAULT
-    columns = _takes(loaded, SERVING_COLUMNS)
-    if columns and all(spec.shape.rank in (1, 2) for spec in columns.values()):
-        rows = tf_example.decode(records).to_pylist()
-        for row in rows:
-            yield {name: _column(row.get(name), spec) for name, spec in columns.items()}, SERVING_COLUMNS
-
-
-def _takes(loaded: Any, signature: str) -> dict[str, Any]:
-    """The tf.TensorSpec of each of a signature's inputs; none where the model has no such signature."""
-    if signature not in loaded.signatures:
-        return {}
-    found: dict[str, Any] = loaded.signatures[signature].structured_input_signature[1]
-    return found
-
-
-def _column(values: list[Any] | None, spec: Any) -> list[Any]:
-    """One row of a column of `serving_columns`: see components/model/signatures.py for what stands for a missing value."""
-    missing: Any = {"string": b"", "int64": MISSING_INTEGER}.get(spec.dtype.name, float("nan"))
-    given = list(values or [])
-    if spec.shape.rank == 1:
-        return given[:1] or [missing]
-    size = spec.shape[1] or max(1, len(given))
-    return [(given + [missing] * size)[:size]]
-
-
-def _request(loaded: Any, name: str, signature: str, inputs: Mapping[str, Any]) -> Any:
-    """A PredictionLog of one prediction. Raises _Failed for values of another kind than the signature takes."""
-    import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
-
-    log = prediction_log_pb2.PredictionLog()
-    request = log.predict_log.request
-    request.model_spec.name = name
-    request.model_spec.signature_name = signature
-    takes = _takes(loaded, signature)
-    try:
-        for key, value in inputs.items():
-            request.inputs[key].CopyFrom(tf.make_tensor_proto(value, dtype=takes[key].dtype))
-    except (TypeError, ValueError) as error:
-        raise _Failed(f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
-    return log
-
-
 def _answer(loaded: Any, log: Any) -> None:
     """Ask the model. Raises _Failed."""
     import tensorflow as tf
@@ -154,7 +92,7 @@ def _answer(loaded: Any, log: Any) -> None:
     signature = request.model_spec.signature_name or saved_model.SERVING_DEFAULT
     if signature not in loaded.signatures:
         raise _Failed(f"the model has no signature '{signature}'")
-    takes = _takes(loaded, signature)
+    takes = inputs_of(loaded, signature)
     if kind == "predict_log":
         inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import log
+from pipeline.contract import read_contract
 from pipeline.definition import Definition
 from pipeline.graph import Graph
 from pipeline.ledger import Action, Ledger
@@ -19,7 +20,7 @@ from pipeline.loading import load
 from pipeline.people import who
 from pipeline.plan import check_steps
 from pipeline.store import Store
-from schemas.artifacts import Blessing
+from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, PenstockError
 
 RunOutcome = Literal["done", "nothing new", "failed", "refused", "interrupted"]
@@ -161,7 +162,7 @@ def _anyway(graph: Graph, reason: str) -> dict[str, str]:
     problems = []
     if not reason.strip():
         problems.append('--bless-anyway: say why, as in --bless-anyway "the demo on Monday needs it"')
-    if not any(Blessing.TYPE_NAME in step.outputs.values() for step in graph.steps):
+    if not any(read_contract(resolve(step.component)).blesses for step in graph.steps):
         problems.append(f"--bless-anyway: no step of {graph.name} blesses models")
     if problems:
         raise ConfigError(*problems)

@@ -29,7 +29,7 @@ from pipeline.order import Order, git_commit, make_order
 from pipeline.plan import NEVER_RAN, StepPlan, decide
 from pipeline.runners.warm import MODULES as WARMED
 from pipeline.store import Execution, Store
-from schemas.artifacts import Blessing
+from schemas.artifacts import Verdict
 from schemas.component import BeamOptions, Progress
 from schemas.dotted_path import resolve
 from schemas.errors import PenstockError
@@ -265,10 +265,14 @@ class LocalRun:
         self.stopping = True
         self._note(step, plan, "refused", seconds, message)
         # Where the verdict was made: there are the metrics of every slice, the thresholds, the anomalies.
-        judged = next((wire.step for wire in step.inputs.values() if _is_blessing(self.graph, wire)), step.id)
+        judges = [wire for wire in step.inputs.values() if _is_verdict(self.graph, wire)]
+        judged = next((wire.step for wire in sorted(judges, key=self._blessed)), step.id)
         root = "" if self.store.root == Path.cwd() / ".penstock" else f" --root {_near(self.store.root)}"
         more = f"pipeline show {self.run} {judged}{root}"
         self.listener(log.StepRefused(step.id, message, seconds, reused=plan.action == "refused", more=more))
+
+    def _blessed(self, verdict: Wire) -> bool:
+        return bool(self.executions[verdict.step].manifest.outputs[verdict.output].properties.get("blessed"))
 
     def _note(
         self,
@@ -311,8 +315,8 @@ class LocalRun:
         self.running.clear()
 
 
-def _is_blessing(graph: Graph, wire: Wire) -> bool:
-    return graph[wire.step].outputs[wire.output] == Blessing.TYPE_NAME
+def _is_verdict(graph: Graph, wire: Wire) -> bool:
+    return issubclass(read_contract(resolve(graph[wire.step].component)).outputs[wire.output], Verdict)
 
 
 def _is_heavy(step: Step) -> bool:

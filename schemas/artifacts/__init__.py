@@ -2,11 +2,12 @@
 
 from schemas.artifacts.analyzer_cache import AnalyzerCache
 from schemas.artifacts.anomalies import Anomalies
-from schemas.artifacts.blessing import Blessing
+from schemas.artifacts.blessing import Blessing, Verdict
 from schemas.artifacts.evaluation import Evaluation
 from schemas.artifacts.examples import Examples, TransformedExamples
 from schemas.artifacts.feature_schema import FeatureSchema
 from schemas.artifacts.hyperparameters import Hyperparameters
+from schemas.artifacts.infra_blessing import InfraBlessing
 from schemas.artifacts.model import Model
 from schemas.artifacts.pushed_model import PushedModel
 from schemas.artifacts.statistics import Statistics
@@ -21,6 +22,7 @@ __all__ = [
     "Examples",
     "FeatureSchema",
     "Hyperparameters",
+    "InfraBlessing",
     "Model",
     "PushedModel",
     "Statistics",
@@ -29,4 +31,5 @@ __all__ = [
     "TransformSchema",
     "TransformStatistics",
     "TransformedExamples",
+    "Verdict",
 ]
