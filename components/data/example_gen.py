@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from components.data import chunks
 from components.data import splits as hash_split
-from components.io import columns, csv, parquet, tf_example, tfrecord
+from components.io import columns, csv, parquet, tfrecord
 from components.io.beam import RowCount, pipeline, place
 from components.io.workers import Packed
 from schemas.artifacts import Examples
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMATS = ("csv", "parquet", "tfrecord")
-_RECORDS = 4096  # of a TFRecord file at a time
-
-Chunk = tuple[list[bytes], list[bytes], Callable[[Any], "pa.RecordBatch"]]
-"""Serialized tf.Examples, for each the bytes that decide its split, and what gives the columns of some of them (by an array of
-their places), as `tf_example.decode` would."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +52,7 @@ class ExampleGen:
     split_by: str | None = None  # a column of integers or text; None: the whole record
     skip_rows: int = 0  # CSV: lines before the header
     columns: tuple[str, ...] | None = None  # CSV: names of the columns, where the files have no header
+    drop_columns: tuple[str, ...] = ()  # CSV, Parquet: columns that no record gets; split_by may name one of them
 
     def __post_init__(self) -> None:
         problems = [f"splits: {problem}" for problem in hash_split.problems(self.splits)]
@@ -79,8 +76,14 @@ class ExampleGen:
             problems.append(
                 f"split_by: there is no column '{self.split_by}' among 'columns'.{did_you_mean(self.split_by, self.columns)}"
             )
-        if self.format in ("parquet", "tfrecord"):
-            problems += self._settings_for_csv(self.format)
+        if self.columns is not None:
+            problems += [
+                f"drop_columns: there is no column '{name}' among 'columns'.{did_you_mean(name, self.columns)}"
+                for name in self.drop_columns
+                if name not in self.columns
+            ]
+        if self.format is not None and self.format in FORMATS:
+            problems += self._settings_of_other_formats(self.format)
         if problems:
             raise ConfigError(*problems)
 
@@ -95,10 +98,9 @@ class ExampleGen:
 
         files = expand(self.source)
         format_ = self.format or _one_format(files)
-        if format_ != "csv":
-            problems = self._settings_for_csv(format_)
-            if problems:
-                raise ConfigError(*problems)
+        problems = self._settings_of_other_formats(format_)
+        if problems:
+            raise ConfigError(*problems)
         layout = csv.Layout(self.skip_rows, self.columns)
         if format_ == "csv":
             self._check_columns({file: dict.fromkeys(csv.header(file, layout), "missing") for file in files})
@@ -119,7 +121,7 @@ class ExampleGen:
             write = functools.partial(_write_shard, weights=weights, examples=examples, counts=counts, rows=rows)
             if format_ == "csv":
                 # Types hang on every cell of every file, so all are read before the first record is made.
-                read_csv = functools.partial(_csv_chunks, split_by=self.split_by)
+                read_csv = functools.partial(chunks.of_csv, split_by=self.split_by, drop=self.drop_columns)
                 _ = (
                     inputs
                     | "Parse" >> apache_beam.Map(Packed(_scan), layout, parsed)
@@ -129,22 +131,32 @@ class ExampleGen:
                     | "Write" >> apache_beam.Map(Packed(_write_csv), read=read_csv, write=write)
                 )
             else:
-                read = functools.partial(
-                    _parquet_chunks if format_ == "parquet" else _tfrecord_chunks, split_by=self.split_by
+                read: Callable[..., Iterator[chunks.Chunk]] = (
+                    functools.partial(chunks.of_parquet, split_by=self.split_by, drop=self.drop_columns)
+                    if format_ == "parquet"
+                    else functools.partial(chunks.of_tfrecord, split_by=self.split_by)
                 )
                 _ = inputs | "Write" >> apache_beam.Map(Packed(_write), len(files), read=read, write=write)
         shutil.rmtree(parsed, ignore_errors=True)
         examples.properties["records"] = self._counted(counts, weights)
         examples.properties["columns"] = self._kept_columns(examples, weights)
 
-    def _settings_for_csv(self, format_: str) -> list[str]:
+    def _settings_of_other_formats(self, format_: str) -> list[str]:
         given = {"skip_rows": self.skip_rows != 0, "columns": self.columns is not None}
-        return [
-            f"{name}: only CSV files have it, and these are {format_} files" for name, is_set in given.items() if is_set
+        problems = [
+            f"{name}: only CSV files have it, and these are {format_} files"
+            for name, is_set in given.items()
+            if is_set and format_ != "csv"
         ]
+        if self.drop_columns and format_ == "tfrecord":
+            problems.append(
+                "drop_columns: only CSV and Parquet files have it, and these are tfrecord files, whose records are taken as "
+                "they are"
+            )
+        return problems
 
     def _check_columns(self, kinds: Mapping[Path, Mapping[str, str]]) -> None:
-        """All files have the same columns, of kinds that go together, and the key is one of them."""
+        """All files have the same columns, of kinds that go together; the key and what is dropped are among them."""
         (first, expected), *others = kinds.items()
         known = dict(expected)
         for file, found in others:
@@ -165,6 +177,15 @@ class ExampleGen:
                 f"{first}: there is no column '{self.split_by}' to split by.{did_you_mean(self.split_by, expected)}"
                 f" It has {', '.join(expected)}."
             )
+        problems = [
+            f"drop_columns: {first} has no column '{name}'.{did_you_mean(name, expected)} It has {', '.join(expected)}"
+            for name in self.drop_columns
+            if name not in expected
+        ]
+        if not problems and set(expected) <= set(self.drop_columns):
+            problems.append("drop_columns: nothing is left. Leave out only what no later step may see")
+        if problems:
+            raise ConfigError(*problems)
 
     def _counted(self, counts: Path, splits: Iterable[str]) -> dict[str, int]:
         records = dict.fromkeys(splits, 0)
@@ -235,12 +256,12 @@ def _parts(scanned: tuple[None, Iterable[tuple[int, str, csv.Scan]]]) -> list[_P
     return [_Part(number, len(cells), name, part, types) for number, (name, part) in enumerate(cells)]
 
 
-def _write_csv(part: _Part, read: Callable[..., Iterator[Chunk]], write: Callable[..., None]) -> None:
+def _write_csv(part: _Part, read: Callable[..., Iterator[chunks.Chunk]], write: Callable[..., None]) -> None:
     write(part.number, part.of, read(Path(part.file), part.cells, part.types))
 
 
 def _write(
-    file: tuple[int, str], shards: int, read: Callable[..., Iterator[Chunk]], write: Callable[..., None]
+    file: tuple[int, str], shards: int, read: Callable[..., Iterator[chunks.Chunk]], write: Callable[..., None]
 ) -> None:
     number, name = file
     write(number, shards, read(Path(name)))
@@ -249,7 +270,7 @@ def _write(
 def _write_shard(
     number: int,
     shards: int,
-    chunks: Iterable[Chunk],
+    given: Iterable[chunks.Chunk],
     weights: Mapping[str, int],
     examples: Examples,
     counts: Path,
@@ -261,7 +282,7 @@ def _write_shard(
     with ExitStack() as files:
         writers = [files.enter_context(tfrecord.Writer(examples.split_path(split) / name)) for split in weights]
         kept = files.enter_context(_Kept(examples, list(weights), number, shards))
-        for records, keys, columns_of in chunks:
+        for records, keys, columns_of in given:
             assigned = np.array(hash_split.assign(keys, weights))
             for index, writer in enumerate(writers):
                 here = np.flatnonzero(assigned == index)
@@ -299,91 +320,3 @@ class _Kept:
 
     def __exit__(self, *exception: Any) -> None:
         self._stack.__exit__(*exception)
-
-
-def _csv_chunks(file: Path, part: Path, types: Mapping[str, csv.ColumnType], split_by: str | None) -> Iterator[Chunk]:
-    if split_by is not None and types[split_by] not in (csv.ColumnType.INT, csv.ColumnType.BYTES):
-        found = "floats" if types[split_by] == csv.ColumnType.FLOAT else "no value at all"
-        raise _no_key(file, split_by, found)
-    for batch in csv.batches(part, types):
-        records = tf_example.encode(batch, missing_keeps_kind=True)
-        keys = records
-        if split_by is not None:
-            key = batch.column(batch.schema.get_field_index(split_by))
-            keys = tf_example.encode_feature(key, missing_keeps_kind=True)
-        yield records, keys, functools.partial(_columns, batch, missing_keeps_kind=True)
-
-
-def _columns(batch: pa.RecordBatch, places: Any, missing_keeps_kind: bool) -> pa.RecordBatch:
-    import pyarrow as pa
-
-    taken = pa.RecordBatch.from_arrays([column.take(pa.array(places)) for column in batch.columns], batch.schema.names)
-    return tf_example.as_lists(taken, missing_keeps_kind=missing_keeps_kind)
-
-
-def _parquet_chunks(file: Path, split_by: str | None) -> Iterator[Chunk]:
-    row = 0
-    for batch in parquet.batches(file):
-        records = tf_example.encode(batch, missing_keeps_kind=False)
-        keys = records
-        if split_by is not None:
-            key = batch.column(batch.schema.get_field_index(split_by))
-            if parquet.kinds(file)[split_by] == "float":
-                raise _no_key(file, split_by, "floats")
-            if key.null_count:
-                at = row + key.is_null().index(True).as_py() + 1
-                raise _no_key(file, split_by, f"no value in row {at:,} (0, false and '' count as missing)")
-            keys = tf_example.encode_feature(key, missing_keeps_kind=False)
-        yield records, keys, functools.partial(_columns, batch, missing_keeps_kind=False)
-        row += batch.num_rows
-
-
-def _tfrecord_chunks(file: Path, split_by: str | None) -> Iterator[Chunk]:
-    from google.protobuf.message import DecodeError
-    from google.protobuf.unknown_fields import UnknownFieldSet
-    from tensorflow.core.example.example_pb2 import Example
-
-    number = 0
-    for batch in tfrecord.read_batches(file, _RECORDS):
-        records, keys = [], []
-        for serialized in batch:
-            number += 1
-            try:
-                example = Example.FromString(serialized)
-            except DecodeError as error:
-                raise DataError(f"{file}: record {number:,} is not a tf.Example ({error})") from error
-            if number == 1 and len(UnknownFieldSet(example)):
-                raise DataError(f"{file}: it holds messages of another type than tf.Example (tf.SequenceExample?)")
-            # Written anew, so that equal records are equal bytes whoever wrote them.
-            record = example.SerializeToString(deterministic=True)
-            records.append(record)
-            if split_by is None:
-                keys.append(record)
-                continue
-            features = example.features.feature
-            if split_by not in features:
-                raise DataError(
-                    f"{file}: record {number:,} has no feature '{split_by}' to split by.{did_you_mean(split_by, features)}"
-                    f" It has {', '.join(sorted(features))}."
-                )
-            feature = features[split_by]
-            kind = feature.WhichOneof("kind")
-            if kind in (None, "float_list"):
-                found = "floats" if kind else "no value"
-                raise _no_key(file, split_by, f"{found} in record {number:,}")
-            keys.append(feature.SerializeToString(deterministic=True))
-        yield records, keys, functools.partial(_decoded, records)
-
-
-def _decoded(records: list[bytes], places: Any) -> pa.RecordBatch:
-    try:
-        return tf_example.decode([records[at] for at in places.tolist()])
-    except RuntimeError as error:  # tfx_bsl's, for a feature that is of one kind here and of another there
-        raise columns.Unfit(str(error)) from error
-
-
-def _no_key(file: Path, split_by: str, found: str) -> DataError:
-    return DataError(
-        f"{file}: '{split_by}' cannot be split by: it holds {found}. Choose a column of integers or text that every row has, or"
-        " leave split_by out to split by the whole record."
-    )

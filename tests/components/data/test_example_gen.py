@@ -208,6 +208,26 @@ def test_lines_before_the_header_are_skipped_and_a_missing_header_is_named(make_
         assert records(plain, split) == records(noted, split) == records(headless, split)
 
 
+def test_dropped_columns_are_in_no_record_and_move_none_but_may_be_the_key(make_examples, records, csv_file) -> None:
+    rows = [(n % 7, f"name {n}", n / 2) for n in range(60)]
+    plain = csv_file("day,x\n" + "".join(f"{day},{x}\n" for day, _, x in rows), "plain.csv")
+    named = csv_file("day,name,x\n" + "".join(f"{day},{name},{x}\n" for day, name, x in rows), "named.csv")
+    pq.write_table(
+        pa.table({"name": [row[1] for row in rows], "x": [1 + row[2] for row in rows]}), named.parent / "named.parquet"
+    )
+    pq.write_table(pa.table({"x": [1 + row[2] for row in rows]}), named.parent / "plain.parquet")
+
+    for source, dropping in ((plain, named), (plain.with_suffix(".parquet"), named.with_suffix(".parquet"))):
+        expected, found = make_examples(source=str(source)), make_examples(source=str(dropping), drop_columns=("name",))
+        for split in SPLITS:
+            assert records(found, split) == records(expected, split)
+            assert [file.read_bytes() for file in found.columns(split)] == [
+                file.read_bytes() for file in expected.columns(split)
+            ]
+    by_day = make_examples(source=str(named), drop_columns=("day", "name"), split_by="day")
+    assert by_day.properties["records"] == make_examples(source=str(plain), split_by="day").properties["records"]
+
+
 def test_types_are_inferred_over_all_files(make_examples, csv_file, records) -> None:
     from tensorflow.core.example.example_pb2 import Example
 
@@ -268,6 +288,18 @@ def test_a_parquet_column_that_is_null_in_one_file_goes_with_any_type(make_examp
 def test_a_key_column_that_is_not_there_is_told_with_the_nearest(make_examples, small_taxi_csv) -> None:
     with pytest.raises(DataError, match="no column 'compny' to split by. Did you mean 'company'?"):
         make_examples(source=str(small_taxi_csv), split_by="compny")
+
+
+def test_a_column_to_drop_that_is_not_there_is_told_with_the_nearest(make_examples, small_taxi_csv) -> None:
+    with pytest.raises(ConfigError, match=r"drop_columns: .* has no column 'compny'. Did you mean 'company'?"):
+        make_examples(source=str(small_taxi_csv), drop_columns=("compny",))
+    with pytest.raises(ConfigError, match=r"drop_columns: there is no column 'c' among 'columns'"):
+        ExampleGen(source="x.csv", columns=("a", "b"), drop_columns=("c",))
+
+
+def test_dropping_every_column_is_refused(make_examples, csv_file) -> None:
+    with pytest.raises(ConfigError, match="drop_columns: nothing is left"):
+        make_examples(source=str(csv_file("a,b\n1,2\n")), drop_columns=("a", "b"))
 
 
 def test_a_key_of_floats_is_refused_in_every_format(make_examples, small_taxi_csv) -> None:
@@ -337,6 +369,8 @@ def test_settings_of_csv_are_refused_for_other_formats(make_examples) -> None:
         ExampleGen(source="x", format="parquet", skip_rows=1)
     with pytest.raises(ConfigError, match="columns: only CSV"):
         make_examples(source=f"{EXTERNAL}/parquet/*", columns=("a",))
+    with pytest.raises(ConfigError, match="drop_columns: only CSV and Parquet"):
+        make_examples(source=f"{EXTERNAL}/tfrecord/*", drop_columns=("fare",))
 
 
 def test_a_file_that_vanished_leaves_an_error_that_names_it(make_examples, tmp_path) -> None:
