@@ -82,8 +82,11 @@ def save_keras(model: tf_keras.Model, to: Model) -> Path:
     return file
 
 
-def load_keras(model: Model) -> tf_keras.Model:
-    """The trainable form, compiled, as it was when training ended. Raises ArtifactError when the artifact has none."""
+def load_keras(model: Model, *, compiled: bool = True) -> tf_keras.Model:
+    """The trainable form as it was when training ended, with its optimizer and loss if `compiled`.
+
+    Raises ArtifactError when the artifact has none.
+    """
     import tf_keras
 
     file = model.keras / KERAS_FILE
@@ -92,7 +95,7 @@ def load_keras(model: Model) -> tf_keras.Model:
             f"{model.path} has no {file.name}: a model made by run_fn has only its SavedModel. "
             f"Train with build_model, or load {model.serving} instead."
         )
-    return tf_keras.models.load_model(file)
+    return tf_keras.models.load_model(file, compile=compiled)
 
 
 class _KerasTunerFinder(importlib.abc.MetaPathFinder):

@@ -42,6 +42,20 @@ def signatures(path: Path) -> dict[str, Signature]:
     }
 
 
+def unregistered_ops(path: Path) -> tuple[str, ...]:
+    """The operations of the SavedModel at `path`, those inside functions too, that this process's TensorFlow does not have.
+
+    What a library of custom operations has added to the process counts as TensorFlow's. Raises ArtifactError as `signatures`.
+    """
+    from tensorflow.python.framework import op_def_registry
+
+    graph = _serving_graph(path).graph_def
+    functions = graph.library.function
+    used = {node.op for node in graph.node} | {node.op for function in functions for node in function.node_def}
+    used -= {function.signature.name for function in functions}  # a call by name is an operation, too
+    return tuple(sorted(op for op in used if op_def_registry.get(op) is None))
+
+
 def load(path: Path) -> Any:
     """The SavedModel at `path`, loaded as a server does; its signatures are in `.signatures`.
 

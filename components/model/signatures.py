@@ -56,7 +56,7 @@ def build(model: tf_keras.Model, features: tuple[str, ...], graph: TransformGrap
     # A function of its own, which both serving signatures call: the model is traced once.
     @tf.function(autograph=False)
     def network(transformed: dict[str, Any]) -> dict[str, Any]:
-        return _served_outputs(model, model(_as_inputs(model, transformed), training=False))
+        return served_outputs(model, model(as_inputs(model, transformed), training=False))
 
     def predict(raw: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = network(transform(raw, features))
@@ -255,8 +255,8 @@ def _empty(like: Any, batch: tf.Tensor) -> Any:
     return tf.zeros(shape, like.dtype)
 
 
-def _as_inputs(model: tf_keras.Model, transformed: dict[str, Any]) -> Any:
-    """What the model is called with: a model with one unnamed input (Sequential) takes the tensor itself."""
+def as_inputs(model: tf_keras.Model, transformed: dict[str, Any]) -> Any:
+    """What the model is called with, of the features that it takes: a model with one unnamed input (Sequential) takes the tensor itself."""
     names = getattr(model, "input_names", None)
     return transformed[names[0]] if names and not isinstance(model.input, dict) and len(names) == 1 else transformed
 
@@ -274,7 +274,8 @@ def named_outputs(model: tf_keras.Model, predicted: Any) -> dict[str, Any]:
     return {"": predicted}
 
 
-def _served_outputs(model: tf_keras.Model, predicted: Any) -> dict[str, Any]:
+def served_outputs(model: tf_keras.Model, predicted: Any) -> dict[str, Any]:
+    """The outputs of a model by the names that its serving signatures have for them."""
     named = named_outputs(model, predicted)
     if named.keys() != {""}:
         return named
