@@ -34,6 +34,7 @@ COMPONENTS: Mapping[str, str] = {
     "Tuner": "components.model.tuner.Tuner",
     "Trainer": "components.model.trainer.Trainer",
     "Evaluator": "components.model.evaluator.Evaluator",
+    "InfraValidator": "components.release.infra_validator.InfraValidator",
     "Pusher": "components.release.pusher.Pusher",
 }
 """The short names `uses` knows. Anything else is a dotted path."""

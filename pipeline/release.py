@@ -11,6 +11,8 @@ GATES: Mapping[str, tuple[str, str]] = {
     "metrics": ("Evaluator", "thresholds"),
     "confidence_intervals": ("Evaluator", "confidence_intervals"),
     "anomalies": ("ExampleValidator", "on_anomaly"),
+    "latency": ("InfraValidator", "latency"),
+    "parity": ("InfraValidator", "parity"),
     "max_size_mb": ("Pusher", "max_size_mb"),
 }
 """What a release may ask: (the component that checks it, by its short name; the component's setting)."""

@@ -24,6 +24,7 @@ STEPS = (
     "tuner",
     "trainer",
     "evaluator",
+    "infra_validator",
     "pusher",
 )
 SMALL = (
@@ -33,6 +34,7 @@ SMALL = (
     "tuner.steps=5",
     "trainer.checkpoint_steps=5",
     "release.metrics={auc: {min: 0.3, min_change: -0.5}}",
+    "release.latency={}",
 )
 
 
@@ -98,7 +100,7 @@ def test_an_unchanged_second_run_reuses_every_step_and_pushes_nothing(ran: Proje
     done = ran.pipeline("run")
 
     assert done.returncode == 0
-    assert "9 reused" in done.stdout
+    assert "10 reused" in done.stdout
     assert ran.versions() == before
 
 
@@ -170,7 +172,7 @@ def test_the_passport_names_data_lineage_metrics_and_libraries(ran: Project) -> 
     assert passport.steps["transform"]["code"]["my_taxi.features"]["file"] == "my_taxi/features.py"
     assert passport.steps["tuner"]["outputs"]["hyperparameters"]["properties"]["values"]
     gates = {gate["gate"]: gate for gate in passport.gates}
-    assert list(gates) == ["example_validator", "evaluator", "size"]
+    assert list(gates) == ["example_validator", "evaluator", "infra_validator", "size"]
     assert sum(found["examples"] for found in passport.slices) == gates["evaluator"]["examples"]
     assert passport.warmup_requests == 20
 
@@ -216,7 +218,12 @@ def test_a_retrained_model_is_compared_with_the_one_that_serves(ran: Project, tm
     # The copied store remembers the push to the first directory, which still holds it.
     steps = project.run("--set", "parameters.train_steps=25")
 
-    assert [name for name, step in steps.items() if step["action"] == "run"] == ["trainer", "evaluator", "pusher"]
+    assert [name for name, step in steps.items() if step["action"] == "run"] == [
+        "trainer",
+        "evaluator",
+        "infra_validator",
+        "pusher",
+    ]
     passport = Passport.read(project.versions()[-1])
     assert passport is not None
     assert passport.baseline is not None

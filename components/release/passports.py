@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.artifacts import Anomalies, Blessing, Evaluation
+from schemas.artifacts import Anomalies, Blessing, Evaluation, InfraBlessing
 from schemas.component import Lineage
 from schemas.passport import Passport
 
@@ -51,7 +51,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def gates(blessing: Blessing | None, evaluation: Evaluation | None, lineage: Lineage) -> tuple[dict[str, Any], ...]:
+def gates(
+    blessing: Blessing | None, evaluation: Evaluation | None, infra_blessing: InfraBlessing | None, lineage: Lineage
+) -> tuple[dict[str, Any], ...]:
     """The verdict of each step before the push that judged the data or the model, in the order of the pipeline."""
     found: list[dict[str, Any]] = []
     for step, record in lineage.steps.items():
@@ -65,6 +67,10 @@ def gates(blessing: Blessing | None, evaluation: Evaluation | None, lineage: Lin
         judged = dict(evaluation.properties) if evaluation is not None else {}
         judged.pop("metrics", None)
         found.append({"gate": name, "blessed": blessing.blessed, "reasons": [], **blessing.properties, **judged})
+    if infra_blessing is not None:
+        name = lineage.inputs.get("infra_blessing", {}).get("step", "infra_validator")
+        said = infra_blessing.properties
+        found.append({"gate": name, "blessed": infra_blessing.blessed, "reasons": [], **said})
     return tuple(found)
 
 

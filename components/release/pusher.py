@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.io import saved_model
 from components.release import inspection, passports, publication, retention, versions, warmup
-from schemas.artifacts import Blessing, Evaluation, Examples, Model, PushedModel
+from schemas.artifacts import Blessing, Evaluation, Examples, InfraBlessing, Model, PushedModel, Verdict
 from schemas.component import Lineage, Out, Scratch
 from schemas.errors import ConfigError, NotBlessed
 from schemas.passport import Passport
@@ -26,12 +26,13 @@ class Pusher:
     disk. Version numbers are seconds since the epoch and only grow, also past versions that were removed. Several pushers
     may work at once; each gets a number of its own. The version carries a passport (schemas/passport.py).
 
-    A model whose blessing says no is never pushed, nor one that `pipeline rollback` withdrew from `destination` for as long
-    as what it was rolled back to serves, nor one above `max_size_mb`. One that no Evaluator judged is pushed only with
-    `require_blessing: false`.
+    A model whose blessing says no is never pushed, InfraValidator's where one is wired as well as Evaluator's, nor one that
+    `pipeline rollback` withdrew from `destination` for as long as what it was rolled back to serves, nor one above
+    `max_size_mb`. One that no Evaluator judged is pushed only with `require_blessing: false`.
 
-    Where raw `examples` are wired, the version has warm-up requests made from the first of them, each of which the model
-    answered before the push. A model that brings warm-up requests of its own keeps those.
+    The version has the warm-up requests that InfraValidator's server replayed. Without them, where raw `examples` are wired, it
+    has some made from the first of them, each of which the model answered before the push. A model that brings warm-up
+    requests of its own keeps those.
 
     After the push all versions but the newest `keep` are removed, never the one that is served, one that `models_config`
     labels or names, or one without a passport, which another tool pushed.
@@ -42,7 +43,7 @@ class Pusher:
     keep: int | None = 5  # versions; None: all
     models_config: str | None = None  # TensorFlow Serving's models.config, whose labelled versions are kept
     max_size_mb: float | None = None  # of the SavedModel's files together, in 10**6 bytes
-    warmup_requests: int = 10  # raw examples to make requests from; 0: none
+    warmup_requests: int = 10  # raw examples to make requests from, where InfraValidator made none; 0: no requests
 
     def __post_init__(self) -> None:
         problems = []
@@ -68,6 +69,7 @@ class Pusher:
         blessing: Blessing | None = None,
         evaluation: Evaluation | None = None,
         examples: Examples | None = None,
+        infra_blessing: InfraBlessing | None = None,
         *,
         lineage: Lineage,
         scratch: Scratch,
@@ -83,12 +85,13 @@ class Pusher:
             inspection.digests(model.serving)
         )
         destination = Path(self.destination).absolute()
-        self._require_blessing(blessing, lineage)
-        verdict = self._own_verdict(model, blessing, digest)
+        self._require_blessing(blessing, infra_blessing, lineage)
+        verdict = self._own_verdict(model, [blessing, infra_blessing], digest)
         self._protected(destination)
         version = _published_before(scratch, destination, digest)
         if version is None:
-            version = self._publish(model, blessing, evaluation, examples, verdict, lineage, scratch, digest)
+            gates = (*passports.gates(blessing, evaluation, infra_blessing, lineage), {"gate": "size", **verdict})
+            version = self._publish(model, gates, evaluation, examples, infra_blessing, lineage, scratch, digest)
         if self.keep is not None:
             retention.retire(destination, self.keep, self._protected(destination))
         pushed_model.write(destination, version, digest)
@@ -108,27 +111,33 @@ class Pusher:
             return False
         return all((path / file).is_file() for file in passport.files)
 
-    def _require_blessing(self, blessing: Blessing | None, lineage: Lineage) -> None:
-        if blessing is None:
-            if self.require_blessing:
-                raise ConfigError(
-                    "require_blessing: no Evaluator's blessing is wired to this Pusher. Add an Evaluator with thresholds, "
-                    "or set require_blessing: false to push models that nobody judged"
-                )
-            return
-        if not blessing.blessed:
-            raise self._refused(blessing.reasons or ("whoever judged it left no reason",))
-        judged, pushed = _judged_digest(lineage), lineage.inputs.get("model", {}).get("digest")
-        if judged and pushed and judged != pushed:
-            raise NotBlessed(
-                f"the blessing is of another model ({judged}) than the one to push ({pushed}). "
-                f"Wire this Pusher's model and blessing to the same model's steps"
+    def _require_blessing(
+        self, blessing: Blessing | None, infra_blessing: InfraBlessing | None, lineage: Lineage
+    ) -> None:
+        if blessing is None and self.require_blessing:
+            raise ConfigError(
+                "require_blessing: no Evaluator's blessing is wired to this Pusher. Add an Evaluator with thresholds, "
+                "or set require_blessing: false to push models that nobody judged"
             )
+        verdicts: dict[str, Verdict | None] = {"blessing": blessing, "infra_blessing": infra_blessing}
+        wired = {port: verdict for port, verdict in verdicts.items() if verdict is not None}
+        against = [verdict for verdict in wired.values() if not verdict.blessed]
+        if against:
+            reasons = [reason for one in against for reason in one.reasons or ("whoever judged it left no reason",)]
+            servable = infra_blessing is None or infra_blessing.servable
+            raise self._refused(tuple(reasons), servable=servable)
+        for port in wired:
+            judged, pushed = _judged_digest(port, lineage), lineage.inputs.get("model", {}).get("digest")
+            if judged and pushed and judged != pushed:
+                raise NotBlessed(
+                    f"the {port} is of another model ({judged}) than the one to push ({pushed}). "
+                    f"Wire this Pusher's model and {port} to the same model's steps"
+                )
 
-    def _own_verdict(self, model: Model, blessing: Blessing | None, digest: str) -> dict[str, Any]:
+    def _own_verdict(self, model: Model, verdicts: Iterable[Verdict | None], digest: str) -> dict[str, Any]:
         """What this step itself asks of a model, for the passport. Raises NotBlessed unless somebody blessed it anyway."""
         size = publication.size(model.serving)
-        anyway = blessing.anyway if blessing is not None else None
+        anyway = next((one.anyway for one in verdicts if one is not None and one.anyway), None)
         reasons = []
         if self.max_size_mb is not None and size > self.max_size_mb * 1e6:
             reasons.append(f"size {size / 1e6:,.3f} MB of the SavedModel is above max_size_mb {self.max_size_mb:g}")
@@ -144,11 +153,16 @@ class Pusher:
         verdict = {"blessed": True, "reasons": reasons, "size_bytes": size, "max_size_mb": self.max_size_mb}
         return verdict | ({"anyway": dict(anyway)} if anyway and reasons else {})
 
-    def _refused(self, reasons: tuple[str, ...]) -> NotBlessed:
+    def _refused(self, reasons: tuple[str, ...], *, servable: bool = True) -> NotBlessed:
+        todo = (
+            "Improve the model, or change the thresholds it misses."
+            if servable
+            else "A server could not serve it, which --bless-anyway does not change: improve the model."
+        )
         return NotBlessed(
             "the model is not blessed and is not pushed:\n"
             + "\n".join(f"  {reason}" for reason in reasons)
-            + f"\nImprove the model, or change the thresholds it misses. {self.destination} serves what it served before."
+            + f"\n{todo} {self.destination} serves what it served before."
         )
 
     def _protected(self, destination: Path) -> set[int]:
@@ -159,18 +173,16 @@ class Pusher:
     def _publish(
         self,
         model: Model,
-        blessing: Blessing | None,
+        gates: tuple[Mapping[str, Any], ...],
         evaluation: Evaluation | None,
         examples: Examples | None,
-        verdict: dict[str, Any],
+        infra_blessing: InfraBlessing | None,
         lineage: Lineage,
         scratch: Scratch,
         digest: str,
     ) -> int:
-        loaded = saved_model.load(model.serving)
         destination = Path(self.destination).absolute()
-        requests, extra = self._warmup(model, loaded, examples, scratch)
-        gates = (*passports.gates(blessing, evaluation, lineage), {"gate": "size", **verdict})
+        requests, extra = self._warmup(model, examples, infra_blessing, scratch)
         slices = passports.slices(evaluation)
         return publication.publish(
             model.serving,
@@ -181,10 +193,14 @@ class Pusher:
         )
 
     def _warmup(
-        self, model: Model, loaded: Any, examples: Examples | None, scratch: Scratch
+        self, model: Model, examples: Examples | None, infra_blessing: InfraBlessing | None, scratch: Scratch
     ) -> tuple[int, dict[str, bytes]]:
-        """(how many requests the version has, the file to add to the model's)."""
+        """(how many requests the version has, the file to add to the model's). The model has been loaded then, here or before."""
         own = model.serving / warmup.FILE
+        made = infra_blessing.requests if infra_blessing is not None else None
+        if made is not None and not own.is_file() and self.warmup_requests:
+            return warmup.count(made), {warmup.FILE: made.read_bytes()}
+        loaded = saved_model.load(model.serving)
         if own.is_file():
             return warmup.replay(loaded, own), {}
         if examples is None or self.warmup_requests == 0:
@@ -195,9 +211,9 @@ class Pusher:
         return requests, {warmup.FILE: file.read_bytes()} if requests else {}
 
 
-def _judged_digest(lineage: Lineage) -> str | None:
-    """The digest of the model that the blessing is about, as far as the lineage tells."""
-    step = lineage.inputs.get("blessing", {}).get("step", "")
+def _judged_digest(port: str, lineage: Lineage) -> str | None:
+    """The digest of the model that the verdict at `port` is about, as far as the lineage tells."""
+    step = lineage.inputs.get(port, {}).get("step", "")
     ports: Mapping[str, Any] = lineage.steps.get(step, {}).get("inputs", {})
     return next((record.get("digest") for record in ports.values() if record.get("type") == Model.TYPE_NAME), None)
 

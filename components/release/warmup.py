@@ -77,6 +77,11 @@ def replay(loaded: Any, file: Path) -> int:
     return number
 
 
+def count(file: Path) -> int:
+    """How many requests a warm-up file has, which nobody tries again. Raises DataError for a file that is cut short."""
+    return sum(1 for _ in tfrecord.read(file))
+
+
 class _Failed(Exception):
     """The model did not answer a request."""
 

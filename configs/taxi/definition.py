@@ -10,6 +10,7 @@ from components.features.transform import Transform
 from components.model.evaluator import Evaluator
 from components.model.trainer import Trainer
 from components.model.tuner import Tuner
+from components.release.infra_validator import InfraValidator
 from components.release.pusher import Pusher
 from pipeline.definition import Pipeline
 
@@ -50,5 +51,16 @@ def taxi(train_steps: int = 1000, max_trials: int = 3) -> Pipeline:
         examples=example_gen.examples,
         model=trainer.model,
     )
-    pipeline.step("pusher", Pusher(destination="serving/taxi", max_size_mb=50.0), blessing=evaluator.blessing)
+    infra_validator = pipeline.step(
+        "infra_validator",
+        InfraValidator(latency={"p50_ms": 20, "p99_ms": 200}, parity={"absolute": 1e-5, "relative": 1e-4}),
+        examples=example_gen.examples,
+        model=trainer.model,
+    )
+    pipeline.step(
+        "pusher",
+        Pusher(destination="serving/taxi", max_size_mb=50.0),
+        blessing=evaluator.blessing,
+        infra_blessing=infra_validator.infra_blessing,
+    )
     return pipeline

@@ -79,6 +79,7 @@ def _blessed(passport: Passport) -> Iterator[str]:
         yield from (f"  against it: {reason}" for reason in gate.get("reasons", ()))
         yield from (f"  {_threshold(passport, threshold)}" for threshold in gate.get("thresholds", ()))
         yield from (f"  not applied: {sentence}" for sentence in gate.get("not_applied", ()))
+        yield from (f"  {sentence}" for sentence in _served(gate))
         if "size_bytes" in gate:
             limit = gate.get("max_size_mb")
             yield f"  size {gate['size_bytes']:,} bytes, {'no limit' if limit is None else f'at most {limit:g} MB'}"
@@ -88,6 +89,26 @@ def _blessed(passport: Passport) -> Iterator[str]:
     yield (
         f"compared with version {before['version']} ({before['digest']})" if before else "compared with no other model"
     )
+
+
+def _served(gate: Mapping[str, Any]) -> Iterator[str]:
+    """What a model server was asked and how it answered."""
+    if "server" in gate:
+        yield f"asked {gate['server']}{': ' + gate['asked'] if 'asked' in gate else ''}"
+    parity: Mapping[str, Any] = gate.get("parity", {})
+    for signature, found in parity.get("signatures", {}).items():
+        yield (
+            f"parity of {signature} on {found['rows']} rows: at most {found['largest_difference']:.3g} from "
+            f"{parity['compared_with']} (absolute {parity['absolute']:g} + relative {parity['relative']:g})"
+        )
+    latency: Mapping[str, Any] = gate.get("latency", {})
+    if latency:
+        most = {name: latency.get(f"max_{name}") for name in ("p50_ms", "p99_ms")}
+        bounds = {name: "" if limit is None else f" (at most {limit:g})" for name, limit in most.items()}
+        yield (
+            f"latency p50 {latency['p50_ms']:.3g} ms{bounds['p50_ms']}, p99 {latency['p99_ms']:.3g} ms{bounds['p99_ms']}, of "
+            f"{latency['requests']} one-row requests of {latency['signature']}"
+        )
 
 
 def _threshold(passport: Passport, threshold: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ steps:
   validator: {uses: ExampleValidator}
   train: {uses: project_steps.Fit}
   judge: {uses: components.model.evaluator.Evaluator, with: {label: tip}}
+  serve: {uses: InfraValidator, with: {rows: 5}}
   push: {uses: Pusher, with: {destination: serving}}
 """
 RELEASE = """\
@@ -25,6 +26,8 @@ release:
     auc: {min: 0.7, confidence: 0.95, slices: [{slice: [hour], min: 0.6}]}
   confidence_intervals: jackknife
   anomalies: warn
+  latency: {p50_ms: 5, p99_ms: 20}
+  parity: {absolute: 0.001}
   max_size_mb: 50
 """
 
@@ -49,6 +52,8 @@ def test_each_gate_is_a_setting_of_the_step_that_checks_it(project: Path) -> Non
     }
     assert graph["judge"].settings["confidence_intervals"] == "jackknife"
     assert graph["validator"].settings["on_anomaly"] == "warn"
+    assert graph["serve"].settings["latency"] == {"p50_ms": 5.0, "p99_ms": 20.0}
+    assert graph["serve"].settings["parity"] == {"absolute": 0.001}
     assert graph["push"].settings["max_size_mb"] == 50
 
 
@@ -74,12 +79,16 @@ def test_a_value_may_be_set_from_the_command_line(project: Path) -> None:
 
 
 def test_what_a_step_finds_wrong_is_said_where_it_was_written(project: Path) -> None:
-    define("release:\n  metrics:\n    auc: {mn: 0.7}\n  anomalies: fial\n  max_size_mb: -1\n" + STEPS)
+    define(
+        "release:\n  metrics:\n    auc: {mn: 0.7}\n  anomalies: fial\n  latency: {p95_ms: 9}\n  max_size_mb: -1\n"
+        + STEPS
+    )
 
     assert [problem.partition(". ")[0] for problem in problems()] == [
         "pipeline.yaml:5: release.anomalies: 'fial' is not one of fail, warn",
         "pipeline.yaml:4: release.metrics.auc.mn: no such bound",
-        "pipeline.yaml:6: release.max_size_mb: -1 is not a positive number of megabytes",
+        "pipeline.yaml:6: release.latency.p95_ms: no such bound",
+        "pipeline.yaml:7: release.max_size_mb: -1 is not a positive number of megabytes",
     ]
 
 

@@ -21,7 +21,7 @@ import json
 from dataclasses import dataclass
 
 import project_steps
-from schemas.artifacts import Blessing, Model, PushedModel
+from schemas.artifacts import Blessing, InfraBlessing, Model, PushedModel
 from schemas.component import Lineage, Out
 from schemas.errors import NotBlessed
 
@@ -38,12 +38,30 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Serve:
+    """Model -> InfraBlessing: a server that answers, too slowly, or that does not load the model."""
+
+    loads: bool = True
+
+    def run(self, model: Model, infra_blessing: Out[InfraBlessing]) -> None:
+        infra_blessing.write(("latency p99 7 ms is above 5 ms",), servable=self.loads)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Push(project_steps.Push):
     """Model x Blessing -> PushedModel: with a passport that has the gate's verdict."""
 
-    def run(self, model: Model, blessing: Blessing, lineage: Lineage, pushed_model: Out[PushedModel]) -> None:
-        if not blessing.blessed:
-            raise NotBlessed(", ".join(blessing.reasons))
+    def run(
+        self,
+        model: Model,
+        blessing: Blessing,
+        lineage: Lineage,
+        pushed_model: Out[PushedModel],
+        infra_blessing: InfraBlessing | None = None,
+    ) -> None:
+        for verdict in (blessing, infra_blessing):
+            if verdict is not None and not verdict.blessed:
+                raise NotBlessed(", ".join(verdict.reasons))
         project_steps.Push.run(self, model, lineage, pushed_model)
         (pushed_model.version_path / "verdict.json").write_text(json.dumps(blessing.properties))
 '''
@@ -67,6 +85,31 @@ def gated(project: Path) -> Path:
     (project / "project_gates.py").write_text(GATES)
     (project / "pipeline.yaml").write_text(DEFINITION)
     return project
+
+
+SERVED = "  serve: {uses: project_gates.Serve, with: {loads: LOADS}}\n  push:"
+
+
+def test_of_two_gates_the_one_that_refused_is_the_one_to_see_more_of(command: Command, gated: Path) -> None:
+    served = DEFINITION.replace("least: 100", "least: 1").replace("  push:", SERVED.replace("LOADS", "true"))
+    (gated / "pipeline.yaml").write_text(served)
+
+    said = command("run", "pipeline.yaml")
+
+    assert said.code == 3
+    assert "latency p99 7 ms is above 5 ms" in said.out
+    assert re.search(r"more +pipeline show \S+ serve --root store-root", said.out)
+
+
+def test_a_model_that_no_server_loads_is_not_blessed_anyway(command: Command, gated: Path) -> None:
+    (gated / "pipeline.yaml").write_text(DEFINITION.replace("  push:", SERVED.replace("LOADS", "false")))
+
+    said = command("run", "pipeline.yaml", "--bless-anyway", "the demo")
+
+    assert said.code == 3
+    assert "blessed anyway by" in said.out
+    assert re.search(r"more +pipeline show \S+ serve ", said.out)
+    assert not (gated / "serving").exists()
 
 
 def actions(said: Any) -> dict[str, str]:
