@@ -53,7 +53,7 @@ def taxi(train_steps: int = 1000, max_trials: int = 3) -> Pipeline:
     )
     infra_validator = pipeline.step(
         "infra_validator",
-        InfraValidator(latency={"p50_ms": 20, "p99_ms": 200}, parity={"absolute": 1e-5, "relative": 1e-4}),
+        InfraValidator(latency={"p50_ms": 20.0, "p99_ms": 200.0}, parity={"absolute": 1e-5, "relative": 1e-4}),
         examples=example_gen.examples,
         model=trainer.model,
     )
