@@ -14,9 +14,13 @@ class Hyperparameters(Artifact):
     """
     ```
     best_hyperparameters.txt    JSON of keras_tuner.HyperParameters.get_config(), as TFX's Tuner writes it
-    trials.json                 every trial: id, status, score, values (absent where a tuner_fn has no oracle)
+    trials.json                 every trial in the order in which they began: id, status, score, values, metrics, reason
+    trials.csv                  the same as a table, the best first
     ```
-    Properties: `values`, the best values; `score`; `objective`; `trials`, how many were completed.
+    The last two are absent where a tuner_fn has no oracle, and where the values were imported.
+
+    Properties: `values`, the best values; `score`; `objective`; `trials` and `failed`, how many were completed and how many
+    were not; `origin`, the file that imported ones are from.
     """
 
     TYPE_NAME: ClassVar[str] = "HyperParameters"
@@ -29,10 +33,21 @@ class Hyperparameters(Artifact):
     def trials_file(self) -> Path:
         return self.path / "trials.json"
 
+    @property
+    def table_file(self) -> Path:
+        return self.path / "trials.csv"
+
     def describe(self) -> str:
-        values = self.properties.get("values", {})
         shown = ", ".join(
-            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.properties.get("values", {}).items()
+            if not name.startswith("tuner/")  # Hyperband's notes on its own course
         )
-        trials = self.properties.get("trials")
-        return f"best of {trials}: {shown}" if trials is not None else shown
+        return ": ".join(filter(None, (self.provenance(), shown)))
+
+    def provenance(self) -> str:
+        """'best of 12', 'best of 11 (1 failed)' or the file's name; empty when nobody knows."""
+        trials, failed = self.properties.get("trials"), self.properties.get("failed")
+        if trials is None:
+            return str(self.properties.get("origin", ""))
+        return f"best of {trials}" + (f" ({failed} failed)" if failed else "")

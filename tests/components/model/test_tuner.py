@@ -1,23 +1,27 @@
-"""Tuner: what it writes is KerasTuner's own, it resumes after the last finished trial, and a tuner_fn runs unchanged."""
+"""Tuner: its searches are KerasTuner's own, one that is killed goes on where it was, and a tuner_fn runs unchanged."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.model.tuner import Tuner
+from schemas import errors
 from schemas.artifacts import Hyperparameters, TransformedExamples, TransformGraph
 from schemas.component import Progress, Scratch, Seed
 from schemas.errors import ConfigError, UserCodeError
 
-# Two hyperparameters, one of them conditional structure.
 SMALL = """
 from __future__ import annotations
 import tf_keras
@@ -34,182 +38,397 @@ def build_model(hp):
     return model
 """
 
+# Never learns anything, and starts from weights that the seed decides.
+IDLE = """
+import tf_keras
 
-class Counted(Progress):
-    def __init__(self) -> None:
-        self.seen: list[tuple[int, int | None, str]] = []
+def gain(label, answer):
+    return answer
 
-    def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
-        self.seen.append((done, total, unit))
+def build_model(hp):
+    given = tf_keras.layers.Input((1,), name="fare_xf")
+    hp.Int("anything", 1, 10**6)
+    model = tf_keras.Model({"fare_xf": given}, tf_keras.layers.Dense(1, activation="sigmoid")(given))
+    model.compile(tf_keras.optimizers.SGD(0.0), "binary_crossentropy")
+    return model
+"""
+
+# Fails in a way of its own for every value but one.
+FRAGILE = """
+import os, signal
+import tensorflow as tf
+import tf_keras
+
+def build_model(hp):
+    how = hp.Choice("how", ["well", "raises", "dies", "diverges"])
+    if how == "raises":
+        raise ArithmeticError("no luck")
+    if how == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    given = tf_keras.layers.Input((1,), name="fare_xf")
+    scale = float("nan") if how == "diverges" else 1.0
+    answer = tf_keras.layers.Dense(1, activation="sigmoid")(given * scale)
+    model = tf_keras.Model({"fare_xf": given}, answer)
+    model.compile("sgd", "binary_crossentropy")
+    return model
+"""
 
 
-def tune(
-    tmp_path: Path,
-    examples: TransformedExamples,
-    graph: TransformGraph | None,
-    progress: Progress | None = None,
-    seed: int | None = 13,
-    **settings: Any,
-) -> Hyperparameters:
-    number = len(list(tmp_path.glob("tuned*")))
-    found, scratch = Hyperparameters(tmp_path / f"tuned{number}"), Scratch(tmp_path / "scratch")
-    found.path.mkdir()
-    scratch.path.mkdir(exist_ok=True)
-    if "build_model" in settings:
-        settings = {"label": "big_tip", "steps": 3, "max_trials": 2, "objective": "val_auc", **settings}
-    Tuner(**settings).run(
-        examples, graph, seed=Seed(seed), scratch=scratch, progress=progress or Progress(), hyperparameters=found
-    )
-    return found
+@dataclass
+class Request:
+    """Searches that take place in another process; one after the other in the same one, until it is killed."""
+
+    examples: TransformedExamples
+    graph: TransformGraph
+    modules: Path
+    process: subprocess.Popen[str]
+
+    def send(self, directory: Path, seed: int | None = 13, **settings: Any) -> Hyperparameters:
+        """Begin a search whose artifact and scratch lie in `directory`; gives the artifact to be."""
+        (directory / "scratch").mkdir(parents=True, exist_ok=True)
+        found = Hyperparameters(directory / "tuned")
+        request = {
+            "settings": {"label": "big_tip", "max_trials": 3, **settings},
+            "examples": str(self.examples.path),
+            "graph": str(self.graph.path),
+            "modules": str(self.modules),
+            "scratch": str(directory / "scratch"),
+            "to": str(found.path),
+            "seed": seed,
+        }
+        assert self.process.stdin is not None
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        return found
+
+    def __call__(self, directory: Path, seed: int | None = 13, **settings: Any) -> tuple[Hyperparameters, list[Any]]:
+        """The finished artifact and the reports of progress. Raises what the search raised, without its cause."""
+        found = self.send(directory, seed, **settings)
+        assert self.process.stdout is not None
+        answer = json.loads(self.process.stdout.readline())
+        if "error" in answer:
+            error = getattr(errors, answer["error"], RuntimeError)(answer["message"])
+            error.add_note(answer["cause"])
+            raise error
+        found.properties.update(answer["properties"])
+        return found, answer["progress"]
+
+
+def processes(examples: TransformedExamples, graph: TransformGraph, modules: Path) -> Request:
+    program = str(Path(__file__).with_name("tuning.py"))
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    # A session of its own, so that all of it can be killed at once.
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    process = subprocess.Popen([sys.executable, program], env=environment, start_new_session=True, **pipes)
+    return Request(examples, graph, modules, process)
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The dotted path of SMALL's build_model."""
-    directory = tmp_path_factory.mktemp("small")
-    (directory / "user_small.py").write_text(SMALL, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(directory))
-        yield "user_small.build_model"
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the modules `small`, `idle` and `fragile`."""
+    directory = tmp_path_factory.mktemp("modules")
+    for name, source in (("small", SMALL), ("idle", IDLE), ("fragile", FRAGILE)):
+        (directory / f"tuned_{name}.py").write_text(source, encoding="utf-8")
+    return directory
 
 
 @pytest.fixture(scope="module")
-def tuned(
-    tmp_path_factory: pytest.TempPathFactory,
-    small: str,
-    xf_graph: TransformGraph,
-    xf_transformed: TransformedExamples,
-) -> tuple[Path, Hyperparameters, Counted]:
-    tmp_path, progress = tmp_path_factory.mktemp("tuned"), Counted()
-    return tmp_path, tune(tmp_path, xf_transformed, xf_graph, progress, build_model=small, max_trials=3), progress
+def search(modules: Path, xf_graph: TransformGraph, xf_transformed: TransformedExamples) -> Iterator[Request]:
+    """(directory, seed, settings) -> what a search found, and its reports of progress."""
+    found = processes(xf_transformed, xf_graph, modules)
+    yield found
+    found.process.communicate()
 
 
-def test_the_best_values_are_KerasTuner_s_own_file(tuned):
-    import keras_tuner
+SETTINGS: dict[str, Any] = {"build_model": "tuned_small.build_model", "objective": "val_auc", "steps": 3}
+BAYESIAN: dict[str, Any] = {**SETTINGS, "algorithm": "bayesian", "max_trials": 5, "num_initial_points": 3}
 
-    tmp_path, found, _ = tuned
-    theirs = keras_tuner.RandomSearch(
-        lambda hp: pytest.fail("nothing is to be built"),
-        objective=keras_tuner.Objective("val_auc", "max"),
-        directory=str(tmp_path / "scratch"),
-        project_name="trials",
+
+@pytest.fixture(scope="module")
+def tuned(search: Request, tmp_path_factory: pytest.TempPathFactory) -> tuple[Hyperparameters, list[Any]]:
+    return search(tmp_path_factory.mktemp("random"), **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def bayesian(search: Request, tmp_path_factory: pytest.TempPathFactory) -> Hyperparameters:
+    return search(tmp_path_factory.mktemp("bayesian"), **BAYESIAN)[0]
+
+
+def trials(found: Hyperparameters) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = json.loads(found.trials_file.read_text(encoding="utf-8"))
+    return listed
+
+
+def function(file: Path) -> Any:
+    """build_model of a module, without importing it."""
+    namespace: dict[str, Any] = {}
+    exec(file.read_text(encoding="utf-8"), namespace)
+    return namespace["build_model"]
+
+
+class TestTheSearches:
+    def test_random_tries_what_KerasTuner_s_own_search_on_the_same_data_tries(
+        self, tmp_path, tuned, modules, xf_graph, xf_transformed
+    ):
+        import keras_tuner
+
+        from components.model.training_data import open_splits
+
+        build = function(modules / "tuned_small.py")
+        model = build(keras_tuner.HyperParameters())
+        data = open_splits(model, xf_transformed, xf_graph, "big_tip", 64, "train", "eval")
+        theirs = keras_tuner.RandomSearch(
+            build, keras_tuner.Objective("val_auc", "max"), max_trials=3, seed=13, directory=str(tmp_path)
+        )
+
+        theirs.search(data.train.in_order(3), validation_data=data.evaluation.in_order(), verbose=0)
+
+        tried = [trial.hyperparameters.get_config() for trial in theirs.oracle.trials.values()]
+        assert [trial["values"] for trial in trials(tuned[0])] == [config["values"] for config in tried]
+        # TFX's own file: the space and the best values.
+        assert json.loads(tuned[0].file.read_text()) in tried
+
+    def test_bayesian_chooses_what_KerasTuner_s_own_search_chooses_of_such_scores(self, tmp_path, bayesian, modules):
+        import keras_tuner
+
+        assert self.of_theirs(
+            keras_tuner.BayesianOptimization,
+            function(modules / "tuned_small.py"),
+            trials(bayesian),
+            tmp_path,
+            objective=keras_tuner.Objective("val_auc", "max"),
+            max_trials=5,
+            num_initial_points=3,
+        ) == [trial["values"] for trial in trials(bayesian)]
+
+    def test_hyperband_goes_on_with_the_weights_of_the_trials_that_KerasTuner_s_own_picks(
+        self, search, tmp_path, modules
+    ):
+        import keras_tuner
+
+        found, progress = search(
+            tmp_path / "ours",
+            build_model="tuned_idle.build_model",
+            algorithm="hyperband",
+            epochs=2,
+            hyperband_factor=2,
+            max_trials=None,
+            batch_size=256,
+        )
+
+        ours = trials(found)
+        total = len(ours)
+        assert self.of_theirs(
+            keras_tuner.Hyperband,
+            function(modules / "tuned_idle.py"),
+            ours,
+            tmp_path,
+            objective="val_loss",
+            max_epochs=2,
+            factor=2,
+            numbered=total,
+        ) == [trial["values"] for trial in ours]
+        continued = [trial for trial in ours if "tuner/trial_id" in trial["values"]]
+        scores = {trial["id"]: trial["score"] for trial in ours}
+        # What never learns has the score of the weights that it began with.
+        assert [trial["score"] for trial in continued] == [
+            scores[trial["values"]["tuner/trial_id"]] for trial in continued
+        ]
+        assert len(set(scores.values())) == total - len(continued)
+        assert [report[:2] for report in progress] == [[done, total] for done in range(total + 1)]
+        assert found.describe().startswith(f"best of {total}: anything ")
+
+    def of_theirs(
+        self,
+        kind: Any,
+        build: Any,
+        ours: list[dict[str, Any]],
+        directory: Path,
+        numbered: int | None = None,
+        **settings: Any,
+    ) -> list[dict[str, Any]]:
+        """The values that KerasTuner's search tries when its trials score as ours did."""
+        scores = {trial["id"]: trial["score"] for trial in ours}
+
+        class Theirs(kind):
+            def run_trial(self, trial: Any, *unused: Any, **also: Any) -> Any:
+                return {settings_objective: scores[trial.trial_id]}
+
+        theirs = Theirs(build, seed=13, directory=str(directory), project_name="theirs", **settings)
+        settings_objective = theirs.oracle.objective.name
+        if numbered is not None:
+            theirs.oracle.max_trials = numbered  # so that the trials' names are as long
+        theirs.search(verbose=0)
+        return [trial.hyperparameters.values for trial in theirs.oracle.trials.values()]
+
+    def test_trials_in_parallel_give_a_random_search_the_same_files(self, search, tmp_path, tuned):
+        found, _ = search(tmp_path, **SETTINGS, parallel_trials=2)
+
+        assert {f.name: f.read_bytes() for f in found.path.iterdir()} == {
+            f.name: f.read_bytes() for f in tuned[0].path.iterdir()
+        }
+
+    def test_bayesian_and_hyperband_take_trials_in_parallel(self, search, tmp_path):
+        found, _ = search(tmp_path, **{**BAYESIAN, "num_initial_points": 1, "max_trials": 4}, parallel_trials=2)
+
+        assert [trial["status"] for trial in trials(found)] == ["COMPLETED"] * 4
+        assert len({json.dumps(trial["values"]) for trial in trials(found)}) == 4
+
+
+class TestWhatIsWritten:
+    def test_every_trial_is_listed_with_its_score_values_and_metrics(self, tuned):
+        found, progress = tuned
+        listed = trials(found)
+
+        assert [(trial["id"], trial["status"], trial["reason"]) for trial in listed] == [
+            (str(n), "COMPLETED", "") for n in range(3)
+        ]
+        assert max(trial["score"] for trial in listed) == found.properties["score"]
+        assert all(trial["values"].keys() == {"learning_rate", "deep"} for trial in listed)
+        assert all(trial["metrics"].keys() == {"val_loss", "val_auc"} for trial in listed)
+        assert found.properties["values"] == json.loads(found.file.read_text())["values"]
+        best = [max(trial["score"] for trial in listed[: n + 1]) for n in range(3)]
+        assert progress == [
+            [0, 3, "trials"],
+            *([n + 1, 3, f"trials, best val_auc {score:.4g}"] for n, score in enumerate(best)),
+        ]
+
+    def test_the_table_has_the_best_trial_first(self, tuned):
+        found, _ = tuned
+        with found.table_file.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+
+        scores = [float(row["score"]) for row in rows]
+        assert scores == sorted(scores, reverse=True)
+        assert list(rows[0]) == [
+            "trial", "status", "score", "val_loss", "val_auc", "learning_rate", "deep", "reason"
+        ]  # fmt: skip
+        assert rows[0]["deep"] == str(found.properties["values"]["deep"])
+
+    def test_several_executions_count_with_their_mean(self, search, tmp_path):
+        found, _ = search(tmp_path, build_model="tuned_idle.build_model", steps=1, max_trials=1, executions_per_trial=2)
+
+        kept = json.loads((tmp_path / "scratch" / "search.json").read_text(encoding="utf-8"))
+        losses = [execution["val_loss"] for execution in kept["found"]["0"]["executions"]]
+        assert len(set(losses)) == 2
+        assert found.properties["score"] == pytest.approx(sum(losses) / 2)
+
+
+class TestFailures:
+    def test_a_trial_that_raises_diverges_or_dies_is_kept_with_its_reason_and_ends_nothing(
+        self, search, tmp_path, modules
+    ):
+        found, _ = search(tmp_path, build_model="tuned_fragile.build_model", steps=2, max_trials=4, seed=2)
+
+        told = {trial["values"]["how"]: (trial["status"], trial["reason"]) for trial in trials(found)}
+        file = modules / "tuned_fragile.py"
+        assert told == {
+            "well": ("COMPLETED", ""),
+            "raises": ("FAILED", f"{file}:9 in build_model: ArithmeticError: no luck"),
+            "dies": ("FAILED", "its process was killed by SIGKILL (out of memory is the usual cause)"),
+            "diverges": ("FAILED", "the loss is not a number at step 1"),
+        }
+        assert found.properties["values"] == {"how": "well"}
+        assert found.describe() == "best of 1 (3 failed): how well"
+
+    def test_when_the_first_three_fail_the_search_ends_with_the_first_reason_and_can_be_repeated(
+        self, search, tmp_path, user_module
+    ):
+        always = IDLE.replace(
+            "    model =", "    if hp.get('anything') > 1:\n        raise ArithmeticError('no luck')\n    model ="
+        )
+        name = user_module(always, "build_model")
+        search.modules, before = tmp_path, search.modules
+
+        try:
+            with pytest.raises(UserCodeError, match="none of the first 3 trials succeeded") as caught:
+                search(tmp_path, build_model=name, steps=2, max_trials=9)
+        finally:
+            search.modules = before
+
+        assert "ArithmeticError: no luck" in str(caught.value)
+        assert "in build_model\n    raise ArithmeticError('no luck')" in caught.value.__notes__[0]
+        assert not (tmp_path / "scratch" / "search.json").exists()
+
+    @pytest.mark.parametrize(
+        ("change", "settings", "message"),
+        [
+            (
+                ("    return model", "    return 3"),
+                {},
+                "returned a builtins.int: it must return a compiled tf_keras.Model",
+            ),
+            (
+                ('hp.Int("anything", 1, 10**6)', ""),
+                {},
+                "build_model: the search space is empty: .* asks for no hyperparameter. ",
+            ),
+            (
+                ('hp.Int("anything", 1, 10**6)', 'hp.Fixed("a", 1)'),
+                {},
+                "asks for no hyperparameter but the fixed a. Have it ask",
+            ),
+            (
+                ("unchanged", ""),
+                {"objective": "val_los"},
+                "objective: the model has no metric 'val_los'. Did you mean 'val_loss'.* It has: val_loss",
+            ),
+            (
+                ('"binary_crossentropy")', '"mse", metrics=[gain])'),
+                {"objective": "val_gain"},
+                "direction: it is not known whether a larger or a smaller 'val_gain' is better",
+            ),
+        ],
+        ids=["another return value", "empty space", "fixed space", "unknown objective", "unknown direction"],
     )
+    def test_what_is_wrong_with_every_trial_is_said_before_the_first(
+        self, search, tmp_path, user_module, change, settings, message
+    ):
+        name = user_module(IDLE.replace(*change), "build_model")
+        search.modules, before = tmp_path, search.modules
 
-    (best,) = theirs.get_best_hyperparameters()
-
-    assert found.file.read_text(encoding="utf-8") == json.dumps(best.get_config())
-    assert found.properties["values"] == best.values
-    assert found.properties["score"] == theirs.oracle.get_best_trials()[0].score
-
-
-def test_the_same_seed_proposes_the_trials_that_KerasTuner_proposes(tmp_path, tuned, small):
-    import keras_tuner
-
-    from schemas.dotted_path import resolve
-
-    theirs = keras_tuner.RandomSearch(
-        resolve(small),
-        objective=keras_tuner.Objective("val_auc", "max"),
-        max_trials=3,
-        seed=13,
-        directory=str(tmp_path),
-    )
-    proposed = [theirs.oracle.create_trial(f"worker {n}").hyperparameters.values for n in range(3)]
-
-    assert [trial["values"] for trial in json.loads(tuned[1].trials_file.read_text())] == proposed
-
-
-def test_every_trial_is_listed_with_its_score_and_values(tuned):
-    _, found, progress = tuned
-    trials = json.loads(found.trials_file.read_text(encoding="utf-8"))
-
-    assert [(trial["id"], trial["status"]) for trial in trials] == [(str(n), "COMPLETED") for n in range(3)]
-    assert max(trial["score"] for trial in trials) == found.properties["score"]
-    assert all(trial["values"].keys() == {"learning_rate", "deep"} for trial in trials)
-    assert found.properties["trials"] == 3
-    assert found.properties["objective"] == "val_auc"
-    assert progress.seen == [(n, 3, "trials") for n in range(4)]
+        try:
+            with pytest.raises((ConfigError, UserCodeError), match=message):
+                search(tmp_path, build_model=name, steps=1, **settings)
+        finally:
+            search.modules = before
 
 
 @pytest.mark.slow
-def test_killed_in_a_trial_it_goes_on_after_the_last_finished_one(tmp_path, tuned, small, xf_graph, xf_transformed):
-    program = f"""
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {str(Path(sys.modules["user_small"].__file__).parent)!r})
-from components.model.tuner import Tuner
-from schemas.artifacts import Hyperparameters, TransformedExamples, TransformGraph
-from schemas.component import Progress, Scratch, Seed
+def test_killed_in_a_trial_it_keeps_the_finished_ones_and_ends_as_if_it_had_not_been(
+    tmp_path, bayesian, search, modules, xf_graph, xf_transformed
+):
+    killed = processes(xf_transformed, xf_graph, modules)
+    killed.send(tmp_path, **BAYESIAN)
+    state = tmp_path / "scratch" / "search.json"
+    # Four have ended, the last of them chosen by what the others found, and the fifth has begun.
+    wait_for(lambda: state.is_file() and len(json.loads(state.read_text())["trials"]) == 5)
+    os.killpg(killed.process.pid, signal.SIGKILL)
+    killed.process.communicate()
+    before = json.loads(state.read_text())["found"]
+    assert len(before) == 4
 
-class KilledAfter2(Progress):
-    def __call__(self, done, total=None, unit="rows"):
-        if done == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
+    resumed, progress = search(tmp_path, **BAYESIAN)
 
-Tuner(build_model={small!r}, label="big_tip", steps=3, max_trials=3, objective="val_auc").run(
-    TransformedExamples(Path({str(xf_transformed.path)!r})), TransformGraph(Path({str(xf_graph.path)!r})),
-    seed=Seed(13), scratch=Scratch(Path({str(tmp_path / "scratch")!r})), progress=KilledAfter2(),
-    hyperparameters=Hyperparameters(Path({str(tmp_path / "never")!r})),
-)
-"""
-    ended = subprocess.run([sys.executable, "-c", program], env=os.environ, capture_output=True, check=False)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    finished = tmp_path / "scratch" / "finished"
-    before = {file.name: file.stat().st_mtime_ns for file in finished.iterdir()}
-    assert before.keys() == {"0.json", "1.json"}
-
-    resumed = tune(tmp_path, xf_transformed, xf_graph, build_model=small, max_trials=3)
-
-    assert {name: (finished / name).stat().st_mtime_ns for name in before} == before  # they were not trained again
-    assert resumed.file.read_bytes() == tuned[1].file.read_bytes()
-    assert resumed.trials_file.read_bytes() == tuned[1].trials_file.read_bytes()
+    assert [report[0] for report in progress] == [4, 5]  # those were not trained again
+    assert {f.name: f.read_bytes() for f in resumed.path.iterdir()} == {
+        f.name: f.read_bytes() for f in bayesian.path.iterdir()
+    }
 
 
-def test_a_trial_kept_for_other_values_is_not_taken(tmp_path, small, xf_graph, xf_transformed):
-    first = tune(tmp_path, xf_transformed, xf_graph, build_model=small, max_trials=1)
-    kept = tmp_path / "scratch" / "finished" / "0.json"
-    wrong = {"values": {"deep": True, "learning_rate": 0.5}, "metrics": [{"val_auc": 2.0}]}
-    kept.write_text(json.dumps(wrong), encoding="utf-8")
-
-    second = tune(tmp_path, xf_transformed, xf_graph, build_model=small, max_trials=1)
-
-    assert second.properties["score"] == first.properties["score"]
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(6000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise TimeoutError
 
 
-def test_several_executions_count_with_their_mean(tmp_path, small, xf_graph, xf_transformed):
-    found = tune(tmp_path, xf_transformed, xf_graph, build_model=small, max_trials=1, executions_per_trial=2)
-
-    metrics = json.loads((tmp_path / "scratch" / "finished" / "0.json").read_text(encoding="utf-8"))["metrics"]
-    scores = [execution["val_auc"] for execution in metrics]
-    assert len(set(scores)) == 2
-    assert found.properties["score"] == pytest.approx(sum(scores) / 2)
-
-
-def test_an_objective_that_the_model_does_not_have_is_refused(tmp_path, small, xf_graph, xf_transformed):
-    with pytest.raises(ConfigError, match=r"objective: the model has no metric 'val_acc'.* It has: val_auc, val_loss"):
-        tune(tmp_path, xf_transformed, xf_graph, build_model=small, objective="val_acc")
-
-
-def test_a_metric_of_unknown_direction_asks_for_one(tmp_path, small, xf_graph, xf_transformed):
-    with pytest.raises(ConfigError, match="direction: .* larger or a smaller 'val_gain' is better"):
-        tune(tmp_path, xf_transformed, xf_graph, build_model=small, objective="val_gain")
-
-
-def test_when_every_trial_fails_the_first_failure_is_told(tmp_path, user_module, xf_graph, xf_transformed):
-    function = user_module(
-        SMALL.replace("import tf_keras\n", "import tf_keras\nbuilt = []\n").replace(
-            "    return model",
-            "    built.append(1)\n    if len(built) > 2:\n        raise ArithmeticError('no luck')\n    return model",
-        ),
-        "build_model",
-    )
-
-    with pytest.raises(
-        UserCodeError, match="none of 2 trials succeeded. The first failed with ArithmeticError: no luck"
-    ) as caught:
-        tune(tmp_path, xf_transformed, xf_graph, build_model=function)
-
-    assert isinstance(caught.value.__cause__, ArithmeticError)
+def tune(tmp_path: Path, examples: TransformedExamples, graph: TransformGraph, **settings: Any) -> Hyperparameters:
+    """A search in this process."""
+    found, scratch = Hyperparameters(tmp_path / "tuned"), Scratch(tmp_path / "scratch")
+    scratch.path.mkdir()
+    Tuner(**settings).run(examples, graph, seed=Seed(13), scratch=scratch, progress=Progress(), hyperparameters=found)
+    return found
 
 
 TUNER_FN = """
