@@ -93,7 +93,7 @@ def decide(
     if forced is not None:
         return plan("run", forced)
     if found is None:
-        latest = store.latest(step.id)
+        latest = store.latest(step.id, graph.name)
         reasons = what_changed(latest.key_parts, parts) if latest else (NEVER_RAN,)
         return plan("run", *(reasons or ("its outputs are not in the store",)))
     if found.manifest.refusal is not None:

@@ -128,10 +128,14 @@ class Store:
                     )
             raise _corrupt(what, execution.path, f"{port}/ has digest {digest}, its manifest says {record.digest}")
 
-    def latest(self, step: str) -> Manifest | None:
-        """The manifest of the newest execution of `step`, whatever its key; None when there is none."""
+    def latest(self, step: str, pipeline: str) -> Manifest | None:
+        """The manifest of the newest execution of `step`, whatever its key, that `pipeline` made; None when there is none.
+
+        Several pipelines may share a root, and call their steps alike.
+        """
+        manifests = (execution.manifest for execution in self._of(self.root / "store" / step))
         return max(
-            (execution.manifest for execution in self._of(self.root / "store" / step)),
+            (manifest for manifest in manifests if manifest.pipeline == pipeline),
             key=lambda manifest: manifest.created_at,
             default=None,
         )

@@ -33,6 +33,10 @@ def test_an_unchanged_plan_reuses_everything(ran: Path) -> None:
     assert set(plan().values()) == {"reuse: nothing changed"}
 
 
+def test_another_pipeline_in_the_same_root_is_not_compared_with(ran: Path) -> None:
+    assert plan("name=another", "parameters.most=5")["judge"] == "run: it never ran"
+
+
 def test_a_changed_helper_reruns_its_step_and_what_follows_and_names_it(ran: Path) -> None:
     helpers = ran / "project_helpers.py"
     helpers.write_text(helpers.read_text().replace("return number", "return number + 1"))

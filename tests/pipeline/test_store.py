@@ -190,7 +190,7 @@ class TestFind:
 
     def test_gives_nothing_for_an_unknown_key_and_an_absent_root(self, store: Store) -> None:
         assert store.find("trainer", KEY) is None
-        assert store.latest("trainer") is None
+        assert store.latest("trainer", "taxi") is None
         assert store.executions() == []
         assert not store.root.exists()
 
@@ -245,13 +245,14 @@ class TestFind:
         with pytest.raises(ArtifactError, match="model/notes was not there when it was published"):
             store.verify(execution)
 
-    def test_latest_is_the_newest_whatever_its_key(self, store: Store) -> None:
+    def test_latest_is_the_pipelines_newest_whatever_its_key(self, store: Store) -> None:
         publish(store)
         newest = publish(store, key=OTHER_KEY)
         publish(store, step="evaluator")
+        publish(store, key="2" * 64, pipeline="housing")
 
-        assert store.latest("trainer") == newest.manifest
-        assert [e.step for e in store.executions()] == ["trainer", "trainer", "evaluator"]
+        assert store.latest("trainer", "taxi") == newest.manifest
+        assert [e.step for e in store.executions()] == ["trainer", "trainer", "evaluator", "trainer"]
 
     def test_discarded_executions_are_not_found(self, store: Store) -> None:
         execution = publish(store)
