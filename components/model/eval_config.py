@@ -47,7 +47,8 @@ def made(
             json.dumps(metric.options, sort_keys=True),
             {"modelNames": [model.get("name", "") for model in model_specs], **metric.options, "metrics": []},
         )
-        bounds = [threshold.to_json() for threshold in thresholds if threshold.metric == metric.name]
+        called = (metric.name, metric.in_results)
+        bounds = [threshold.to_json() for threshold in thresholds if threshold.metric in called]
         spec["metrics"].append({**metric.to_json(), **({"perSliceThresholds": bounds} if bounds else {})})
     options: dict[str, Any] = {"includeDefaultMetrics": False}
     if confidence_intervals:

@@ -21,7 +21,7 @@ from components.model.verdict import BASELINE, CANDIDATE
 from schemas.artifacts import Blessing, Evaluation, Examples, Model
 from schemas.component import Baseline, BeamOptions, InputFiles, Out, Progress
 from schemas.config import JsonScalar
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, did_you_mean
 from schemas.input_files import expand
 
 METHODS = ("jackknife", "poisson_bootstrap")  # TFMA's, for confidence intervals
@@ -33,7 +33,9 @@ class Evaluator:
 
     The examples are the raw ones, as ExampleGen made them: the model is asked exactly as a server would ask it, through
     `signature`. The label comes from the model's `transform_features` signature where that gives it, else from the
-    examples themselves. A model with several outputs has a label for each: `label: {price: price_xf, sold: sold_xf}`.
+    examples themselves. A model with several outputs has a label for each: `label: {price: price_xf, sold: sold_xf}`. Its
+    metrics are of every output, or of those in `output_names`, and are called `auc (sold)` in results and in `thresholds`,
+    where `auc` alone means that of each output.
 
     `slices`: `[]` is every example and always computed, `[hour]` every value of a feature, `[hour, {company: Acme}]`
     one value of a second. A feature that preprocessing_fn gives is preferred to a raw one of the same name, as in TFMA.
@@ -169,6 +171,7 @@ class Evaluator:
             judged,
             eval_config.sliced_by(config),
             text_labels=not classes.isdisjoint(survey.OF_TEXT),
+            two_classes=not self._is_whole and self.metrics == metrics_of.DEFAULT,
             batch_size=self.batch_size,
         )
         with beam_io.RowCount(progress, unit="examples") as count:
@@ -269,16 +272,24 @@ class Evaluator:
     def _asked(self) -> tuple[_Asked, list[str]]:
         """What the settings ask for, with what follows from it, and what is wrong with them."""
         computed, problems = metrics_of.parse(self.metrics)
-        limits, added, wrong = thresholds_of.parse(self.thresholds, computed)
+        outputs = tuple(self.label) if isinstance(self.label, dict) else ()
+        limits, added, wrong = thresholds_of.parse(self.thresholds, computed, outputs)
         problems += wrong
+        problems += [
+            f"metrics: {metric.name} is of the output '{output}', which has no label.{did_you_mean(output, outputs)} "
+            f"There are labels for {', '.join(outputs)}"
+            for metric in computed
+            for output in metric.outputs
+            if outputs and output not in outputs
+        ]
         wanted = [OVERALL]
         for at, setting in enumerate(self.slices):
             which, wrong = slices_of.parse(f"slices.{at}", setting)
             problems += wrong
             wanted += [which] if which is not None else []
         wanted += [limit.slice for limit in limits if isinstance(limit.slice, Slice)]
-        outputs = tuple(self.label) if isinstance(self.label, dict) else ()
-        metrics = tuple(metric.of(outputs, weighted=bool(self.example_weight)) for metric in (*computed, *added))
+        weighted = bool(self.example_weight)
+        metrics = tuple(one for metric in (*computed, *added) for one in metric.of(outputs, weighted=weighted))
         return _Asked(tuple(dict.fromkeys(wanted)), metrics, tuple(limits)), problems
 
 

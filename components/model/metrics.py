@@ -66,17 +66,36 @@ class Metric:
         named = {} if self.class_name in NAMELESS else {"name": self.name}
         return {"className": self.class_name, "config": json.dumps({**named, **self.config}, sort_keys=True)}
 
-    def of(self, outputs: tuple[str, ...], *, weighted: bool) -> Metric:
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs that it is of; none where the model has a single one."""
+        return tuple(self.options.get("output_names", ()))
+
+    @property
+    def in_results(self) -> str:
+        """What the results call it, where it is of one output: `binary_accuracy (sold)`."""
+        return of_output(self.name, self.outputs[0]) if len(self.outputs) == 1 else self.name
+
+    def of(self, outputs: tuple[str, ...], *, weighted: bool) -> tuple[Metric, ...]:
         """The metric for a model with these outputs, none for the only one, and with weights of examples or without.
 
-        It is of every output unless its options say which. The number of examples is of the model, and never weighted.
+        It is of every output unless its options say which, and then one of each; only what weighs outputs against each other
+        stays one. The number of examples is of the model, and never weighted.
         """
         if self == COUNT:
-            return replace(self, options={"exampleWeights": {"unweighted": True}}) if weighted else self
-        return replace(self, options={"output_names": list(outputs), **self.options}) if outputs else self
+            return (replace(self, options={"exampleWeights": {"unweighted": True}}) if weighted else self,)
+        names = self.outputs or outputs
+        if not names or "output_weights" in self.options:
+            return (replace(self, options={**self.options, "output_names": list(names)}) if names else self,)
+        return tuple(replace(self, options={**self.options, "output_names": [name]}) for name in names)
 
 
 COUNT = Metric("ExampleCount", EXAMPLE_COUNT)
+
+
+def of_output(name: str, output: str) -> str:
+    """What the results of a model with several outputs call a metric of one of them."""
+    return f"{name} ({output})"
 
 
 def find(name: str, known: Iterable[str] = KNOWN) -> str | None:

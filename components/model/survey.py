@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from components.io import tf_example, tfrecord
 from components.model import answers
 from components.model.judged import TRANSFORM_SIGNATURE, Judged, listed
-from schemas.errors import DataError, did_you_mean
+from schemas.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -27,13 +27,21 @@ OF_TEXT = ("Bleu", "ExactMatch", "Rouge", "SetMatchPrecision", "SetMatchRecall")
 
 
 def raw_features(
-    files: list[Path], split: str, judged: list[Judged], sliced: set[str], *, text_labels: bool, batch_size: int
+    files: list[Path],
+    split: str,
+    judged: list[Judged],
+    sliced: set[str],
+    *,
+    text_labels: bool,
+    two_classes: bool,
+    batch_size: int,
 ) -> dict[str, str]:
     """The raw features that were seen, and what values they have: `int64`, `float` or `bytes`.
 
     Reads until every feature that is needed was seen, and two values of each label; `sliced` are the features to slice
     by. Raises DataError for a split without examples, a label that is absent, always the same, or text where not
-    `text_labels`, and a feature that does not exist.
+    `text_labels`, and a feature that does not exist; ConfigError where the metrics are for `two_classes` and a label is
+    seen that is no probability of one.
     """
     candidate = judged[0]
     sliced = sliced - set(candidate.transformed)
@@ -56,6 +64,8 @@ def raw_features(
             for label, values_of in values.items():
                 if len(values_of) < 2:
                     values_of.update(_distinct(labels_of[label](records, batch)))
+                    if two_classes:
+                        _check_two_classes(label, values_of, split)
             if needed <= found.keys() and all(len(values_of) > 1 for values_of in values.values()):
                 return found
     if count == 0:
@@ -79,6 +89,16 @@ def raw_features(
                 f"{did_you_mean(feature, known)} There are {listed(known)}"
             )
     raise DataError("\n".join(problems))
+
+
+def _check_two_classes(label: str, values: set[Any], split: str) -> None:
+    other = sorted(value for value in values if not 0 <= value <= 1)
+    if other:
+        raise ConfigError(
+            f"metrics: left out, those for a label of 0 and 1 are computed, and label '{label}' is {other[0]:g} in split "
+            f"'{split}'. Name others: [MeanSquaredError, MeanAbsoluteError] for numbers, [SparseCategoricalAccuracy] for the "
+            f"number of a class"
+        )
 
 
 def _missing_label(label: str, found: dict[str, str], judged: list[Judged], split: str) -> list[str]:

@@ -21,7 +21,7 @@ BOUNDS = ("min", "max", "min_change", "max_change", "min_relative_change", "max_
 class Threshold:
     """One bound of one metric on one slice. The bound itself is allowed."""
 
-    metric: str  # the metric's name in the results
+    metric: str  # the metric's name, of every output; or what the results call it, of one: `auc (sold)`
     bound: str  # one of BOUNDS
     limit: float
     slice: Slice | CrossSlice | None = OVERALL  # None: every slice that is computed
@@ -63,29 +63,40 @@ class Threshold:
         return found if self.confidence is None else {**found, "confidence": self.confidence}
 
 
-def parse(settings: Mapping[str, Any], computed: Iterable[Metric]) -> tuple[list[Threshold], list[Metric], list[str]]:
+def parse(
+    settings: Mapping[str, Any], computed: Iterable[Metric], outputs: Iterable[str] = ()
+) -> tuple[list[Threshold], list[Metric], list[str]]:
     """The thresholds of a definition, the metrics they need beyond those `computed`, and what is wrong with them.
 
     `{auc: {min: 0.7, min_change: -0.01, slices: [{slice: [trip_start_hour], min: 0.6}]}}`: bounds beside `slices` are
     for all examples together, those inside for every slice that `slice` describes. `confidence: 0.95` beside bounds asks
-    that the whole confidence interval keeps them. A metric may be named by its name or its class, in any case.
+    that the whole confidence interval keeps them. A metric may be named by its name or its class, in any case. Of a model
+    with several `outputs` it is the metric of each, or of one as the results call it: `auc (sold)`.
     """
     thresholds: list[Threshold] = []
     added: list[Metric] = []
     problems: list[str] = []
-    computed = list(computed)
+    computed, outputs = list(computed), tuple(outputs)
     for key, setting in settings.items():
         where = f"thresholds.{key}"
-        metric = _named(key, [*computed, *added])
+        plain, output = _of_output(key) if outputs else (key, "")
+        if output and output not in outputs:
+            problems.append(
+                f"{where}: no output '{output}' has a label.{did_you_mean(output, outputs)} There are {', '.join(outputs)}"
+            )
+            continue
+        metric = _named(plain, [one for one in (*computed, *added) if not output or output in (one.outputs or outputs)])
         if metric is None:
-            class_name = known_metrics.find(key)
+            class_name = known_metrics.find(plain)
             if class_name is None:
-                hint = did_you_mean(key, [m.name for m in computed]) or known_metrics.suggestion(key)
+                hint = did_you_mean(plain, [m.name for m in computed]) or known_metrics.suggestion(plain)
                 problems.append(f"{where}: neither a metric of this step nor one that TFMA or Keras has.{hint}")
                 continue
-            metric = Metric(class_name, known_metrics.default_name(class_name))
+            options = {"output_names": [output]} if output else {}
+            metric = Metric(class_name, known_metrics.default_name(class_name), options=options)
             added.append(metric)
-        found, wrong = _bounds(where, metric.name, OVERALL, setting, extra=("slices",))
+        name = known_metrics.of_output(metric.name, output) if output else metric.name
+        found, wrong = _bounds(where, name, OVERALL, setting, extra=("slices",))
         thresholds += found
         problems += wrong
         per_slice = setting.get("slices", ()) if isinstance(setting, Mapping) else ()
@@ -99,7 +110,7 @@ def parse(settings: Mapping[str, Any], computed: Iterable[Metric]) -> tuple[list
                 continue
             which, wrong = slices.parse(f"{inside}.slice", item["slice"])
             problems += wrong
-            found, wrong = _bounds(inside, metric.name, which or OVERALL, item, extra=("slice",))
+            found, wrong = _bounds(inside, name, which or OVERALL, item, extra=("slice",))
             thresholds += found
             problems += wrong
     return thresholds, added, problems
@@ -227,6 +238,12 @@ def _bounds(
     if not found and not problems and "slices" not in setting:
         problems.append(f"{where}: sets no bound. There are {', '.join(BOUNDS)}")
     return found, problems
+
+
+def _of_output(key: str) -> tuple[str, str]:
+    """(metric, output) of `auc (sold)`; the output is empty where none is named."""
+    name, opened, output = key.removesuffix(")").partition(" (")
+    return (name, output) if opened and key.endswith(")") else (key, "")
 
 
 def _named(key: str, candidates: list[Metric]) -> Metric | None:

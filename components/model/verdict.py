@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,12 @@ class Results:
     def number(self, key: SliceKey, model: str, metric: str, *, change: bool = False) -> Number | None:
         return self.values.get(key, {}).get((model, metric, change))
 
+    def numbers(self, key: SliceKey, model: str, metric: str, *, change: bool = False) -> Iterator[tuple[str, Number]]:
+        """(name, number) of a metric that may be of several outputs or classes, whose names are in brackets after its own."""
+        for (of, name, is_change), number in self.values.get(key, {}).items():
+            if of == model and is_change == change and (name == metric or name.startswith(f"{metric} (")):
+                yield name, number
+
     def value(self, key: SliceKey, model: str, metric: str, *, change: bool = False) -> float | None:
         number = self.number(key, model, metric, change=change)
         return None if number is None else number.value
@@ -177,21 +183,21 @@ def _uncertain(results: Results, applied: list[Threshold], missed: set[tuple[Sli
             continue
         lower = threshold.bound.startswith("min")
         for key in results.values:
-            number = results.number(key, results.candidate, threshold.metric, change=threshold.compares)
-            told = (key, threshold.metric, threshold.bound) in missed
-            if number is None or told or not _applies(threshold.slice, key):
+            if not _applies(threshold.slice, key):
                 continue
-            ends = number.interval.at(threshold.confidence) if number.interval is not None else None
-            if ends is not None and (ends[0] >= threshold.limit if lower else ends[1] <= threshold.limit):
-                continue
-            text = thresholds_of.uncertain(
-                threshold,
-                slice_name=key_name(key),
-                examples=results.examples(key),
-                value=number.value,
-                interval=ends,
-            )
-            sentences.append((key != (), key_name(key), text))
+            for metric, number in results.numbers(key, results.candidate, threshold.metric, change=threshold.compares):
+                ends = number.interval.at(threshold.confidence) if number.interval is not None else None
+                kept = ends is not None and (ends[0] >= threshold.limit if lower else ends[1] <= threshold.limit)
+                if kept or (key, metric, threshold.bound) in missed:
+                    continue
+                text = thresholds_of.uncertain(
+                    replace(threshold, metric=metric),
+                    slice_name=key_name(key),
+                    examples=results.examples(key),
+                    value=number.value,
+                    interval=ends,
+                )
+                sentences.append((key != (), key_name(key), text))
     return [text for _, _, text in sorted(sentences, key=in_reading_order)]
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from components.io import tfrecord
+from components.model import verdict
 from components.model.evaluator import Evaluator
 from components.model.jackknife import BUCKETS, dealer
-from components.model.verdict import Interval, Results
+from components.model.thresholds import Threshold
+from components.model.verdict import Interval, Number, Results
 from schemas.artifacts import Blessing, Evaluation, Examples, Model
 from schemas.component import Baseline, BeamOptions, Progress
 from schemas.errors import ConfigError
@@ -209,3 +212,23 @@ def test_an_interval_at_another_level_has_the_same_middle() -> None:
     low, high = interval.at(0.5)
     assert (low + high) / 2 == pytest.approx(0.5)
     assert high - low == pytest.approx(2 * 0.6876214629 * 0.1 / 2.0930240544)
+
+
+def test_confidence_is_asked_of_every_output_and_class(tmp_path: Path) -> None:
+    from tensorflow_model_analysis.proto.validation_result_pb2 import ValidationResult
+
+    tfrecord.write(tmp_path / "validations.tfrecord", [ValidationResult(validation_ok=True).SerializeToString()])
+    wide, narrow = Interval(0.6, 0.9, 0.08, 19), Interval(0.74, 0.76, 0.005, 19)
+    found = {"auc (sold)": wide, "auc (bought)": narrow, "auc (kind, class_id:1)": wide, "auc_of_another": wide}
+    results = Results(
+        {(): {("", metric, False): Number(0.75, interval) for metric, interval in found.items()}}, candidate=""
+    )
+
+    def unsure(metric: str) -> list[str]:
+        threshold = Threshold(metric, "min", 0.7, confidence=0.95)
+        reasons = verdict.reasons(results, (threshold,), [threshold], tmp_path)
+        return [reason.split(" 0.75 ")[0] for reason in reasons]
+
+    assert unsure("auc") == ["auc (kind, class_id:1)", "auc (sold)"]
+    assert unsure("auc (sold)") == ["auc (sold)"]
+    assert unsure("auc (bought)") == []

@@ -29,7 +29,8 @@ def sales(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     directory.mkdir()
 
     def record(row: int) -> bytes:
-        floats = {"x": random.normal(size=3), "price": [random.gamma(2.0)], "weight": [1 + row % 3]}
+        traits = [row % 2, row // 2 % 2]
+        floats = {"x": random.normal(size=3), "price": [random.gamma(2.0)], "weight": [1 + row % 3], "traits": traits}
         ints = {"kind": [int(random.integers(3))], "sold": [int(random.random() < 0.4)], "shelf": [row % 2]}
         texts = {"search": [b"query %d" % (row // 5)], "said": [b"a b" if row % 3 else b"c"]}
         features = {name: tf.train.Feature(float_list={"value": value}) for name, value in floats.items()}
@@ -72,6 +73,16 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
     model = Model(tmp_path_factory.mktemp("of_two"))
     save(model.serving, lambda x: {"amount": tf.exp(x[:, :1]), "is_sold": tf.sigmoid(x[:, 1:2])})
+    return model
+
+
+@pytest.fixture(scope="module")
+def of_kind_and_traits(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Gives a probability for each of three kinds, of which one is right, and for each of two traits."""
+    import tensorflow as tf
+
+    model = Model(tmp_path_factory.mktemp("of_kind_and_traits"))
+    save(model.serving, lambda x: {"kind": tf.nn.softmax(x), "traits": tf.sigmoid(x[:, :2])})
     return model
 
 
@@ -266,6 +277,65 @@ def test_a_label_for_each_output(sales: Examples, of_two: Model, tmp_path: Path)
     assert evaluation.properties["computed_by"] == "TFMA's pipeline, because of labels of several outputs"
     assert len(blessing.reasons) == 1
     assert blessing.reasons[0].startswith("mean_squared_error (amount) ")
+
+
+@pytest.mark.slow
+def test_one_class_of_several_beside_several_labels_at_once(
+    sales: Examples, of_kind_and_traits: Model, tmp_path: Path
+) -> None:
+    evaluation, blessing = ours(
+        tmp_path / "ours",
+        sales,
+        of_kind_and_traits,
+        label={"kind": "kind", "traits": "traits"},
+        metrics=(
+            {"name": "SparseCategoricalAccuracy", "output_names": ["kind"]},
+            {"name": "SparseCategoricalCrossentropy", "output_names": ["kind"]},
+            {"name": "AUC", "output_names": ["traits"], "binarize": {"class_ids": [0, 1]}},
+            "BinaryAccuracy",
+        ),
+        slices=((), ("shelf",)),
+        thresholds={
+            "SparseCategoricalAccuracy (kind)": {"min": 0.99, "slices": [{"slice": ["shelf"], "min": 0.0}]},
+            "binary_accuracy (traits)": {"max": 0.01},
+            "BinaryCrossentropy (traits)": {"min": 0.0},
+            "binary_accuracy": {"min": 0.0},
+        },
+    )
+
+    expected = theirs(
+        tmp_path / "theirs",
+        sales,
+        """
+        model_specs {
+          label_keys { key: "kind" value: "kind" } label_keys { key: "traits" value: "traits" }
+          signature_name: "serving_default"
+        }
+        slicing_specs {} slicing_specs { feature_keys: "shelf" }
+        metrics_specs {
+          metrics { class_name: "SparseCategoricalAccuracy" } metrics { class_name: "SparseCategoricalCrossentropy" }
+          output_names: "kind"
+        }
+        metrics_specs {
+          metrics { class_name: "AUC" } output_names: "traits" binarize { class_ids { values: [0, 1] } }
+        }
+        metrics_specs { metrics { class_name: "BinaryAccuracy" } output_names: ["kind", "traits"] }
+        metrics_specs { metrics { class_name: "BinaryCrossentropy" } output_names: ["traits"] }
+        """,
+        of_kind_and_traits,
+    )
+    assert_equal(evaluation.path, expected)
+    assert evaluation.properties["metrics"].keys() == {
+        "sparse_categorical_accuracy (kind)",
+        "sparse_categorical_crossentropy (kind)",
+        "auc (traits, class_id:0)",
+        "auc (traits, class_id:1)",
+        "binary_accuracy (kind)",
+        "binary_accuracy (traits)",
+        "binary_crossentropy (traits)",
+    }
+    missed = [reason.split(" 0.")[0] for reason in blessing.reasons]
+    assert missed == ["binary_accuracy (traits)", "sparse_categorical_accuracy (kind)"]
 
 
 @pytest.mark.slow

@@ -534,6 +534,15 @@ def test_a_metric_that_lacks_an_argument_is_a_config_error(trips: Examples, good
     assert "'recall'" in message
 
 
+def test_a_label_of_numbers_is_not_judged_by_the_metrics_for_two_classes(
+    trips: Examples, good: Model, tmp_path: Path
+) -> None:
+    message = refusal(ConfigError, tmp_path, Evaluator(label="fare"), trips, good)
+
+    assert message.startswith("metrics: left out, those for a label of 0 and 1 are computed, and label 'fare' is ")
+    assert "[MeanSquaredError, MeanAbsoluteError] for numbers" in message
+
+
 def test_a_baseline_that_is_no_model_any_more_is_an_artifact_error(
     trips: Examples, good: Model, tmp_path: Path
 ) -> None:
@@ -558,6 +567,15 @@ def test_every_wrong_setting_is_reported_at_once() -> None:
 
     fields = [problem.split(":")[0].split(".")[0] for problem in caught.value.problems]
     assert fields == ["split", "label_from", "batch_size", "label", "metrics", "thresholds", "slices"]
+
+
+def test_a_metric_of_an_output_without_a_label_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Evaluator(label={"price": "price", "sold": "sold"}, metrics=({"name": "AUC", "output_names": ["sould"]},))
+
+    assert caught.value.problems == (
+        "metrics: auc is of the output 'sould', which has no label. Did you mean 'sold'? There are labels for price, sold",
+    )
 
 
 def test_a_metric_that_is_not_a_number_is_none_in_the_properties(trips: Examples, good: Model, tmp_path: Path) -> None:

@@ -130,7 +130,19 @@ def test_metrics_without_a_name_are_those_that_take_none() -> None:
 def test_of_several_outputs_each_is_measured_and_examples_are_counted_once() -> None:
     auc = metrics.Metric("AUC", "auc")
 
-    assert auc.of(("a", "b"), weighted=True).options == {"output_names": ["a", "b"]}
-    assert auc.of((), weighted=True) == auc
-    assert metrics.COUNT.of(("a", "b"), weighted=False) == metrics.COUNT
-    assert metrics.COUNT.of((), weighted=True).options == {"exampleWeights": {"unweighted": True}}
+    assert [one.in_results for one in auc.of(("a", "b"), weighted=True)] == ["auc (a)", "auc (b)"]
+    assert [one.options for one in auc.of(("a", "b"), weighted=True)] == [
+        {"output_names": ["a"]},
+        {"output_names": ["b"]},
+    ]
+    assert auc.of((), weighted=True) == (auc,)
+    assert metrics.COUNT.of(("a", "b"), weighted=False) == (metrics.COUNT,)
+    assert metrics.COUNT.of((), weighted=True)[0].options == {"exampleWeights": {"unweighted": True}}
+
+
+def test_a_metric_is_of_the_outputs_that_it_names_and_whole_where_it_weighs_them() -> None:
+    of_one = metrics.Metric("AUC", "auc", options={"output_names": ["b"]})
+    weighing = metrics.Metric("AUC", "auc", options={"output_weights": {"a": 1.0, "b": 2.0}})
+
+    assert of_one.of(("a", "b"), weighted=False) == (of_one,)
+    assert [one.outputs for one in weighing.of(("a", "b"), weighted=False)] == [("a", "b")]

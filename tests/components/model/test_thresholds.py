@@ -63,6 +63,29 @@ def test_a_metric_of_a_name_of_its_own_goes_by_that_name() -> None:
     assert found[0].metric == "auc_pr"
 
 
+def test_a_metric_of_one_output_is_called_as_results_call_it() -> None:
+    computed, _ = metrics.parse(["AUC", {"name": "BinaryAccuracy", "output_names": ["sold"]}])
+    limit = {"min": 0.5}
+
+    found, added, problems = thresholds.parse(
+        {"auc": limit, "AUC (sold)": limit, "binary_accuracy (price)": limit, "recall (sold)": limit},
+        computed,
+        ("price", "sold"),
+    )
+
+    assert problems == []
+    assert [one.metric for one in found] == ["auc", "auc (sold)", "binary_accuracy (price)", "recall (sold)"]
+    assert [(one.class_name, one.outputs) for one in added] == [("BinaryAccuracy", ("price",)), ("Recall", ("sold",))]
+
+
+def test_an_output_without_a_label_is_told_with_the_nearest() -> None:
+    _, _, problems = thresholds.parse({"auc (sould)": {"min": 0.5}}, COMPUTED, ("price", "sold"))
+
+    assert problems == [
+        "thresholds.auc (sould): no output 'sould' has a label. Did you mean 'sold'? There are price, sold"
+    ]
+
+
 @pytest.mark.parametrize(
     ("setting", "problem"),
     [
