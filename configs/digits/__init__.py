@@ -1,0 +1,1 @@
+"""Handwritten digits: which one it is, and what strokes it is made of. Images, a convolutional network and two outputs."""
