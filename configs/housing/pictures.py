@@ -121,7 +121,9 @@ def _figure(title: str, width: float, height: float) -> Figure:
 
 def _preparation(split: _Split) -> Figure:
     rows = len(split.predicted)
-    figure = _figure(f"Boston housing, train split ({rows} tracts): each column as it is, and as the model sees it", 14, 13)
+    figure = _figure(
+        f"Boston housing, train split ({rows} tracts): each column as it is, and as the model sees it", 14, 13
+    )
     across = 4
     bands = figure.subfigures(len(COLUMNS) // across, 1)
     for at, name in enumerate(COLUMNS):
@@ -131,7 +133,13 @@ def _preparation(split: _Split) -> Figure:
         before.hist(split.raw[name], bins=30, color=RAW)
         before.set(title=name, xlabel=UNITS[name])
         after.hist(split.ready[name], bins=30, color=READY)
-        how = "0 or 1, as it is" if name == FLAG else f"z-score of log({SKEWED[name]:g} + {name})" if name in SKEWED else "z-score"
+        how = (
+            "0 or 1, as it is"
+            if name == FLAG
+            else f"z-score of log({SKEWED[name]:g} + {name})"
+            if name in SKEWED
+            else "z-score"
+        )
         after.set(xlabel=how)
         if at % across == 0:
             before.set_ylabel("tracts")
@@ -179,11 +187,17 @@ def _result(split: _Split) -> Figure:
         left.scatter(predicted[which], errors[which], s=16, color=color, alpha=0.8, label=label)
     ends = [0, max(true.max(), predicted.max()) * 1.05]
     against.plot(ends, ends, color="grey", linewidth=1, label="no error")
-    against.set(title="Predicted against true", xlabel="true price ($1000); 50 means 50 or more", ylabel="predicted price ($1000)")
+    against.set(
+        title="Predicted against true",
+        xlabel="true price ($1000); 50 means 50 or more",
+        ylabel="predicted price ($1000)",
+    )
     against.set(xlim=ends, ylim=ends, aspect="equal")
     against.legend(loc="upper left", frameon=False)
     left.axhline(0, color="grey", linewidth=1)
-    left.set(title="Errors by what was predicted", xlabel="predicted price ($1000)", ylabel="predicted less true ($1000)")
+    left.set(
+        title="Errors by what was predicted", xlabel="predicted price ($1000)", ylabel="predicted less true ($1000)"
+    )
     often.hist(errors, bins=30, color=RAW)
     often.axvline(0, color="grey", linewidth=1)
     often.set(title="How often which error", xlabel="predicted less true ($1000)", ylabel="tracts")

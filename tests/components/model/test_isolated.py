@@ -17,7 +17,6 @@ from components.model.isolated import Call, ProcessDied, RemoteTraceback, tensor
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
 
-
 # A class that cannot be made again from what it was pickled to.
 RAISES_ITS_OWN = """
 class Unportable(Exception):
