@@ -92,8 +92,9 @@ def read_contract(component: type[Any]) -> Contract:
     problems: list[str] = []
     for name, hint in _run_hints(getattr(component, "run"), where).items():  # noqa: B009 mypy knows no run here
         port = _input_port(name, hint)
-        if get_origin(hint) is not None and any(isinstance(m, OutputMarker) for m in getattr(hint, "__metadata__", ())):
-            outputs[name] = get_args(hint)[0]
+        output = _output(hint)
+        if output is not None:
+            outputs[name] = output
         elif hint in ASKS:
             asks[name] = hint
         elif port is not None:
@@ -126,6 +127,16 @@ def _run_hints(run: Callable[..., Any], where: str) -> dict[str, Any]:
         ) from error
     hints.pop("return", None)
     return hints
+
+
+def _output(hint: Any) -> type[Artifact] | None:
+    """The artifact that `Out[artifact]`, or that `| None`, makes; None for everything else."""
+    alternatives = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    (first, *others) = [one for one in alternatives if one is not type(None)]
+    if others or not any(isinstance(m, OutputMarker) for m in getattr(first, "__metadata__", ())):
+        return None
+    artifact: type[Artifact] = get_args(first)[0]
+    return artifact
 
 
 def _input_port(name: str, hint: Any) -> InputPort | None:

@@ -17,6 +17,7 @@ The types of `run`'s parameters are the contract, and nothing else declares port
 | `TransformedExamples \\| Examples` | an input of the first of these types that an earlier step makes |
 | an artifact type `\\| None = None` | an input that may stay unwired, and does unless it is wired where the type is `EXPLICIT` |
 | `Out[Statistics]` | an output: an existing empty directory to fill |
+| `Out[ModelRun] \\| None = None` | an output likewise, which only who calls `run` from Python may leave out |
 | `BeamOptions`, `Scratch`, `Seed`, `Baseline`, `Progress`, `Lineage` | what the step asks of the framework |
 
 Types of settings that the framework acts on:

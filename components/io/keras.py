@@ -7,6 +7,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,40 @@ def load_keras(model: Model, *, compiled: bool = True) -> tf_keras.Model:
             f"{model.path} has no {file.name}: a model made by run_fn has only its SavedModel. "
             f"Train with build_model, or load {model.serving} instead."
         )
+    warm_up_class()
     return tf_keras.models.load_model(file, compile=compiled)
+
+
+@cache
+def warm_up_class() -> Any:
+    """The schedule WarmUp, known to Keras by name so that a saved model's optimizer can be loaded; made here since Keras is
+    imported late."""
+    import tensorflow as tf
+    import tf_keras
+
+    @tf_keras.utils.register_keras_serializable(package="penstock")
+    class WarmUp(tf_keras.optimizers.schedules.LearningRateSchedule):
+        """For `warmup_steps` steps the rate grows evenly to where `after`, a rate or schedule, then begins (arXiv:1706.02677)."""
+
+        def __init__(self, warmup_steps: int, after: Any) -> None:
+            super().__init__()
+            self.warmup_steps = warmup_steps
+            self.after = tf_keras.optimizers.schedules.deserialize(after) if isinstance(after, dict) else after
+
+        def __call__(self, step: Any) -> Any:
+            done = tf.cast(step, tf.float32)
+            first = self._after(tf.zeros_like(done))
+            warming = first * (done + 1.0) / float(self.warmup_steps)
+            return tf.where(done < self.warmup_steps, warming, self._after(tf.maximum(done - self.warmup_steps, 0.0)))
+
+        def _after(self, step: Any) -> Any:
+            return tf.cast(self.after(step) if callable(self.after) else self.after, tf.float32)
+
+        def get_config(self) -> dict[str, Any]:
+            after = tf_keras.optimizers.schedules.serialize(self.after) if callable(self.after) else self.after
+            return {"warmup_steps": self.warmup_steps, "after": after}
+
+    return WarmUp
 
 
 class _KerasTunerFinder(importlib.abc.MetaPathFinder):

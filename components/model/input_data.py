@@ -38,6 +38,9 @@ class InputData:
     rows: int
     kept: dict[str, tf.Tensor] | None = None
     weight: str | None = None
+    class_weights: tuple[float, ...] | None = (
+        None  # of each class from 0 on; for shuffled batches, which are trained on
+    )
 
     @property
     def steps(self) -> int:
@@ -60,7 +63,8 @@ class InputData:
             # An epoch's last batch may be small: no batch has records of two epochs, and none is left out.
             return rows.batch(self.batch_size).skip(tf.where(number == start, tf.constant(skipped, tf.int64), 0))
 
-        return self._tensors(tf.data.Dataset.range(start, start + skipped + steps + 1).flat_map(epoch).take(steps))
+        batches = tf.data.Dataset.range(start, start + skipped + steps + 1).flat_map(epoch).take(steps)
+        return self._tensors(batches, self.class_weights)
 
     def in_order(self, steps: int | None = None) -> tf.data.Dataset:
         """The batches in the order of the files, `steps` of them or all."""
@@ -75,7 +79,7 @@ class InputData:
             return tf.data.Dataset.range(self.rows)
         return tf.data.TFRecordDataset(list(self.files), compression_type="GZIP")
 
-    def _tensors(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+    def _tensors(self, batches: tf.data.Dataset, class_weights: tuple[float, ...] | None = None) -> tf.data.Dataset:
         import tensorflow as tf
 
         kept = self.kept
@@ -86,7 +90,7 @@ class InputData:
                 if kept is None
                 else {name: tf.gather(tensor, rows) for name, tensor in kept.items()}
             )
-            return self._example(features)
+            return self._example(features, class_weights)
 
         if kept is None:
             return batches.map(of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
@@ -95,7 +99,7 @@ class InputData:
         untuned.autotune.enabled = False
         return batches.map(of).prefetch(PREFETCHED).with_options(untuned)
 
-    def _example(self, tensors: dict[str, tf.Tensor]) -> Any:
+    def _example(self, tensors: dict[str, tf.Tensor], class_weights: tuple[float, ...] | None) -> Any:
         """What Keras is given for the parsed tensors of a batch."""
         import tensorflow as tf
 
@@ -108,9 +112,21 @@ class InputData:
             if isinstance(self.label, dict)
             else tensors[self.label]
         )
-        if self.weight is None:
-            return features, label
-        return features, label, tf.reshape(tf.cast(tensors[self.weight], tf.float32), [-1])
+        weights = []
+        if self.weight is not None:
+            weights.append(tf.reshape(tf.cast(tensors[self.weight], tf.float32), [-1]))
+        if class_weights is not None:
+            weights.append(tf.gather(tf.constant(class_weights, tf.float32), _classes(label)))
+        return (features, label, math.prod(weights[1:], start=weights[0])) if weights else (features, label)
+
+
+def _classes(label: tf.Tensor) -> tf.Tensor:
+    """The number of each record's class, int64 [batch]: the label itself, or which of its several values is the largest."""
+    import tensorflow as tf
+
+    if label.shape.rank == 2 and label.shape[1] > 1:
+        return tf.argmax(label, axis=1)
+    return tf.cast(tf.round(tf.reshape(label, [-1])), tf.int64)
 
 
 def transformed_spec(graph: TransformGraph) -> dict[str, Any]:

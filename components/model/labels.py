@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,17 @@ def count_labels(files: list[Path], spec: Mapping[str, Any]) -> dict[str, LabelC
                 for value, count in _different(found):
                     values[name][value] = values[name].get(value, 0) + count
     return {name: LabelCounts(rows, values[name], *ends.get(name, (None, None))) for name in spec}
+
+
+def count_classes(found: LabelCounts, spec: Any) -> int | None:
+    """How many classes a label tells, numbered from 0 or one number each; None for one that tells no classes."""
+    shape = _shape(spec)
+    if shape is not None and math.prod(shape) > 1:
+        return shape[0] if len(shape) == 1 else None
+    whole = all(isinstance(value, int | float) and value == int(value) for value in found.values)
+    if not whole or found.least is None or found.most is None or found.least < 0:
+        return None
+    return int(found.most) + 1
 
 
 def check_labels(found: LabelCounts, label: str, split: str) -> None:

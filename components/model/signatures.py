@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SERVING_COLUMNS = "serving_columns"
 TRANSFORM_FEATURES = "transform_features"
+VARIABLES = "model_variables"  # where a saved model lists its variables, in the order of build_model's model
 MISSING_INTEGER = -(2**63)
 
 
@@ -82,7 +83,7 @@ def build(model: tf_keras.Model, features: tuple[str, ...], graph: TransformGrap
 
     module = tf.Module()
     module.transform = transform.loaded
-    module.model_variables = list(model.variables)
+    setattr(module, VARIABLES, list(model.variables))
     # Lookup tables and their vocabularies, where the model has such layers. The layers themselves are not tracked: Keras
     # would trace every one of them once more, which takes longer than training a small model.
     resource = tf.saved_model.experimental.TrackableResource
@@ -276,6 +277,11 @@ def named_outputs(model: tf_keras.Model, predicted: Any) -> dict[str, Any]:
 
 def served_outputs(model: tf_keras.Model, predicted: Any) -> dict[str, Any]:
     """The outputs of a model by the names that its serving signatures have for them."""
+    import tensorflow as tf
+
+    # Who asks knows nothing of the precision that the network computes with.
+    half = (tf.float16, tf.bfloat16)
+    predicted = tf.nest.map_structure(lambda one: tf.cast(one, tf.float32) if one.dtype in half else one, predicted)
     named = named_outputs(model, predicted)
     if named.keys() != {""}:
         return named

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from components.model.labels import (
     check_labels,
     check_weights,
     choose_label,
+    count_classes,
     count_labels,
     label_features,
 )
@@ -26,12 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model is fitted with. `features` are the transformed features it takes; `label` is settled."""
+    """What a model is fitted with. `features` are the transformed features it takes; `label` is settled.
+
+    `classes` is how many the label tells, numbered from 0; None for one that is no class, and for several labels.
+    """
 
     features: tuple[str, ...]
     label: Label
     train: InputData
     evaluation: InputData | None  # None when the eval split is empty
+    classes: int | None = None
 
 
 def open_splits(
@@ -73,7 +79,39 @@ def open_splits(
     train = data(train_files, counts[answers[0]].rows)
     check_fits(model, _outputs(model, train), chosen, spec, counts)
     eval_rows = count_labels(eval_files, {answers[0]: spec[answers[0]]})[answers[0]].rows
-    return TrainingData(features, chosen, train, data(eval_files, eval_rows) if eval_rows else None)
+    return TrainingData(
+        features,
+        chosen,
+        train,
+        data(eval_files, eval_rows) if eval_rows else None,
+        count_classes(counts[chosen], spec[chosen]) if isinstance(chosen, str) else None,
+    )
+
+
+def weigh_classes(data: TrainingData, weights: Mapping[int, float] | None) -> TrainingData:
+    """The data with the examples of each class weighed in training; a class that `weights` leaves out weighs 1.
+
+    Raises ConfigError for classes that the label does not have, and for a label that has none.
+    """
+    if weights is None:
+        return data
+    if isinstance(data.label, dict):
+        raise ConfigError(
+            "class_weights: the model has several outputs. Give the weight of each record in a transformed feature instead, "
+            "and name it in sample_weight"
+        )
+    if data.classes is None:
+        raise ConfigError(
+            f"class_weights: the label '{data.label}' is no class: it must be a whole number from 0 on, or one of several "
+            f"that is 1"
+        )
+    unknown = [number for number in weights if number >= data.classes]
+    if unknown:
+        raise ConfigError(
+            f"class_weights: the label '{data.label}' has no class {unknown[0]}; its classes go from 0 to {data.classes - 1}"
+        )
+    every = tuple(float(weights.get(number, 1.0)) for number in range(data.classes))
+    return replace(data, train=replace(data.train, class_weights=every))
 
 
 def _outputs(model: tf_keras.Model, data: InputData) -> dict[str, object]:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from components.io.keras import arrange, keras_tuner, spare_libraries_autograph
 from components.model import hyperparameters as hp
+from components.model.computing import make_reproducible
+from components.model.fitting import evaluate
 from components.model.labels import Label
-from components.model.trainer import evaluate, make_reproducible
 from components.model.training_data import TrainingData, open_splits
 from schemas.artifacts import Examples, TransformGraph
 from schemas.errors import ConfigError, PenstockError, did_you_mean

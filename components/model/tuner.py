@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from components.io import tfx as tfx_io
 from components.io.keras import arrange, spare_libraries_autograph
+from components.model.computing import make_reproducible, settled_seed
 from components.model.labels import Label, problems_of_label
 from components.model.search import ALGORITHMS, Algorithm, Search
-from components.model.trainer import make_reproducible, problems_of_code, problems_of_counts, settled_seed
+from components.model.trainer import problems_of_code, problems_of_counts
 from components.model.trial import Training
 from components.model.trials_table import trials_of, write
 from schemas.artifacts import (

@@ -9,6 +9,7 @@ from schemas.artifacts.feature_schema import FeatureSchema
 from schemas.artifacts.hyperparameters import Hyperparameters
 from schemas.artifacts.infra_blessing import InfraBlessing
 from schemas.artifacts.model import Model
+from schemas.artifacts.model_run import ModelRun
 from schemas.artifacts.pushed_model import PushedModel
 from schemas.artifacts.statistics import Statistics
 from schemas.artifacts.transform_graph import TransformGraph
@@ -24,6 +25,7 @@ __all__ = [
     "Hyperparameters",
     "InfraBlessing",
     "Model",
+    "ModelRun",
     "PushedModel",
     "Statistics",
     "TransformAnomalies",

@@ -15,9 +15,15 @@ class Model(Artifact):
     ```
     Format-Serving/saved_model.pb, variables/, assets/    what is evaluated and pushed
     Format-Keras/                                         tf_keras model without the signatures; absent when run_fn made the model
+    curves.csv                                            a row per validation; absent when run_fn made the model
     ```
+    The columns of curves.csv are `step` (batches trained on), `epoch` (passes over the train split, from 1, the one in
+    progress included), `learning_rate` (of the last step), each metric as the mean over the epoch's batches while they were trained on, and
+    each metric of the eval split as `val_<name>`. A validation ends every epoch and the training.
+
     Properties: `metrics`, the last value of each training and validation metric; `steps`, how many were trained; `label`, the
-    transformed feature, or {output: feature}.
+    transformed feature, or {output: feature}; `best_step`, where the model is that of an earlier validation; `started_from`, the
+    version or the checkpoint whose weights it began with.
     """
 
     TYPE_NAME: ClassVar[str] = "Model"
@@ -31,6 +37,11 @@ class Model(Artifact):
     def keras(self) -> Path:
         """The trainable form."""
         return self.path / "Format-Keras"
+
+    @property
+    def curves(self) -> Path:
+        """The learning curves."""
+        return self.path / "curves.csv"
 
     def describe(self) -> str:
         steps, metrics = self.properties.get("steps"), self.properties.get("metrics", {})

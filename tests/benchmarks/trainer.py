@@ -139,7 +139,7 @@ def loop(given: Path, steps: int) -> None:
 
     from components.io.keras import spare_libraries_autograph
     from components.model import hyperparameters
-    from components.model.trainer import make_reproducible
+    from components.model.computing import make_reproducible
     from components.model.training_data import open_splits
     from schemas.artifacts import TransformedExamples, TransformGraph
 

@@ -18,10 +18,12 @@ from components.io import saved_model, tfrecord
 from components.io.keras import load_keras
 from components.model.input_data import transformed_spec
 from components.model.trainer import Trainer
+from pipeline.contract import build_component
 from schemas.artifacts import (
     Examples,
     Hyperparameters,
     Model,
+    ModelRun,
     TransformedExamples,
     TransformGraph,
 )
@@ -80,7 +82,7 @@ def taxi_model(tmp_path_factory: pytest.TempPathFactory, xf_graph: TransformGrap
 
 
 def test_a_model_has_its_two_forms_its_metrics_and_its_steps(taxi_model):
-    assert sorted(p.name for p in taxi_model.path.iterdir()) == ["Format-Keras", "Format-Serving"]
+    assert sorted(p.name for p in taxi_model.path.iterdir()) == ["Format-Keras", "Format-Serving", "curves.csv"]
     assert saved_model.exists(taxi_model.serving)
     assert taxi_model.properties["steps"] == 20
     assert taxi_model.properties["label"] == "big_tip"
@@ -108,11 +110,19 @@ def test_the_metrics_are_those_of_the_saved_model(taxi_model, xf_graph, xf_trans
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_and_run_again_it_ends_in_the_same_weights(
-    tmp_path, user_module, xf_graph, xf_transformed
-):
-    function = user_module(WITH_DROPOUT, "build_model")
-    settings = {"build_model": function, "label": "big_tip", "checkpoint_steps": 5, "batch_size": 16}
+def test_killed_in_the_middle_and_run_again_it_ends_in_the_same_weights(tmp_path, user_module, hours):
+    function = user_module(WITH_DROPOUT.replace('"fare_xf", "trip_miles_xf"', '"x", "fare_again"'), "build_model")
+    settings = {
+        "build_model": function,
+        "label": "late",
+        "sample_weight": "heavy",
+        "class_weights": {1: 0.5},
+        "steps": 50,
+        "learning_rate": {"schedule": "cosine", "initial_learning_rate": 0.1, "warmup_steps": 5},
+        "early_stopping": {"monitor": "val_auc", "patience": 2},
+        "checkpoint_steps": 5,
+        "batch_size": 16,
+    }
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     undisturbed.mkdir()
     killed.mkdir()
@@ -120,33 +130,34 @@ def test_killed_in_the_middle_and_run_again_it_ends_in_the_same_weights(
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {str(tmp_path)!r})
-from components.model.input_data import transformed_spec
 from components.model.trainer import Trainer
 from schemas.artifacts import Model, TransformedExamples, TransformGraph
 from schemas.component import Progress, Scratch, Seed
 
-class KilledAt13(Progress):
+class KilledAt18(Progress):
     def __call__(self, done, total=None, unit="rows"):
-        if done == 13:
+        if done == 18:
             os.kill(os.getpid(), signal.SIGKILL)
 
 model = Model(Path({str(killed)!r}) / "never")
 model.path.mkdir()
 scratch = Scratch(Path({str(killed)!r}) / "scratch")
 scratch.path.mkdir()
-Trainer(steps=20, **{settings!r}).run(
-    TransformedExamples(Path({str(xf_transformed.path)!r})), TransformGraph(Path({str(xf_graph.path)!r})),
-    seed=Seed(13), scratch=scratch, progress=KilledAt13(), model=model,
+Trainer(**{settings!r}).run(
+    TransformedExamples(Path({str(hours[1].path)!r})), TransformGraph(Path({str(hours[0].path)!r})),
+    seed=Seed(13), scratch=scratch, progress=KilledAt18(), model=model,
 )
 """
     ended = subprocess.run([sys.executable, "-c", program], env=os.environ, capture_output=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    assert (killed / "scratch" / "checkpoints" / "ckpt-10.index").is_file()
+    kept = {file.name for file in (killed / "scratch" / "checkpoints").glob("*.index")}
+    assert kept == {"ckpt-13.index", "ckpt-15.index"}  # an epoch's end, and the middle of the next
 
-    resumed = train(killed, xf_transformed, xf_graph, **settings)
-    whole = train(undisturbed, xf_transformed, xf_graph, **settings)
+    resumed = train(killed, hours[1], hours[0], **settings)
+    whole = train(undisturbed, hours[1], hours[0], **settings)
 
     assert weights(resumed) == weights(whole)
+    assert resumed.curves.read_bytes() == whole.curves.read_bytes()
     assert resumed.properties == whole.properties
 
 
@@ -166,6 +177,20 @@ def test_a_run_without_a_seed_keeps_the_one_it_drew(tmp_path, user_module, xf_gr
     second = train(tmp_path, xf_transformed, xf_graph, build_model=function, steps=3, seed=None)
 
     assert weights(first) == weights(second)
+
+
+def test_what_TensorBoard_shows_and_the_speed_are_beside_the_model(tmp_path, user_module, hours):
+    function = user_module(LINEAR.replace("INPUTS", "['x']"), "build_model")
+    model_run = ModelRun(tmp_path / "model_run")
+    model_run.path.mkdir()
+
+    train(tmp_path, hours[1], hours[0], build_model=function, label="late", inputs={"model_run": model_run}, steps=2)
+
+    assert sorted(file.parent.name for file in model_run.path.glob("*/events.out.tfevents.*")) == [
+        "train",
+        "validation",
+    ]
+    assert model_run.describe() == f"{model_run.properties['examples_per_s']:,.0f} examples/s"
 
 
 def test_epochs_are_passes_over_the_train_split(tmp_path, user_module, xf_graph, xf_transformed):
@@ -229,6 +254,7 @@ def test_a_build_model_with_a_second_parameter_gets_the_transform_output(
         ),
         ({}, {"label": "bigtip"}, DataError, r"no transformed feature 'bigtip'. Did you mean 'big_tip'\?"),
         ({}, {"sample_weight": "fare_xf"}, ConfigError, "sample_weight: 'fare_xf' is an input of the model too"),
+        ({}, {"early_stopping": {"monitor": "val_acu"}}, ConfigError, r"no metric 'val_acu'. Did you mean 'val_auc'\?"),
         ({}, {"label": "fare_xf"}, ConfigError, "'fare_xf' is an input of the model too"),
         ({}, {"label": None}, ConfigError, "label: not set, .* does not take several .*: big_tip, company_xf"),
         ({}, {"hyperparameters": {"unit": 3}}, ConfigError, r"hyperparameters.unit: .* Did you mean 'units'\?"),
@@ -362,13 +388,44 @@ def test_without_a_transform_graph_build_model_says_what_it_needs(tmp_path, xf_e
         train(tmp_path, xf_examples, None, build_model=TAXI)
 
 
+def test_what_only_build_model_hears_of_is_refused_for_run_fn():
+    with pytest.raises(ConfigError) as caught:
+        Trainer(
+            run_fn="a.b", steps=1, class_weights={1: 2.0}, learning_rate=0.1, mixed_precision="mixed_float16", jit=True
+        )
+
+    assert [problem.split(" chooses")[0] for problem in caught.value.problems] == [
+        "class_weights: run_fn", "learning_rate: run_fn", "mixed_precision: run_fn", "jit: run_fn"
+    ]  # fmt: skip
+
+
+def test_settings_arrive_from_a_definition():
+    settings = {"build_model": "a.b", "steps": 1, "class_weights": {"1": 2}, "profile": [1, 2], "label": {"one": "a"}}
+
+    trainer = build_component(Trainer, settings)
+
+    assert (trainer.class_weights, trainer.profile, trainer.label) == ({1: 2.0}, (1, 2), {"one": "a"})
+
+
 def test_every_wrong_setting_is_named_at_once():
     with pytest.raises(ConfigError) as caught:
-        Trainer(build_model="a.b", run_fn="a.c", batch_size=0, eval_steps=-1, label="x", sample_weight="x")
+        Trainer(
+            build_model="a.b",
+            run_fn="a.c",
+            batch_size=0,
+            eval_steps=-1,
+            label="x",
+            sample_weight="x",
+            class_weights={-1: 1.0, 0: -2.0},
+            early_stopping={"patience": 0},
+            mixed_precision="float16",
+            profile=(3, 2),
+        )
 
-    assert [problem.split(":")[0] for problem in caught.value.problems] == [
-        "build_model", "label", "sample_weight", "sample_weight", "eval_steps", "batch_size"
-    ]  # fmt: skip
+    assert {problem.split(":")[0] for problem in caught.value.problems} == {
+        *("build_model", "batch_size", "eval_steps", "label", "sample_weight", "class_weights", "class_weights.-1"),
+        *("class_weights.0", "early_stopping", "early_stopping.patience", "mixed_precision", "profile"),
+    }
 
 
 # Uses both factories of the data accessor and every path, and writes a model that answers with what it was told.
