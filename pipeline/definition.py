@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.contract import read_contract, settings_of
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.component import BeamOptions
-from schemas.config import PipelineConfig
+from schemas.config import Cache, PipelineConfig
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
 
@@ -75,7 +75,7 @@ class Pipeline:
         id: str,  # noqa: A002
         component: Any,
         *,
-        cache: bool = True,
+        cache: Cache = True,
         beam: BeamOptions | None = None,
         memory: str | int | None = None,
         **inputs: Wire,

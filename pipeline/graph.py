@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.contract import Contract
 from schemas.artifact import Artifact
 from schemas.component import BeamOptions
+from schemas.config import Cache
 from schemas.errors import ConfigError, did_you_mean
 
 
@@ -34,7 +35,7 @@ class Declared:
     settings: Mapping[str, Any]
     contract: Contract
     inputs: Mapping[str, Wire] = field(default_factory=dict)
-    cache: bool = True
+    cache: Cache = True
     beam: BeamOptions | None = None
     memory: int | None = None
 
@@ -51,7 +52,7 @@ class Step:
     settings: Mapping[str, Any]
     inputs: Mapping[str, Wire]
     outputs: Mapping[str, str]  # output: the artifact's type name
-    cache: bool = True
+    cache: Cache = True
     after: tuple[str, ...] = ()
     beam: BeamOptions | None = None
     memory: int | None = None

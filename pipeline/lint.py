@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.contract import read_contract
 from pipeline.fingerprint import code_closure, find_module
 from pipeline.graph import Graph
+from schemas.artifacts import Hyperparameters
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, DataError, did_you_mean
 from schemas.input_files import expand
@@ -155,10 +156,23 @@ def memory_is_enough(graph: Graph) -> Iterator[Finding]:
             )
 
 
+def the_latest_is_of_hyperparameters(graph: Graph) -> Iterator[Finding]:
+    """A step would take what it made of other data, which does not fit what the steps beside it make of this."""
+    for step in graph.steps:
+        if step.cache == "latest" and set(step.outputs.values()) != {Hyperparameters.TYPE_NAME}:
+            yield Finding(
+                "error",
+                step.id,
+                f"cache: latest is for steps that make hyperparameters alone, and this one makes "
+                f"{', '.join(step.outputs.values())}. Leave cache out: what is unchanged is reused",
+            )
+
+
 RULES: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     user_code_exists,
     input_files_exist,
     one_publisher_per_destination,
     blessing_needs_thresholds,
     memory_is_enough,
+    the_latest_is_of_hyperparameters,
 )

@@ -32,6 +32,7 @@ COMPONENTS: Mapping[str, str] = {
     "ExampleValidator": "components.data.example_validator.ExampleValidator",
     "Transform": "components.features.transform.Transform",
     "Tuner": "components.model.tuner.Tuner",
+    "ImportHyperparameters": "components.model.import_hyperparameters.ImportHyperparameters",
     "Trainer": "components.model.trainer.Trainer",
     "Evaluator": "components.model.evaluator.Evaluator",
     "InfraValidator": "components.release.infra_validator.InfraValidator",

@@ -408,7 +408,7 @@ class _Page:
         self._count(kind, step)
         told = [f"{port}: {what}" for port, _, what in event.outputs if what]
         made = self._between.join(told or [port for port, _, _ in event.outputs])
-        reason = f"({event.reason})" if event.reason and action != "reuse" else ""
+        reason = f"({event.reason})" if event.reason else ""
         text_style = "" if action == "run" else "dim"
         return [
             _Line(

@@ -11,12 +11,14 @@ from pipeline.contract import Contract, build_component, read_contract
 from pipeline.fingerprint import code_closure, file_digest, key_of, what_changed
 from pipeline.graph import Graph, Step
 from pipeline.store import Execution, Store
+from schemas.artifacts import Hyperparameters
 from schemas.component import Baseline, Publisher, Seed
 from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError
 from schemas.input_files import expand
 
 NEVER_RAN = "it never ran"
+NOTHING_CHANGED = "nothing changed"
 
 Action = Literal["run", "reuse", "refused", "wait"]
 
@@ -47,7 +49,12 @@ def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[
     plans: list[StepPlan] = []
     executions: dict[str, Execution] = {}
     for step in graph.steps:
+        kept = _kept(graph, step, store, force)
         undecided = [wire.step for wire in step.inputs.values() if wire.step not in executions]
+        if kept is not None and undecided:
+            plans.append(StepPlan(step.id, "reuse", (_origin(kept),), kept.key, execution=kept))
+            executions[step.id] = kept
+            continue
         if undecided:
             reason = "forced" if step.id in force else f"after {', '.join(dict.fromkeys(undecided))}"
             plans.append(StepPlan(step.id, "run" if step.id in force else "wait", (reason,)))
@@ -77,6 +84,11 @@ def decide(
     baseline = find_baseline(graph, step, contract, executions) if contract.ask(Baseline) else Baseline()
     parts = key_parts(graph, step, contract, executions, baseline, anyway)
     key = key_of(parts)
+    kept = _kept(graph, step, store, force)
+    if kept is not None and kept.key != key:
+        changes = what_changed(kept.manifest.key_parts, parts)
+        although = (f"although {', '.join(changes)}",) if changes else ()
+        return StepPlan(step.id, "reuse", (_origin(kept), *although), kept.key, execution=kept)
     forced = "forced" if step.id in force else None if step.cache else "cache: false"
     corrupt = False
     try:
@@ -99,7 +111,22 @@ def decide(
     if found.manifest.refusal is not None:
         return plan("refused", "nothing changed since it was refused")
     gone = _published_is_gone(step, contract, found)
-    return plan("run", gone) if gone else plan("reuse", "nothing changed")
+    return plan("run", gone) if gone else plan("reuse", NOTHING_CHANGED)
+
+
+def _kept(graph: Graph, step: Step, store: Store, force: Collection[str]) -> Execution | None:
+    """What a step with `cache: latest` takes whatever its key: its newest execution. None for others, and where none is."""
+    if step.cache != "latest" or step.id in force:
+        return None
+    latest = store.latest(step.id, graph.name)
+    return store.find(step.id, latest.key) if latest is not None else None
+
+
+def _origin(kept: Execution) -> str:
+    """'reuses the winner of run 20261121-220503-edb2 (best of 12)'."""
+    (made,) = kept.manifest.outputs.items()  # a lint rule asks for hyperparameters alone
+    winner = Hyperparameters(kept.output(made[0]), dict(made[1].properties))
+    return f"reuses the winner of run {kept.manifest.run} ({winner.provenance() or 'of a tuner_fn'})"
 
 
 def key_parts(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 JsonScalar = bool | int | float | str | None
+
+Cache = Literal[True, False, "latest"]
 
 STEP_ID = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=63)]
@@ -37,7 +39,8 @@ class StepConfig(_Closed):
     uses: str  # a short name (StatisticsGen) or a dotted path
     inputs: dict[str, Wire] = Field(default_factory=dict)  # port: step.output
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")  # the component's settings
-    cache: bool = True  # False: run every time, whatever the key says
+    # False: run every time, whatever the key says; latest, for hyperparameters: what the step made last, whatever it says.
+    cache: Cache = True
     beam: BeamConfig | None = None  # None: the pipeline's
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
 

@@ -26,7 +26,7 @@ from pipeline.graph import Graph, Step, Wire
 from pipeline.interrupts import KeptBack, ctrl_c_blocked, unblock_ctrl_c
 from pipeline.ledger import Action, Ledger, StepRecord
 from pipeline.order import Order, git_commit, make_order
-from pipeline.plan import NEVER_RAN, StepPlan, decide
+from pipeline.plan import NEVER_RAN, NOTHING_CHANGED, StepPlan, decide
 from pipeline.runners.warm import MODULES as WARMED
 from pipeline.store import Execution, Store
 from schemas.artifacts import Verdict
@@ -243,7 +243,7 @@ class LocalRun:
             for name, kind in read_contract(resolve(step.component)).outputs.items()
         ]
         reason = "made by another run" if action == "reuse" and seconds else ", ".join(plan.reasons)
-        if reason == NEVER_RAN:
+        if reason in (NEVER_RAN, NOTHING_CHANGED):
             reason = ""  # says nothing while it runs
         self.listener(log.StepFinished(step.id, action, seconds, outputs, reason))
 
