@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.io.keras import arrange, keras_tuner, spare_libraries_autograph
 from components.model import hyperparameters as hp
-from components.model.computing import make_reproducible
+from components.model.computing import make_reproducible, share_accelerators
+from components.model.early_stopping import MORE_IS_BETTER, EarlyStopping, Stopping
 from components.model.fitting import evaluate
 from components.model.labels import Label
 from components.model.training_data import TrainingData, open_splits
@@ -24,9 +25,6 @@ from schemas.errors import ConfigError, PenstockError, did_you_mean
 if TYPE_CHECKING:
     import keras_tuner as kt
     import tf_keras
-
-MORE_IS_BETTER = ("auc", "accuracy", "precision", "recall", "score")
-"""Last words of metrics that KerasTuner does not know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +45,7 @@ class Training:
     executions: int
     objective: str
     direction: str | None  # min or max; None: as the metric's name says, which `survey` finds out
-    patience: int | None
-    min_delta: float
+    early_stopping: Mapping[str, Any] | None  # patience, min_delta
     seed: int
     scratch: Path
     keeps_weights: bool = False  # of the best epoch, in scratch, for a later trial to go on from
@@ -143,7 +140,7 @@ def objective_of(name: str, direction: str | None) -> kt.Objective:
     from keras_tuner.src.engine.objective import create_objective
 
     if direction is None and name.removeprefix("val_").split("_")[-1] in MORE_IS_BETTER:
-        direction = "max"
+        direction = "max"  # which KerasTuner knows of some of these alone
     if direction is not None:
         return keras_tuner().Objective(name, direction)
     try:
@@ -157,6 +154,7 @@ def objective_of(name: str, direction: str | None) -> kt.Objective:
 def _prepare() -> None:
     arrange()
     spare_libraries_autograph()
+    share_accelerators()
 
 
 def _open(training: Training, model: tf_keras.Model) -> TrainingData:
@@ -205,28 +203,27 @@ def _epochs(
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """Train epoch by epoch; after each, its number and the metrics. The last may be cut short by `steps`.
 
-    Ends before its time when `patience` epochs in a row have not bettered the objective by more than `min_delta`. The epochs
-    are those that Hyperband says, where it does.
+    Ends before its time when early stopping says so. The epochs are those that Hyperband says, where it does.
     """
     size = data.train.steps
     first = values.get("tuner/initial_epoch", 0)
     last = training.steps or (values.get("tuner/epochs") or training.epochs or 1) * size
-    watch, reference, waited = _stop_at_nan(first * size), math.nan, 0
+    watch, stopping = _stop_at_nan(first * size), Stopping()
+    rule = EarlyStopping(
+        **(training.early_stopping or {"patience": sys.maxsize}),
+        monitor=training.objective,
+        direction=training.direction,
+    )
     for begin in range(first * size, last, size):
         steps = min(size, last - begin)
         model.fit(data.train.shuffled(seed, begin, steps), callbacks=[watch], verbose=0)
         metrics = _scores(training, model, data, training.eval_steps)
         _check_objective(training, metrics)
-        value = metrics[training.objective]
-        if math.isnan(value):
+        if math.isnan(metrics[training.objective]):
             raise TrialFailed(f"{training.objective} is not a number after step {begin + steps}")
         yield begin // size, metrics
-        slack = training.min_delta if training.direction == "max" else -training.min_delta
-        if math.isnan(reference) or _better(training, value - slack, reference):
-            reference, waited = value, 0
-        else:
-            waited += 1
-        if waited == training.patience:
+        stopping.see(metrics[training.objective], begin + steps, rule)
+        if stopping.stopped:
             return
 
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from components.io import tfx as tfx_io
 from components.io.keras import arrange, spare_libraries_autograph
-from components.model.computing import make_reproducible, settled_seed
+from components.model.computing import make_reproducible, settled_seed, share_accelerators
+from components.model.early_stopping import problems_of_early_stopping
 from components.model.labels import Label, problems_of_label
 from components.model.search import ALGORITHMS, Algorithm, Search
 from components.model.trainer import problems_of_code, problems_of_counts
@@ -34,8 +35,7 @@ OF_A_SEARCH = (
     "num_initial_points",
     "hyperband_factor",
     "hyperband_iterations",
-    "patience",
-    "min_delta",
+    "early_stopping",
 )
 """Settings that say nothing where a tuner_fn brings its own tuner."""
 
@@ -65,8 +65,7 @@ class Tuner:
     steps: int | None = None  # batches to train each trial on; for tuner_fn it is fn_args.train_steps
     epochs: int | None = None  # passes over the train split; of hyperband's longest trials (KerasTuner's max_epochs)
     eval_steps: int | None = None  # batches to score a trial on; None: the whole eval split
-    patience: int | None = None  # epochs without a better objective after which a trial ends early; None: it never does
-    min_delta: float = 0.0  # how much better it must be for `patience`, at least 0
+    early_stopping: dict[str, Any] | None = None  # of each trial: patience and min_delta, as in Trainer
     batch_size: int = 64
     label: Label | None = None  # a transformed feature, or {output: feature}; None: the only one not taken by the model
     sample_weight: str | None = None  # a transformed feature that weighs the examples in loss and weighted metrics
@@ -82,10 +81,12 @@ class Tuner:
             problems.append(f"direction: '{self.direction}' is neither min nor max")
         if not self.objective:
             problems.append("objective: is empty. Give a metric, such as val_auc")
-        if not self.min_delta >= 0:
-            problems.append(f"min_delta: {self.min_delta} is less than 0")
-        if self.min_delta and self.patience is None:
-            problems.append("min_delta: says nothing without patience. Set patience to a number of epochs too")
+        problems += problems_of_early_stopping(self.early_stopping)
+        problems += [
+            f"early_stopping.{name}: a trial stops by the objective, and its best epoch counts. Leave {name} out"
+            for name in ("monitor", "direction", "restore_best")
+            if name in (self.early_stopping or {})
+        ]
         if self.hyperband_factor < 2:
             problems.append(f"hyperband_factor: {self.hyperband_factor} is not at least 2")
         problems += problems_of_counts(
@@ -98,7 +99,6 @@ class Tuner:
             "steps",
             "epochs",
             "eval_steps",
-            "patience",
             "batch_size",
         )
         if problems:
@@ -150,6 +150,7 @@ class Tuner:
         spare_libraries_autograph()
         value = settled_seed(seed, scratch)
         if self.tuner_fn is not None:
+            share_accelerators()
             make_reproducible(value)
             _search_theirs(self, self.tuner_fn, examples, transform_graph, schema, scratch, hyperparameters)
             return
@@ -175,8 +176,7 @@ class Tuner:
             executions=self.executions_per_trial,
             objective=self.objective,
             direction=self.direction,
-            patience=self.patience,
-            min_delta=self.min_delta,
+            early_stopping=self.early_stopping,
             seed=value,
             scratch=scratch.path,
             keeps_weights=self.algorithm == "hyperband",
