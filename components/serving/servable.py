@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ class Signature:
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
 
-    @property
+    @cached_property
     def by_rows(self) -> bool:
         """Whether everything it takes and gives has a first dimension of any size, so that rows of several calls may be one call."""
         tensors = (*self.inputs.values(), *self.outputs.values())

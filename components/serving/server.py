@@ -151,6 +151,7 @@ class Server:
             lifespan="off",
             log_level="warning",
             server_header=False,
+            proxy_headers=False,
             access_log=False,
             timeout_keep_alive=int(_KEEP_ALIVE_S),
             timeout_graceful_shutdown=int(_GRACE_S),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from components.serving import servable
-from components.serving.runner import Batching, Runner
+from components.serving.runner import Batching, Pace, Runner
 from components.serving.servable import Servable
 from components.serving.status import Code, Unanswered
 
@@ -153,6 +153,72 @@ def test_a_request_waits_for_others_when_it_is_told_to(half: Servable) -> None:
 
     assert asyncio.run(ask()) == [[2.5], [3.0], [3.5]]
     assert len(calls) == 1
+
+
+def test_more_rows_than_a_call_takes_are_further_calls(half: Servable) -> None:
+    answers, calls = together(
+        Batching(max_batch_size=2, threads=2), half, *[("serving_default", floats(n)) for n in range(6)]
+    )
+
+    assert calls == 3
+    assert [answer["y"].tolist() for answer in answers] == [[n / 2 + 2] for n in range(6)]
+
+
+@pytest.mark.parametrize("max_batch_size", [1, 64])
+def test_calls_that_have_been_short_need_no_thread_and_others_do(half: Servable, max_batch_size: int) -> None:
+    slow = half.signatures["slow"]
+    short = half.signatures["serving_default"]
+
+    async def ask() -> Any:
+        loop = asyncio.get_running_loop()
+        runner = Runner(Batching(max_batch_size=max_batch_size))
+        await runner.run(half, slow, floats(1))
+        for n in range(300):
+            await runner.run(half, short, floats(n))
+        runner.close()
+        answer = await runner.run(half, short, floats(1), loop.time() + 30)
+        with pytest.raises(TimeoutError):
+            await runner.run(half, slow, floats(1), loop.time() + 0.05)
+        return answer["y"].tolist()
+
+    assert asyncio.run(ask()) == [2.5]
+
+
+def test_calls_are_short_when_they_are_on_average() -> None:
+    pace = Pace()
+    assert not pace.short
+
+    for _ in range(100):
+        pace.add(0.0001)
+    assert pace.short
+
+    pace.add(0.004)  # another process had the processor
+    assert pace.short
+
+    pace.add(1.0)
+    for _ in range(1000):
+        pace.add(0.0001)
+    assert not pace.short
+
+
+def test_a_request_is_given_up_at_its_deadline_and_those_behind_it_are_answered(half: Servable) -> None:
+    async def ask() -> list[Any]:
+        runner = Runner(Batching())
+        soon = asyncio.get_running_loop().time() + 0.05
+        asked = [
+            runner.run(half, half.signatures["slow"], floats(1), soon),
+            runner.run(half, half.signatures["serving_default"], floats(1), soon),
+            runner.run(half, half.signatures["serving_default"], floats(2)),
+        ]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        runner.close()
+        return list(answers)
+
+    first, second, third = asyncio.run(ask())
+
+    assert isinstance(first, TimeoutError)
+    assert isinstance(second, TimeoutError)
+    assert third["y"].tolist() == [3.0]
 
 
 def test_a_request_that_was_given_up_is_not_run(half: Servable) -> None:
