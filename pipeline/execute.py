@@ -25,6 +25,7 @@ from schemas.artifacts import Verdict
 from schemas.component import Baseline, BeamOptions, Lineage, Progress, Scratch, Seed
 from schemas.dotted_path import resolve
 from schemas.errors import PenstockError, Refused, StepFailed, StoreError, UserCodeError
+from schemas.location import parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,15 +190,18 @@ def _asked(order: Order, contract: Contract, store: Store, progress: Progress) -
         BeamOptions: lambda: BeamOptions(**{**order.beam, "args": tuple(order.beam.get("args", ()))}),
         Scratch: lambda: Scratch(store.scratch(order.step, order.key)),
         Seed: lambda: Seed(order.seed),
-        Baseline: lambda: _baseline(order.baseline),
+        Baseline: lambda: _baseline(order.baseline, store.scratch(order.step, order.key) / "baseline"),
         Progress: lambda: progress,
         Lineage: lambda: _lineage(order.lineage),
     }
     return {name: given[kind]() for name, kind in contract.asks.items()}
 
 
-def _baseline(found: Mapping[str, Any]) -> Baseline:
-    path = found.get("path")
+def _baseline(found: Mapping[str, Any], cache: Path | None = None) -> Baseline:
+    """What an order says of it. With a `cache`, a model in an object store is fetched into that and has a path."""
+    path, remote = found.get("path"), found.get("remote")
+    if remote and cache is not None:
+        path = resolve("components.release.object_store.fetch")(parse(remote), cache)
     return Baseline(Path(path) if path else None, found.get("digest"), found.get("version"))
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from pipeline import locks
-from pipeline.locks import Owner
 from pipeline.store import Execution, Store
 from schemas.errors import ConfigError, StoreError
+from schemas.owner import Owner
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData, Row, Table

@@ -161,6 +161,7 @@ def make_order(
         "path": str(plan.baseline.path.absolute()) if plan.baseline.path else None,
         "digest": plan.baseline.digest,
         "version": plan.baseline.version,
+        "remote": str(plan.baseline.remote) if plan.baseline.remote else None,
     }
     return Order(
         pipeline=graph.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.contract import Contract, build_component, read_contract
@@ -16,9 +17,11 @@ from schemas.component import Baseline, Publisher, Seed
 from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError
 from schemas.input_files import expand
+from schemas.location import Location, ObjectUrl
 
 NEVER_RAN = "it never ran"
 NOTHING_CHANGED = "nothing changed"
+_HAS_MODEL = "components.release.destinations.has_model"
 
 Action = Literal["run", "reuse", "refused", "wait"]
 
@@ -212,23 +215,26 @@ def find_baseline(graph: Graph, step: Step, contract: Contract, executions: Mapp
         return Baseline()
     version, passport, path = served
     if passport is None:  # pushed by another tool: its version is all there is to know it by
-        return Baseline(path=path, digest=f"version:{version}", version=version)
+        return _baseline(path, f"version:{version}", version)
     candidates = {
         executions[wire.step].manifest.outputs[wire.output].digest
         for wire in step.inputs.values()
         if graph[wire.step].outputs[wire.output] == "Model"
     }
     if passport.model_digest not in candidates:
-        return Baseline(path=path, digest=passport.model_digest, version=version)
+        return _baseline(path, passport.model_digest, version)
     if passport.baseline is None:
         return Baseline()
     recorded = path.parent / str(passport.baseline["version"])
     # When the recorded version has been removed since, its digest still finds the evaluation that was made of it.
-    return Baseline(
-        path=recorded if recorded.is_dir() else None,
-        digest=passport.baseline["digest"],
-        version=passport.baseline["version"],
-    )
+    there = recorded.is_dir() if isinstance(recorded, Path) else resolve(_HAS_MODEL)(recorded)
+    return _baseline(recorded if there else None, passport.baseline["digest"], passport.baseline["version"])
+
+
+def _baseline(location: Location | None, digest: str, version: int) -> Baseline:
+    if isinstance(location, ObjectUrl):
+        return Baseline(digest=digest, version=version, remote=location)
+    return Baseline(path=location, digest=digest, version=version)
 
 
 def _first_publisher(graph: Graph, step: Step) -> Publisher | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline import disk, locks
+from schemas.owner import Owner
 
 
 def make(root: Path, name: str) -> tuple[Path, int]:
@@ -27,7 +28,7 @@ def make(root: Path, name: str) -> tuple[Path, int]:
         try:
             if descriptor is None:
                 continue  # somebody who tidies locks/ is looking at it
-            os.pwrite(descriptor, json.dumps(locks.Owner.current().to_json()).encode(), 0)
+            os.pwrite(descriptor, json.dumps(Owner.current().to_json()).encode(), 0)
             os.fsync(descriptor)
             new.rename(directory / "owner.json")
         except FileNotFoundError:
@@ -47,7 +48,7 @@ def is_dead(directory: Path) -> Iterator[bool]:
     """Whether a staging directory's owner is provably dead; its lock is held inside."""
     owner_file = directory / "owner.json"
     try:
-        owner = locks.Owner.from_json(json.loads(owner_file.read_bytes()))
+        owner = Owner.from_json(json.loads(owner_file.read_bytes()))
     except FileNotFoundError:
         with contextlib.suppress(OSError):
             directory.rmdir()  # killed between two system calls; harmless when its owner lives, who then takes another

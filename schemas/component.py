@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, runtime_che
 from schemas.artifacts.pushed_model import PushedModel
 
 if TYPE_CHECKING:
+    from schemas.location import Location, ObjectUrl
     from schemas.passport import Passport
 
 T = TypeVar("T")
@@ -109,12 +110,15 @@ class Seed:
 class Baseline:
     """The model to compare against: what the serving directory serves now. `path` is a SavedModel, None when there is none.
 
-    `digest` is the Model artifact's digest as its passport records it; `version` the served version number.
+    `digest` is the Model artifact's digest as its passport records it; `version` the served version number. Until a step runs
+    that takes it, a model that is served from an object store has its address in `remote` and no `path`; then the framework
+    fetches it, and `path` is the local copy.
     """
 
     path: Path | None = None
     digest: str | None = None
     version: int | None = None
+    remote: ObjectUrl | None = None
 
 
 class Progress:
@@ -147,8 +151,8 @@ class Lineage:
 class Publisher(Protocol):
     """A component that publishes outside the store, into a serving directory."""
 
-    def served(self) -> tuple[int, Passport | None, Path] | None:
-        """(version, its passport if it has one, its directory) of what is served now; None when nothing is."""
+    def served(self) -> tuple[int, Passport | None, Location] | None:
+        """(version, its passport if it has one, its location) of what is served now; None when nothing is."""
 
     def holds(self, pushed: PushedModel) -> bool:
         """Whether what an earlier run pushed is still there, so that the push need not be repeated."""

@@ -54,17 +54,24 @@ class Passport:
         """Write the passport into a version directory that is being staged; gives the file."""
         file = version_directory / self.FILE
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        file.write_bytes(self.to_bytes())
         return file
+
+    def to_bytes(self) -> bytes:
+        """The content of a passport's file."""
+        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
     def read(cls, version_directory: Path) -> Passport | None:
         """The passport of a version; None when it has none (another tool pushed it). Raises ArtifactError when unreadable."""
         file = version_directory / cls.FILE
-        if not file.is_file():
-            return None
+        return cls.parse(file.read_bytes(), str(file)) if file.is_file() else None
+
+    @classmethod
+    def parse(cls, content: bytes, file: str) -> Passport:
+        """The passport in a file's content. Raises ArtifactError, naming `file`, when it is none."""
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = json.loads(content.decode("utf-8"))
             known = {name: found[name] for name in cls.__dataclass_fields__ if name in found}
             known |= {name: tuple(known.get(name, ())) for name in ("gates", "slices")}
             passport = cls(**known)

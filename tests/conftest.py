@@ -9,7 +9,10 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import importlib.util
-from collections.abc import Callable
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import pytest
 
 from components.io.keras import arrange
 from pipeline.contract import read_contract
+from schemas.location import ObjectUrl
 
 # As every step's process does: whoever imports KerasTuner later (tfx among others) gets one that works with tf_keras.
 arrange()
@@ -57,3 +61,76 @@ def outputs_of() -> Callable[[type[Any], Path], dict[str, Any]]:
         return outputs
 
     return make
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of an S3-compatible server on this machine, and boto3's client, which is none of ours."""
+
+    name: str
+    endpoint: str
+    client: Any
+
+    @property
+    def taxi(self) -> ObjectUrl:
+        """An address in it."""
+        return ObjectUrl("s3", f"{self.name}/models/taxi")
+
+    def names(self, url: ObjectUrl) -> list[str]:
+        """The objects below an address, by the rest of their names."""
+        prefix = url.path.removeprefix(f"{self.name}/") + "/"
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return sorted(found["Key"].removeprefix(prefix) for page in pages for found in page.get("Contents", ()))
+
+    def read(self, url: ObjectUrl) -> bytes:
+        """The content of an object."""
+        key = url.path.removeprefix(f"{self.name}/")
+        content: bytes = self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+        return content
+
+    def write(self, url: ObjectUrl, content: bytes) -> None:
+        """Write an object."""
+        self.client.put_object(Bucket=self.name, Key=url.path.removeprefix(f"{self.name}/"), Body=content)
+
+    def remove(self, url: ObjectUrl) -> None:
+        """Remove an object."""
+        self.client.delete_object(Bucket=self.name, Key=url.path.removeprefix(f"{self.name}/"))
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Where an S3-compatible server answers."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket, which the environment leads to."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    given = {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",  # no role of this machine's
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_CONFIG_FILE": os.devnull,
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    import boto3
+    from s3fs import S3FileSystem
+
+    S3FileSystem.clear_instance_cache()  # those that another test's environment led elsewhere
+
+    made = Bucket(f"test-{uuid.uuid4().hex}", s3_endpoint, boto3.client("s3"))
+    made.client.create_bucket(Bucket=made.name)
+    return made

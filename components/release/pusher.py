@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from components.io import saved_model
-from components.release import inspection, passports, publication, retention, versions, warmup
+from components.io.objects import problem_with
+from components.release import destinations, passports, publication, versions, warmup
+from components.release.destinations import Destination
+from components.release.digests import content_digest, digests
 from schemas.artifacts import Blessing, Evaluation, Examples, InfraBlessing, Model, PushedModel, Verdict
 from schemas.component import Lineage, Out, Scratch
 from schemas.errors import ConfigError, NotBlessed
+from schemas.location import Location, ObjectUrl, parse
 from schemas.passport import Passport
 
 _ATTEMPT = "push.json"  # in the scratch directory: the version that an attempt was about to publish
@@ -23,8 +27,10 @@ class Pusher:
     """Model x Blessing -> PushedModel: a new numbered version in a serving directory, whole or not at all.
 
     A server that watches `destination` sees the version appear complete, by one rename, after every byte of it is on
-    disk. Version numbers are seconds since the epoch and only grow, also past versions that were removed. Several pushers
-    may work at once; each gets a number of its own. The version carries a passport (schemas/passport.py).
+    disk. In an object store (`s3://bucket/models/taxi`), which has no rename, it sees `saved_model.pb` appear after
+    everything else was verified (components/release/object_publication.py). Version numbers are seconds since the epoch and
+    only grow, also past versions that were removed. Several pushers may work at once; each gets a number of its own. The
+    version carries a passport (schemas/passport.py).
 
     A model whose blessing says no is never pushed, InfraValidator's where one is wired as well as Evaluator's, nor one that
     `pipeline rollback` withdrew from `destination` for as long as what it was rolled back to serves, nor one above
@@ -38,7 +44,7 @@ class Pusher:
     labels or names, or one without a passport, which another tool pushed.
     """
 
-    destination: str  # the serving directory, relative to the working directory
+    destination: str  # the serving directory, relative to the working directory, or an object store's address
     require_blessing: bool = True
     keep: int | None = 5  # versions; None: all
     models_config: str | None = None  # TensorFlow Serving's models.config, whose labelled versions are kept
@@ -49,10 +55,10 @@ class Pusher:
         problems = []
         if not self.destination.strip():
             problems.append("destination: is empty. Name the directory to serve from, for example serving/taxi")
-        if "://" in self.destination:
-            problems.append(
-                f"destination: {self.destination} is an object store, which has no rename. Push to a directory, and copy from it"
-            )
+        location = parse(self.destination)
+        problem = problem_with(location) if isinstance(location, ObjectUrl) else None
+        if problem:
+            problems.append(f"destination: {problem}")
         if self.keep is not None and self.keep < 1:
             problems.append(f"keep: {self.keep} is not a positive number of versions. Leave it empty to keep all")
         if self.max_size_mb is not None and self.max_size_mb <= 0:
@@ -81,10 +87,8 @@ class Pusher:
         ArtifactError for a model that cannot be served; ConfigError for a models_config that cannot be read; StoreError
         when the destination cannot be written. After any of them the destination serves what it served before.
         """
-        digest = lineage.inputs.get("model", {}).get("digest") or inspection.content_digest(
-            inspection.digests(model.serving)
-        )
-        destination = Path(self.destination).absolute()
+        digest = lineage.inputs.get("model", {}).get("digest") or content_digest(digests(model.serving))
+        destination = self._destination
         self._require_blessing(blessing, infra_blessing, lineage)
         verdict = self._own_verdict(model, [blessing, infra_blessing], digest)
         self._protected(destination)
@@ -92,24 +96,30 @@ class Pusher:
         if version is None:
             gates = (*passports.gates(blessing, evaluation, infra_blessing, lineage), {"gate": "size", **verdict})
             version = self._publish(model, gates, evaluation, examples, infra_blessing, lineage, scratch, digest)
-        if self.keep is not None:
-            retention.retire(destination, self.keep, self._protected(destination))
-        pushed_model.write(destination, version, digest)
+        destination.retire(self.keep, self._protected(destination))
+        pushed_model.write(destination.location, version, digest)
 
-    def served(self) -> tuple[int, Passport | None, Path] | None:
-        """What a server of `destination` serves now: (version, its passport if it has one, its directory), or None."""
-        path = versions.served(Path(self.destination).absolute())
-        return None if path is None else (int(path.name), Passport.read(path), path)
+    def served(self) -> tuple[int, Passport | None, Location] | None:
+        """What a server of `destination` serves now: (version, its passport if it has one, its location), or None."""
+        destination = self._destination
+        version = destination.served()
+        if version is None:
+            return None
+        return version, destination.passport(version), destination.location / str(version)
 
     def holds(self, pushed: PushedModel) -> bool:
         """Whether a pushed version is still in `destination`, with every file it was pushed with."""
-        path = pushed.version_path
-        if path.parent != Path(self.destination).absolute() or not saved_model.exists(path):
+        path, destination = pushed.version_path, self._destination
+        if path.parent != destination.location or not destination.has(path.name, [versions.MODEL]):
             return False
-        passport = Passport.read(path)
+        passport = destination.passport(path.name)
         if passport is None or passport.model_digest != json.loads(_text(pushed.path / "pushed.json"))["model_digest"]:
             return False
-        return all((path / file).is_file() for file in passport.files)
+        return destination.has(path.name, passport.files)
+
+    @property
+    def _destination(self) -> Destination:
+        return destinations.at(parse(self.destination).absolute())
 
     def _require_blessing(
         self, blessing: Blessing | None, infra_blessing: InfraBlessing | None, lineage: Lineage
@@ -165,10 +175,8 @@ class Pusher:
             + f"\n{todo} {self.destination} serves what it served before."
         )
 
-    def _protected(self, destination: Path) -> set[int]:
-        if self.models_config is None:
-            return set()
-        return retention.protected_by(Path(self.models_config), destination)
+    def _protected(self, destination: Destination) -> set[int]:
+        return destination.protected_by(Path(self.models_config)) if self.models_config is not None else set()
 
     def _publish(
         self,
@@ -181,15 +189,14 @@ class Pusher:
         scratch: Scratch,
         digest: str,
     ) -> int:
-        destination = Path(self.destination).absolute()
+        destination = self._destination
         requests, extra = self._warmup(model, examples, infra_blessing, scratch)
         slices = passports.slices(evaluation)
-        return publication.publish(
+        return destination.publish(
             model.serving,
-            destination,
             lambda version, files: passports.make(version, digest, files, gates, slices, requests, evaluation, lineage),
             extra=extra,
-            before=lambda version: _note_attempt(scratch, destination, version),
+            before=lambda version: _note_attempt(scratch, destination.location, version),
         )
 
     def _warmup(
@@ -206,7 +213,7 @@ class Pusher:
         if examples is None or self.warmup_requests == 0:
             return 0, {}
         file = scratch.path / "warmup_requests"
-        name = Path(self.destination).absolute().name
+        name = self._destination.location.name
         requests = warmup.write(loaded, name, examples, self.warmup_requests, file)
         return requests, {warmup.FILE: file.read_bytes()} if requests else {}
 
@@ -218,22 +225,22 @@ def _judged_digest(port: str, lineage: Lineage) -> str | None:
     return next((record.get("digest") for record in ports.values() if record.get("type") == Model.TYPE_NAME), None)
 
 
-def _note_attempt(scratch: Scratch, destination: Path, version: int) -> None:
+def _note_attempt(scratch: Scratch, destination: Location, version: int) -> None:
     scratch.path.mkdir(parents=True, exist_ok=True)
     attempt = {"destination": str(destination), "version": version}
     (scratch.path / _ATTEMPT).write_text(json.dumps(attempt) + "\n", encoding="utf-8")
 
 
-def _published_before(scratch: Scratch, destination: Path, digest: str) -> int | None:
+def _published_before(scratch: Scratch, destination: Destination, digest: str) -> int | None:
     """The version that a killed attempt at this very push published; None when it did not come so far."""
     try:
         attempt = json.loads(_text(scratch.path / _ATTEMPT))
         version = int(attempt["version"])
     except (OSError, ValueError, KeyError, TypeError):
         return None  # no attempt, or one that was killed while it wrote this down and so before it published
-    if attempt.get("destination") != str(destination):
+    if attempt.get("destination") != str(destination.location) or not destination.has(version, [versions.MODEL]):
         return None
-    passport = Passport.read(destination / str(version))
+    passport = destination.passport(version)
     return version if passport is not None and passport.model_digest == digest else None
 
 

@@ -47,18 +47,22 @@ def protected_by(models_config: Path, destination: Path) -> set[int]:
     A model of that file is taken for the one in `destination` when its base_path ends in the same name: a server in a
     container knows the directory by another path. Raises ConfigError when the file cannot be read or has no such model.
     """
+    return named_in(models_config, destination.name, versions.listed(destination))
+
+
+def named_in(models_config: Path, name: str, there: Collection[int]) -> set[int]:
+    """As `protected_by`, for versions that are `there` in a destination of that name."""
     try:
         found = read_models_config(models_config)
     except ConfigError as error:
         raise ConfigError(*(f"models_config: {problem}" for problem in error.problems)) from error
-    models = [model for model in found if model.base_path.name == destination.name]
+    models = [model for model in found if model.base_path.name == name]
     if not models:
         paths = ", ".join(str(model.base_path) for model in found)
         raise ConfigError(
-            f"models_config: no base_path in {models_config} ends in '{destination.name}', so nobody knows which labels are "
+            f"models_config: no base_path in {models_config} ends in '{name}', so nobody knows which labels are "
             f"this model's. There are: {paths}"
         )
-    there = versions.listed(destination)
     return {number for model in models for number in (*model.labels.values(), *model.policy.choose(there))}
 
 

@@ -12,7 +12,9 @@ from pipeline.garbage import Garbage, collect, find_garbage
 from pipeline.ledger import Ledger, recorded_runs
 from pipeline.order import Order
 from pipeline.store import Store
+from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError
+from schemas.location import Location, parse
 from schemas.passport import Passport
 
 
@@ -53,7 +55,7 @@ def collect_garbage(root: str, *, ledger: str | None = None, keep_runs: int = 5,
 
     Needed are the executions and the scratch of the newest `keep_runs` runs of each pipeline, of every run that is going on,
     and what the passports name in every serving directory that was pushed to. Raises ArtifactError when a passport cannot be
-    read, rather than remove what it may need.
+    read and StoreError when an object store cannot be reached, rather than remove what may be needed.
     """
     store = Store(root)
     if not store.root.is_dir():
@@ -92,20 +94,26 @@ def _ordered(store: Store, run: str) -> set[tuple[str, str]]:
     return found
 
 
+def _destination(place: Location) -> Any:
+    """The components.release.destinations.Destination there."""
+    return resolve("components.release.destinations.at")(place)
+
+
 def _needed_by_passports(store: Store) -> set[tuple[str, str]]:
     needed: set[tuple[str, str]] = set()
-    destinations: set[Path] = set()
+    places: set[Location] = set()
     for execution in store.executions():
         for output in execution.manifest.outputs.values():
             if output.type == "PushedModel":
-                destination = Path(str(output.properties["destination"]))
-                destinations.add(destination)
-                if (destination / str(output.properties["version"])).is_dir():
+                place = parse(str(output.properties["destination"]))
+                places.add(place)
+                if int(output.properties["version"]) in _destination(place).listed():
                     needed.add((execution.step, execution.key))
-    for destination in destinations:
-        for version in sorted(destination.glob("[0-9]*")) if destination.is_dir() else ():
+    for place in places:
+        destination = _destination(place)
+        for version in destination.listed():
             try:
-                passport = Passport.read(version)
+                passport: Passport | None = destination.passport(version)
             except ArtifactError as error:
                 raise ArtifactError(f"{error} Nothing was removed.") from error
             if passport:

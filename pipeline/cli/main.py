@@ -16,6 +16,7 @@ import typer
 
 from pipeline.interrupts import like_ctrl_c
 from schemas.errors import ConfigError, Interrupted, PenstockError
+from schemas.location import parse
 
 app = typer.Typer(
     name="pipeline",
@@ -26,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+SERVING = "A serving directory, or s3://bucket/models/taxi, or one version of it."
 
 Target = Annotated[str, typer.Argument(metavar="CONFIG", help="A pipeline.yaml, or module:object for one in Python.")]
 Overrides = Annotated[
@@ -182,7 +185,7 @@ def step(
 
 @app.command()
 def rollback(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A serving directory.")],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A serving directory, or s3://bucket/models/taxi.")],
     to: Annotated[
         int | None, typer.Option("--to", metavar="VERSION", help="Not to the model before, but to this.")
     ] = None,
@@ -191,31 +194,31 @@ def rollback(
     """Have an earlier model served again, as a new version."""
     from pipeline.cli.rollback import roll_back
 
-    result = roll_back(directory, to)
+    result = roll_back(parse(directory), to)
     return Answer(result.as_json(), result.as_text())
 
 
 @app.command()
 def why(
-    path: Annotated[Path, typer.Argument(metavar="DIR[/VERSION]", help="A serving directory, or one version of it.")],
+    path: Annotated[str, typer.Argument(metavar="DIR[/VERSION]", help=SERVING)],
     json: Json = False,
 ) -> Answer:
     """Say what a served model was made of and why it was blessed, from its own directory alone."""
     from pipeline.cli.why import explain_version
 
-    result = explain_version(path)
+    result = explain_version(parse(path))
     return Answer(result.as_json(), result.as_text())
 
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="DIR[/VERSION]", help="A serving directory, or one version of it.")],
+    path: Annotated[str, typer.Argument(metavar="DIR[/VERSION]", help=SERVING)],
     json: Json = False,
 ) -> Answer:
     """Check every file of what was pushed against its digest. Exit code 1: one differs, or there is nothing to check by."""
     from pipeline.cli.verify import verify_versions
 
-    result = verify_versions(path)
+    result = verify_versions(parse(path))
     return Answer(result.as_json(), result.as_text(), result.exit_code)
 
 

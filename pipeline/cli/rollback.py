@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.people import who
 from schemas.dotted_path import resolve
+from schemas.location import Location
 
 
 @dataclass(frozen=True)
 class Rollback:
     """What serves now: `version`, which holds what `to` holds; `previous` served until then."""
 
-    destination: Path
+    destination: Location
     version: int
     to: int
     previous: int
@@ -44,7 +44,7 @@ class Rollback:
         )
 
 
-def roll_back(destination: Path, to: int | None = None) -> Rollback:
+def roll_back(destination: Location, to: int | None = None) -> Rollback:
     """Publish version `to`, or without it the model before the one that serves, as a new version of a serving directory.
 
     Raises ConfigError when there is no such version, ArtifactError when its files are not as they were pushed, StoreError

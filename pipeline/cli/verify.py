@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from schemas.dotted_path import resolve
+from schemas.location import Location
 
 
 @dataclass(frozen=True)
 class VerifiedVersion:
     """One version. `files` were compared, None where there is no passport to compare with."""
 
-    path: Path
+    path: Location
     served: bool
     files: int | None
     differences: tuple[str, ...]
@@ -71,7 +71,7 @@ class Verified:
         return "\n".join(lines)
 
 
-def verify_versions(path: Path) -> Verified:
+def verify_versions(path: Location) -> Verified:
     """Read every file of a version, or of each version of a serving directory, and compare it with its passport's digest.
 
     The passport itself has no digest. Raises ConfigError when `path` is no such directory, ArtifactError when a passport

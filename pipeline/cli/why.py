@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.cli.runs import as_columns
 from schemas.artifact import splits_in_order
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
+from schemas.location import Location
 from schemas.passport import Passport
 
 _SLICES = 20  # that the text shows; --json has all
@@ -21,7 +21,7 @@ _SLICES = 20  # that the text shows; --json has all
 class Why:
     """One version, and its passport."""
 
-    path: Path
+    path: Location
     passport: Passport
 
     def as_json(self) -> dict[str, Any]:
@@ -46,14 +46,14 @@ class Why:
         return "\n".join(lines)
 
 
-def explain_version(path: Path) -> Why:
+def explain_version(path: Location) -> Why:
     """The passport of a version, or of the one that is served from a serving directory.
 
     Raises ConfigError when there is no such version or another tool pushed it, ArtifactError when its passport cannot be
     read.
     """
-    version: Path = resolve("components.release.inspection.find")(path)
-    passport = Passport.read(version)
+    version: Location = resolve("components.release.inspection.find")(path)
+    passport = resolve("components.release.destinations.at")(version.parent).passport(version.name)
     if passport is None:
         raise ConfigError(f"{version}: another tool pushed it, and nothing there says what it was made of")
     return Why(version if version == path.absolute() else path / version.name, passport)

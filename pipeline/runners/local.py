@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline import locks, log
+from pipeline import log
 from pipeline.contract import read_contract
 from pipeline.execute import Outcome, exit_now, open_output, run_order
 from pipeline.fingerprint import code_closure
@@ -33,6 +33,8 @@ from schemas.artifacts import Verdict
 from schemas.component import BeamOptions, Progress
 from schemas.dotted_path import resolve
 from schemas.errors import PenstockError
+from schemas.location import nearest, parse
+from schemas.owner import is_at_work
 
 WARM_MODULES = (
     "components.io.keras",
@@ -255,8 +257,8 @@ class LocalRun:
             log.StepFailed(
                 step.id,
                 message,
-                str(_near(self.store.log_path(self.run, step.id))),
-                f"pipeline step {_near(order)}",
+                str(nearest(self.store.log_path(self.run, step.id))),
+                f"pipeline step {nearest(order)}",
                 seconds,
             )
         )
@@ -267,7 +269,7 @@ class LocalRun:
         # Where the verdict was made: there are the metrics of every slice, the thresholds, the anomalies.
         judges = [wire for wire in step.inputs.values() if _is_verdict(self.graph, wire)]
         judged = next((wire.step for wire in sorted(judges, key=self._blessed)), step.id)
-        root = "" if self.store.root == Path.cwd() / ".penstock" else f" --root {_near(self.store.root)}"
+        root = "" if self.store.root == Path.cwd() / ".penstock" else f" --root {nearest(self.store.root)}"
         more = f"pipeline show {self.run} {judged}{root}"
         self.listener(log.StepRefused(step.id, message, seconds, reused=plan.action == "refused", more=more))
 
@@ -478,7 +480,7 @@ def _signal_group(process: Any, number: int) -> None:
 
 def _is_gone(process: Any) -> bool:
     """Whether a process has ended. Not by its exit code alone: that of a forked one is lost when the warm process dies."""
-    return process.exitcode is not None and not locks.is_at_work(process.pid)
+    return process.exitcode is not None and not is_at_work(process.pid)
 
 
 def _how_it_died(exitcode: int | None) -> str:
@@ -487,11 +489,6 @@ def _how_it_died(exitcode: int | None) -> str:
         memory = " (out of memory is the usual cause)" if name == "SIGKILL" else ""
         return f"its process was killed by {name}{memory}"
     return f"its process ended with exit code {exitcode} before it had an outcome"
-
-
-def _near(path: Path) -> Path:
-    """The path relative to the working directory where it lies below it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def summary(graph: Graph, executions: Mapping[str, Execution]) -> tuple[dict[str, float | None], dict[str, str]]:
@@ -504,7 +501,8 @@ def summary(graph: Graph, executions: Mapping[str, Execution]) -> tuple[dict[str
                 if record.type == wanted and not metrics:
                     metrics = dict(record.properties.get("metrics", {}))
                 if record.type in ("ModelEvaluation", "Model") and wanted == "Model":
-                    paths[f"{step.id}.{output}"] = str(_near(executions[step.id].output(output)))
+                    paths[f"{step.id}.{output}"] = str(nearest(executions[step.id].output(output)))
                 if record.type == "PushedModel":
-                    paths["serving"] = f"{_near(Path(record.properties['destination']))}/{record.properties['version']}"
+                    version = parse(record.properties["destination"]) / str(record.properties["version"])
+                    paths["serving"] = str(nearest(version))
     return metrics, paths

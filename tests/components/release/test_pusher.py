@@ -415,9 +415,18 @@ def test_wrong_settings_are_all_reported() -> None:
     ]
 
 
-def test_an_object_store_is_no_directory_of_a_strange_name() -> None:
-    with pytest.raises(ConfigError, match="^destination: s3://bucket/taxi is an object store"):
-        Pusher(destination="s3://bucket/taxi")
+@pytest.mark.parametrize(
+    ("destination", "problem"),
+    [
+        ("s3://", "s3:// names no bucket"),
+        ("nope://bucket/taxi", "nobody knows what nope:// is"),
+        ("file:///srv/taxi", "is a directory on this machine. Write its path alone"),
+        ("abfs://bucket/taxi", "the driver for abfs:// is not installed .* Install it"),
+    ],
+)
+def test_an_address_that_nothing_can_be_pushed_to_is_found_before_the_run(destination: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=f"^destination: .*{problem}"):
+        Pusher(destination=destination)
 
 
 def test_warm_up_requests_made_from_raw_examples_are_in_the_version(
