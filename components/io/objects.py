@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -97,12 +97,7 @@ class Objects:
         for path, info in found.items():
             inside, _, name = path.lstrip("/").partition(f"{self.root.path}/")
             if not inside and name and info.get("type") != "directory":
-                modified = info.get("LastModified") or info.get("mtime") or info.get("created")
-                entries[name] = Entry(
-                    int(info["size"]),
-                    info.get("ETag") or info.get("md5Hash"),
-                    modified if isinstance(modified, datetime) else None,
-                )
+                entries[name] = Entry(int(info["size"]), info.get("ETag") or info.get("md5Hash"), _modified(info))
         return entries
 
     def read(self, name: str) -> bytes | None:
@@ -189,6 +184,14 @@ class Objects:
             yield
         except known as error:
             raise StoreError(f"{self.root}: {_explained(error, self.root, name)}") from error
+
+
+def _modified(info: Mapping[str, Any]) -> datetime | None:
+    """When an object was written, under whichever name and in whichever form its driver tells it."""
+    told = info.get("LastModified") or info.get("mtime") or info.get("created")
+    if isinstance(told, (int, float)):
+        return datetime.fromtimestamp(told, UTC)
+    return told if isinstance(told, datetime) else None
 
 
 def _explained(error: Exception, root: ObjectUrl, name: str) -> str:
