@@ -262,6 +262,15 @@ def _published_is_gone(step: Step, contract: Contract, found: Execution) -> str 
     return None
 
 
+def reach_destinations(graph: Graph) -> None:
+    """Raise what a publishing step raises where its destination cannot be read: before the first step, not at the last."""
+    for step in graph.steps:
+        kind = resolve(step.component)
+        if read_contract(kind).publishes:
+            publisher: Publisher = build_component(kind, step.settings)
+            publisher.served()
+
+
 def check_steps(graph: Graph, names: Collection[str]) -> None:
     """Raise ConfigError unless every name is a step of `graph`."""
     problems: list[str] = []

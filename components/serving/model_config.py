@@ -47,7 +47,11 @@ def from_arguments(directories: Sequence[str]) -> tuple[ModelConfig, ...]:
     models: list[ModelConfig] = []
     for argument in directories:
         name, given, path = argument.partition("=")
-        base = Path(path if given else argument)
+        path = path if given else argument
+        _refuse(
+            [f"{path}: `pipeline serve` reads directories. TensorFlow Serving reads object stores"] * ("://" in path)
+        )
+        base = Path(path)
         models.append(ModelConfig(name=name if given else base.resolve().name, base_path=base))
     _refuse([*_wrong_names(models), *_wrong_directories(models)])
     return tuple(models)

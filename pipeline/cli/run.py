@@ -18,7 +18,7 @@ from pipeline.ledger import Action, Ledger
 from pipeline.lint import raise_errors
 from pipeline.loading import load
 from pipeline.people import who
-from pipeline.plan import check_steps
+from pipeline.plan import check_steps, reach_destinations
 from pipeline.store import Store
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, PenstockError
@@ -98,7 +98,7 @@ def run_definition(
     `force` names steps that run whatever the store holds. `bless_anyway` is the reason why models are blessed whatever the
     gates say; it is recorded, with who says so and when, in the blessing and in the passport. `listener` is told what happens, as it happens. What goes wrong in
     a step is in the result. Raises ConfigError for a definition that cannot run, StoreError for a root that cannot be
-    written, ArtifactError for a corrupt artifact, and KeyboardInterrupt after stopping cleanly; the run is recorded as
+    written or a destination that cannot be reached, ArtifactError for a corrupt artifact, and KeyboardInterrupt after stopping cleanly; the run is recorded as
     failed or interrupted then.
     """
     from pipeline.runners.local import LocalRun, summary
@@ -110,6 +110,7 @@ def run_definition(
     check_steps(definition.graph, [*forced, *([to] if to else [])])
     graph = definition.graph.upto(to) if to else definition.graph
     anyway = _anyway(graph, bless_anyway) if bless_anyway is not None else None
+    reach_destinations(graph)
     store = Store(definition.root).open()
     store.remove_dead_staging()
     ledger = Ledger(store, definition.ledger)
