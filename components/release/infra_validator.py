@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,14 +96,17 @@ class InfraValidator:
         """
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # the server needs its share of the memory
         records = self._records(examples)
-        infra_blessing.properties["server"] = self.server or "pipeline serve"
-        reasons: list[str] = []
+        found = _Findings({"server": self.server or "pipeline serve"})
+        servable = True
         try:
-            self._judge(model, examples, transform_graph, records, scratch, progress, infra_blessing, reasons)
+            self._judge(
+                model, examples, transform_graph, records, scratch, progress, infra_blessing.requests_path, found
+            )
         except (ArtifactError, NotServed) as error:
-            infra_blessing.write((*reasons, _cannot_be_served(error)), servable=False)
-        else:
-            infra_blessing.write(tuple(reasons))
+            found.against.append(f"it cannot be served: {error}")
+            servable = False
+        infra_blessing.write(tuple(found.against), servable=servable)
+        infra_blessing.properties.update(found.properties)
 
     def _records(self, examples: Examples | None) -> list[bytes]:
         if examples is None:
@@ -133,73 +136,68 @@ class InfraValidator:
         records: list[bytes],
         scratch: Scratch,
         progress: Progress,
-        blessing: InfraBlessing,
-        reasons: list[str],
+        requests: Path,
+        found: _Findings,
     ) -> None:
-        """Fill `blessing` but for its verdict, and `reasons` with what is against the model.
+        """Look at the model, have it served, and ask it. The warm-up requests are written to `requests`.
 
-        Raises ArtifactError or NotServed for one that cannot be served.
+        Raises ArtifactError or NotServed for a model that cannot be served.
         """
         there = saved_model.signatures(model.serving)
-        reasons += [
-            f"signature '{name}' is missing; the model has {', '.join(there) or 'none'}. Export it, or change signatures"
-            for name in self.signatures
-            if name not in there
-        ]
-        _refuse_custom_ops(model.serving)
+        found.against += missing_signatures(self.signatures, there)
+        custom = saved_model.unregistered_ops(model.serving)
+        if custom:
+            raise NotServed(
+                f"the graph has operations that TensorFlow does not: {', '.join(custom)}. A server has them only if it is built "
+                f"with them; use TensorFlow's own"
+            )
         loaded = saved_model.load(model.serving)
-        blessing.properties["warmup_requests"] = self._warm_up(loaded, model, examples, blessing, reasons)
-        version = version_directory(scratch.path / "serving", model.serving, blessing.requests)
+        self._warm_up(loaded, model, examples, requests, found)
+        version = version_directory(scratch.path / "serving", model.serving, requests if requests.is_file() else None)
         log = scratch.path / "server.log"
         try:
             with self._started(version, log) as server:
-                asked = list(questions(loaded, records))
+                case = _Case(loaded, list(questions(loaded, records)), split_of(examples) if examples else "")
                 # While the server starts. The SavedModel is asked only where that is all there is.
-                own, compared_with = (
-                    _own_answers(model, loaded, graph, records, asked, there) if self.rows else ([], "")
-                )
+                own, whose = _own_answers(model, graph, records, case, there) if self.rows else ([], "")
                 with available(server, _NAME, self.load_timeout_s, self.request_timeout_s) as served:
-                    if not asked:
-                        self._note_unasked(examples, blessing, reasons)
+                    if not case.asked:
+                        self._note_unasked(examples, found)
                         return
                     if self.rows:
-                        self._compare(served, loaded, asked, own, compared_with, examples, progress, blessing, reasons)
+                        self._compare(served, case, own, whose, progress, found)
                     if self.requests:
-                        self._time(served, loaded, asked, progress, blessing, reasons)
+                        self._time(served, case, progress, found)
         except NotServed:
             if log.is_file():
                 sys.stderr.write(log.read_text(encoding="utf-8", errors="replace"))
             raise
 
-    def _warm_up(
-        self, loaded: Any, model: Model, examples: Examples | None, blessing: InfraBlessing, reasons: list[str]
-    ) -> int:
-        """Make the warm-up requests of a model that brings none; gives how many."""
-        if examples is None or self.warmup_requests == 0 or (model.serving / warmup.FILE).is_file():
-            return 0
-        try:
-            return warmup.write(loaded, _NAME, examples, self.warmup_requests, blessing.requests_path)
-        except ArtifactError as error:
-            reasons.append(str(error))
-            return 0
+    def _warm_up(self, loaded: Any, model: Model, examples: Examples | None, requests: Path, found: _Findings) -> None:
+        """Make the warm-up requests of a model that brings none."""
+        made = 0
+        if (model.serving / warmup.FILE).is_file():
+            made = warmup.count(model.serving / warmup.FILE)
+        elif examples is not None and self.warmup_requests:
+            try:
+                made = warmup.write(loaded, _NAME, examples, self.warmup_requests, requests)
+            except ArtifactError as error:
+                found.against.append(str(error))
+        found.properties["warmup_requests"] = made
 
-    @contextlib.contextmanager
-    def _started(self, version: Path, log: Path) -> Iterator[ServerProcess]:
+    def _started(self, version: Path, log: Path) -> AbstractContextManager[ServerProcess]:
         if self.server is None:
-            start = model_server.started(_NAME, version.parent, log)
-        else:
-            start = docker_server.started(self.server, _NAME, version, log)
-        with start as server:
-            yield server
+            return model_server.started(_NAME, version.parent, log)
+        return docker_server.started(self.server, _NAME, version, log)
 
-    def _note_unasked(self, examples: Examples | None, blessing: InfraBlessing, reasons: list[str]) -> None:
+    def _note_unasked(self, examples: Examples | None, found: _Findings) -> None:
         why = (
             f"{saved_model.SERVING_DEFAULT} does not take serialized tf.Examples, and there are no serving_columns of one row"
             if examples is not None
             else "no examples are wired"
         )
-        blessing.properties["asked"] = f"nothing: {why}"
-        reasons += [
+        found.properties["asked"] = f"nothing: {why}"
+        found.against += [
             f"{name} cannot be judged: {why}. Export such a signature, or leave {name} out"
             for name in _BOUNDS
             if getattr(self, name)
@@ -208,75 +206,85 @@ class InfraValidator:
     def _compare(
         self,
         served: ServedModel,
-        loaded: Any,
-        asked: Sequence[Question],
+        case: _Case,
         own: Sequence[own_answers.Answer],
-        compared_with: str,
-        examples: Examples | None,
+        whose: str,
         progress: Progress,
-        blessing: InfraBlessing,
-        reasons: list[str],
+        found: _Findings,
     ) -> None:
         tolerance = parity.Tolerance(**self.parity)
-        answers = []
-        for number, question in enumerate(asked, 1):
-            answers.append(_served_answer(served, loaded, question))
-            progress(number, len(asked), "answers")
-        signatures: dict[str, Any] = {}
-        for name in dict.fromkeys(question.signature for question in asked):
-            pairs = [
-                (question.row, answer, expected)
-                for question, answer, expected in zip(asked, answers, own, strict=True)
-                if question.signature == name
-            ]
-            found = parity.compare(pairs, tolerance)
-            signatures[name] = {"rows": found.rows, "differ": found.differ, "largest_difference": found.largest}
-            split = split_of(examples) if examples is not None else ""
-            if not found.rows:
-                reasons.append(
-                    f"parity of {name}: none of {len(pairs)} rows of split '{split}' is answered: {pairs[0][1]}"
-                )
-            elif found.differ:
-                reasons.append(
-                    f"parity of {name}: {found.differ} of {found.rows} rows of split '{split}' differ from {compared_with} by "
-                    f"more than absolute {tolerance.absolute:g} + relative {tolerance.relative:g}, most of all {found.worst}. "
-                    f"Export the model that was trained, or raise parity"
-                )
-        blessing.properties["parity"] = {
+        pairs: dict[str, list[Any]] = {}
+        for number, (question, expected) in enumerate(zip(case.asked, own, strict=True), 1):
+            answer = _served_answer(served, case, question)
+            pairs.setdefault(question.signature, []).append((question.row, answer, expected))
+            progress(number, len(case.asked), "answers")
+        compared = {signature: parity.compare(rows, tolerance) for signature, rows in pairs.items()}
+        reasons = [one.against(signature, case.split, whose, tolerance) for signature, one in compared.items()]
+        found.against += [reason for reason in reasons if reason is not None]
+        found.properties["parity"] = {
             **asdict(tolerance),
-            "compared_with": compared_with,
-            "signatures": signatures,
+            "compared_with": whose,
+            "signatures": {
+                signature: {"rows": one.rows, "differ": one.differ, "largest_difference": one.largest}
+                for signature, one in compared.items()
+            },
         }
 
-    def _time(
-        self,
-        served: ServedModel,
-        loaded: Any,
-        asked: Sequence[Question],
-        progress: Progress,
-        blessing: InfraBlessing,
-        reasons: list[str],
-    ) -> None:
-        signature = asked[0].signature
-        requests = [predict_request(loaded, _NAME, question) for question in asked if question.signature == signature]
-
-        def ask(number: int) -> None:
-            served.ask(requests[number % len(requests)])
-            progress(number + 1, self.requests, "requests")
-
+    def _time(self, served: ServedModel, case: _Case, progress: Progress, found: _Findings) -> None:
+        signature = case.asked[0].signature
         try:
-            ask(0)
-            found = latency.measure(ask, self.requests, self.latency)
-        except Unanswered as error:
-            reasons.append(f"latency cannot be measured: a one-row request of {signature} is answered {error}")
+            requests = [case.request(question) for question in case.asked if question.signature == signature]
+
+            def ask(number: int) -> None:
+                served.ask(requests[number % len(requests)])
+                progress(number + 1, self.requests, "requests")
+
+            ask(0)  # the first of a connection takes longer
+            timed = latency.measure(ask, self.requests, self.latency)
+        except (Unaskable, Unanswered) as error:
+            found.against.append(f"latency cannot be measured: a one-row request of {signature} is answered {error}")
             return
+        found.against += timed.against(signature, self.latency)
         bounds = {f"max_{name}": limit for name, limit in self.latency.items()}
-        blessing.properties["latency"] = {**asdict(found), "signature": signature, **bounds}
-        reasons += [
-            f"latency {name.removesuffix('_ms')} {getattr(found, name):.4g} ms of {found.requests} one-row requests of {signature} "
-            f"is above {limit:g} ms. Make the model smaller, or raise latency.{name}"
-            for name, limit in found.above(self.latency).items()
-        ]
+        found.properties["latency"] = {**asdict(timed), "signature": signature, **bounds}
+
+
+@dataclass
+class _Findings:
+    """What was found: figures, and what is against the model."""
+
+    properties: dict[str, Any]
+    against: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What is asked of a model: rows of a split. `loaded` knows the types that its signatures take."""
+
+    loaded: Any
+    asked: list[Question]
+    split: str
+
+    def request(self, question: Question) -> Any:
+        """The PredictRequest. Raises Unaskable."""
+        return predict_request(self.loaded, _NAME, question)
+
+
+def missing_signatures(wanted: Sequence[str], there: Mapping[str, saved_model.Signature]) -> list[str]:
+    """A sentence for each wanted signature that the model does not have, or that a server cannot be asked."""
+    listed = ", ".join(there) or "none"
+    found = [
+        f"signature '{name}' is missing; the model has {listed}. Export it, or change signatures"
+        for name in wanted
+        if name not in there
+    ]
+    for name in wanted:
+        kinds = [kind for kind in ("inputs", "outputs") if name in there and not getattr(there[name], kind)]
+        if kinds:
+            found.append(
+                f"signature '{name}' has no {' and no '.join(kinds)}. Export it with both, or change signatures"
+            )
+    return found
 
 
 def version_directory(serving: Path, model: Path, requests: Path | None) -> Path:
@@ -301,39 +309,25 @@ def version_directory(serving: Path, model: Path, requests: Path | None) -> Path
 
 def _own_answers(
     model: Model,
-    loaded: Any,
     graph: TransformGraph | None,
     records: Sequence[bytes],
-    asked: Sequence[Question],
+    case: _Case,
     there: Mapping[str, saved_model.Signature],
 ) -> tuple[list[own_answers.Answer], str]:
     """(the model's own answer to each question, whose they are)."""
     try:
         trained = own_answers.of_trained(model, graph, records)
-        for name in {question.signature for question in asked}:
-            outputs = {tuple(sorted(answer)) for answer in trained if not isinstance(answer, str)}
-            if outputs - {there[name].outputs}:
-                raise own_answers.NotTrained(f"its outputs are not those of {name}")
+        outputs = {tuple(sorted(answer)) for answer in trained if not isinstance(answer, str)}
+        for signature in {question.signature for question in case.asked}:
+            if outputs - {there[signature].outputs}:
+                raise own_answers.NotTrained(f"its outputs are not those of {signature}")
     except own_answers.NotTrained as why:
-        return own_answers.of_saved_model(loaded, asked), f"the SavedModel in process, since {why}"
-    return [trained[question.row] for question in asked], "the trained Keras model's in process"
+        return own_answers.of_saved_model(case.loaded, case.asked), f"the SavedModel in process, since {why}"
+    return [trained[question.row] for question in case.asked], "the trained Keras model's in process"
 
 
-def _served_answer(served: ServedModel, loaded: Any, question: Question) -> own_answers.Answer:
+def _served_answer(served: ServedModel, case: _Case, question: Question) -> own_answers.Answer:
     try:
-        return served.answer(predict_request(loaded, _NAME, question))
+        return served.answer(case.request(question))
     except (Unaskable, Unanswered) as error:
         return str(error)
-
-
-def _refuse_custom_ops(path: Path) -> None:
-    custom = saved_model.unregistered_ops(path)
-    if custom:
-        raise NotServed(
-            f"the graph has operations that TensorFlow does not: {', '.join(custom)}. A server has them only if it is built "
-            f"with them; use TensorFlow's own"
-        )
-
-
-def _cannot_be_served(error: Exception) -> str:
-    return f"it cannot be served: {error}"

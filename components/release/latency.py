@@ -29,6 +29,14 @@ class Latency:
         """Of the bounds in `most`, {"p50_ms", "p99_ms"}, those that are missed."""
         return {name: limit for name, limit in most.items() if getattr(self, name) > limit}
 
+    def against(self, signature: str, most: Mapping[str, float]) -> list[str]:
+        """A sentence for each bound in `most` that is missed."""
+        return [
+            f"latency {name.removesuffix('_ms')} {getattr(self, name):.4g} ms of {self.requests} one-row requests of {signature} "
+            f"is above {limit:g} ms. Make the model smaller, or raise latency.{name}"
+            for name, limit in self.above(most).items()
+        ]
+
 
 def measure(
     ask: Callable[[int], object],

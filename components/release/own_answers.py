@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from components.io.keras import load_keras
+from components.io.keras import arrange, load_keras
 from components.model import signatures
 from components.release.questions import Question, inputs_of
 from schemas.artifacts import Model, TransformGraph
-from schemas.errors import ArtifactError
+from schemas.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,13 +27,15 @@ class NotTrained(Exception):
 def of_trained(model: Model, graph: TransformGraph | None, records: Sequence[bytes]) -> list[Answer]:
     """What network(transform(raw)) answers each record: the Keras model that was trained, fed by TFT's own layer.
 
-    Nothing of the exported SavedModel takes part, and rows come in batches. Raises NotTrained.
+    Nothing of the exported SavedModel takes part, and rows come in batches. Raises NotTrained; ConfigError for a graph that
+    does not make what the model takes.
     """
     import tensorflow as tf
     import tensorflow_transform as tft
 
     if graph is None:
         raise NotTrained("no transform graph is wired")
+    arrange()  # a layer of the user's own brings the user's module along
     try:
         network = load_keras(model, compiled=False)
     except ArtifactError as error:
@@ -41,7 +43,12 @@ def of_trained(model: Model, graph: TransformGraph | None, records: Sequence[byt
     except (ValueError, TypeError) as error:  # it has classes or functions that only the user's own module knows
         raise NotTrained(f"its Format-Keras does not load ({str(error).strip().splitlines()[0]})") from error
     output = tft.TFTransformOutput(str(graph.path))
-    features = signatures.model_features(network, tuple(sorted(output.transformed_feature_spec())))
+    try:
+        features = signatures.model_features(network, tuple(sorted(output.transformed_feature_spec())))
+    except ConfigError as error:
+        raise ConfigError(
+            f"transform_graph: is not the one that the model was trained with ({error}). Wire the Transform before its Trainer"
+        ) from error
     if features is None:
         raise NotTrained("its inputs have no names")
     spec, layer = output.raw_feature_spec(), output.transform_features_layer()

@@ -29,6 +29,20 @@ class Compared:
     largest: float
     worst: str
 
+    def against(self, signature: str, split: str, own: str, tolerance: Tolerance) -> str | None:
+        """What is wrong with the answers of `signature`, None where nothing is. `own` says whose the others are."""
+        if not self.rows:
+            return (
+                f"parity of {signature}: no row of split '{split}' is answered. Give the model examples that it takes"
+            )
+        if not self.differ:
+            return None
+        return (
+            f"parity of {signature}: {self.differ} of {self.rows} rows of split '{split}' differ from {own} by more than absolute "
+            f"{tolerance.absolute:g} + relative {tolerance.relative:g}, most of all {self.worst}. Export the model that was "
+            f"trained, or raise parity"
+        )
+
 
 def compare(pairs: Iterable[tuple[int, Outputs | str, Outputs | str]], tolerance: Tolerance) -> Compared:
     """Compare (row, served, own) of each row; a text stands for an error that came instead of an answer.

@@ -95,6 +95,16 @@ def test_a_saved_keras_model_goes_on_where_it_stopped(tmp_path):
     assert [w.tolist() for w in loaded.get_weights()] == [w.tolist() for w in network.get_weights()]
 
 
+def test_a_model_that_only_has_to_answer_is_loaded_without_its_loss(tmp_path):
+    import tf_keras
+
+    network = tf_keras.Sequential([tf_keras.layers.Dense(1, input_shape=(3,))])
+    network.compile("adam", lambda label, predicted: predicted - label)
+    save_keras(network, Model(tmp_path))
+
+    assert load_keras(Model(tmp_path), compiled=False).count_params() == 4
+
+
 def test_a_model_without_its_trainable_form_says_why(tmp_path):
     with pytest.raises(ArtifactError, match="a model made by run_fn has only its SavedModel"):
         load_keras(Model(tmp_path))

@@ -10,8 +10,8 @@ import pytest
 
 from components.io import saved_model, tfrecord
 from components.io.keras import load_keras, save_keras
-from components.release import warmup
-from components.release.infra_validator import InfraValidator, version_directory
+from components.release import own_answers, warmup
+from components.release.infra_validator import InfraValidator, missing_signatures, version_directory
 from pipeline.fingerprint import code_closure
 from schemas.artifacts import Examples, InfraBlessing, Model, TransformGraph
 from schemas.component import Progress, Scratch
@@ -256,6 +256,41 @@ def test_what_an_earlier_attempt_left_is_replaced_and_the_model_stays(tmp_path: 
     version = version_directory(tmp_path / "serving", asked.serving, None)
 
     assert files(version) == before == files(asked.serving)
+
+
+def test_a_signature_that_nobody_can_ask_is_against_the_model() -> None:
+    there = {"empty": saved_model.Signature((), ("y",)), "whole": saved_model.Signature(("x",), ("y",))}
+
+    (reason,) = missing_signatures(("whole", "empty"), there)
+
+    assert reason.startswith("signature 'empty' has no inputs. ")
+
+
+def test_a_transform_graph_that_is_not_the_trainers_is_named(
+    tmp_path: Path, xf_model: Model, xf_examples: Examples, xf_graph: TransformGraph
+) -> None:
+    import tf_keras
+
+    other = Model(tmp_path / "model")
+    other.path.mkdir()
+    other.serving.symlink_to(xf_model.serving)
+    inputs = tf_keras.Input((1,), name="of_another_graph")
+    save_keras(tf_keras.Model({"of_another_graph": inputs}, tf_keras.layers.Dense(1)(inputs)), other)
+
+    with pytest.raises(ConfigError, match=r"^transform_graph: is not the one .*'of_another_graph'"):
+        own_answers.of_trained(other, xf_graph, [])
+
+
+def test_a_trained_form_that_only_the_users_module_can_load_is_none(tmp_path: Path, xf_graph: TransformGraph) -> None:
+    import tf_keras
+
+    class Own(tf_keras.layers.Dense):
+        """A layer that is in no module."""
+
+    save_keras(tf_keras.Sequential([tf_keras.Input((1,)), Own(1)]), Model(tmp_path))
+
+    with pytest.raises(own_answers.NotTrained, match="its Format-Keras does not load"):
+        own_answers.of_trained(Model(tmp_path), xf_graph, [])
 
 
 def test_the_code_of_the_server_counts_for_the_key() -> None:

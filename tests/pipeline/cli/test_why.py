@@ -40,6 +40,32 @@ def told(serving: Path) -> Path:
                 ],
                 "not_applied": ["min_change 0 of auc: there is no baseline to compare with"],
             },
+            {
+                "gate": "infra_validator",
+                "blessed": True,
+                "reasons": [],
+                "server": "pipeline serve",
+                "parity": {
+                    "absolute": 1e-5,
+                    "relative": 1e-4,
+                    "compared_with": "the trained Keras model's in process",
+                    "signatures": {"serving_default": {"rows": 100, "differ": 0, "largest_difference": 8.94e-8}},
+                },
+                "latency": {
+                    "p50_ms": 0.8123,
+                    "p99_ms": 1.25,
+                    "requests": 300,
+                    "signature": "serving_default",
+                    "max_p99_ms": 20.0,
+                },
+            },
+            {
+                "gate": "other_server",
+                "blessed": True,
+                "reasons": [],
+                "server": "image",
+                "asked": "nothing: no examples",
+            },
             {"gate": "size", "blessed": True, "reasons": [], "size_bytes": 1234567, "max_size_mb": 2.0},
         ),
         steps={
@@ -81,6 +107,13 @@ blessed     validator: no, and the run went on
               auc 0.9123: min 0.95
               auc on hour: min 0.6
               not applied: min_change 0 of auc: there is no baseline to compare with
+            infra_validator: yes
+              asked pipeline serve
+              parity of serving_default on 100 rows: at most 8.94e-08 from the trained Keras model's in process \
+(absolute 1e-05 + relative 0.0001)
+              latency p50 0.812 ms, p99 1.25 ms (at most 20), of 300 one-row requests of serving_default
+            other_server: yes
+              asked image: nothing: no examples
             size: yes
               size 1,234,567 bytes, at most 2 MB
             compared with version 1 (sha256:before)
