@@ -1,10 +1,13 @@
 """TensorFlow Serving's contract: requests and answers from its documentation and its source, over REST and with its own stubs.
 
-They are asked of our server, or of another one. For the real one, as docker/compose.yaml starts it beside a directory DIR:
+They are asked of our server, or of any other by its addresses. For the real one, as docker/compose.yaml starts it beside a
+directory DIR:
 
     CONTRACT_DIRECTORY=DIR CONTRACT_REST=http://localhost:8501 CONTRACT_GRPC=localhost:8500 pytest tests/components/serving/test_contract.py
 
-The models are put into DIR/half as versions 123 and 124; docker/models.config serves both, 123 as `stable`, 124 as `canary`.
+The models are put into DIR/half as versions 123 and 124; docker/models.config serves both, 123 as `stable`, 124 as `canary`. The
+suite waits a minute for them, so that it may be started before a server that does not start without a model, as ours:
+`pipeline serve --models-config FILE`, where FILE is docker/models.config with DIR in place of /models.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,32 +47,45 @@ def half(
 ) -> Iterator[Asked]:
     import grpc
 
-    elsewhere = os.environ.get("CONTRACT_REST")
-    options = [("grpc.max_receive_message_length", -1)]  # a client's own limit is four megabytes
+    elsewhere = "CONTRACT_REST" in os.environ
     directory = Path(os.environ["CONTRACT_DIRECTORY"]) if elsewhere else tmp_path_factory.mktemp("contract")
     for version, model in ((123, half_plus_two), (124, half_plus_three)):
         target = directory / "half" / str(version)
         if not target.exists():
             shutil.copytree(model, target.with_name(f".{version}"))
             target.with_name(f".{version}").rename(target)
-    if elsewhere:
-        with (
-            httpx.Client(base_url=elsewhere) as rest,
-            grpc.insecure_channel(os.environ["CONTRACT_GRPC"], options) as channel,
-        ):
-            deadline = time.monotonic() + 60
-            while "AVAILABLE" not in rest.get("/v1/models/half/versions/124").text and time.monotonic() < deadline:
-                time.sleep(1)
-            yield Asked(rest, channel)
-        return
+    server = nullcontext(os.environ) if elsewhere else _ours(serve, directory)
+    options = [("grpc.max_receive_message_length", -1)]  # a client's own limit is four megabytes
+    with (
+        server as at,
+        httpx.Client(base_url=at["CONTRACT_REST"]) as rest,
+        grpc.insecure_channel(at["CONTRACT_GRPC"], options) as channel,
+    ):
+        _wait_for_both_versions(rest)
+        yield Asked(rest, channel)
+
+
+@contextmanager
+def _ours(serve: Callable[..., Any], directory: Path) -> Iterator[dict[str, str]]:
+    """Our server on docker/models.config, and where it listens."""
     config = directory / "models.config"
     config.write_text(CONFIG.read_text().replace("/models", str(directory)))
-    with (
-        serve(Server(models_config=str(config), rest_port=0, grpc_port=0)) as at,
-        httpx.Client(base_url=f"http://{at.host}:{at.rest_port}") as rest,
-        grpc.insecure_channel(f"{at.host}:{at.grpc_port}", options) as channel,
-    ):
-        yield Asked(rest, channel)
+    with serve(Server(models_config=str(config), rest_port=0, grpc_port=0)) as at:
+        yield {"CONTRACT_REST": f"http://{at.host}:{at.rest_port}", "CONTRACT_GRPC": f"{at.host}:{at.grpc_port}"}
+
+
+def _wait_for_both_versions(rest: httpx.Client) -> None:
+    """A server that was started before may not have them yet, and one that is being started may not listen yet."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            answers = [rest.get(f"/v1/models/half/versions/{version}") for version in (123, 124)]
+            if all("AVAILABLE" in answer.text for answer in answers):
+                return
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < deadline, f"{rest.base_url} does not serve versions 123 and 124 of half"
+        time.sleep(0.5)
 
 
 def test_status_of_all_versions_the_largest_first(half: Asked) -> None:
