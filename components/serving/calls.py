@@ -36,7 +36,8 @@ def check_inputs(signature: Signature, inputs: Arrays) -> None:
     for name, info in signature.inputs.items():
         value = inputs[name]
         if value.dtype != info.dtype:
-            raise invalid(f"input {name} is {value.dtype}, and signature {signature.name} takes {info.type_name}")
+            sent = {"object": "string", "float32": "float"}.get(value.dtype.name, value.dtype.name)
+            raise invalid(f"input {name} is {sent}, and signature {signature.name} takes {info.type_name}")
         if not _fits(value.shape, info):
             raise invalid(
                 f"input {name} has shape {list(value.shape)}, and signature {signature.name} takes {list(info.shape or ())}"

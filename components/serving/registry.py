@@ -138,6 +138,8 @@ class Registry:
         """Why a model has nothing that can be asked."""
         model = self._models.get(name)
         errors = [status.error for _, status in sorted(model.statuses.items()) if status.error] if model else []
+        if model and model.unreadable:
+            errors.append(f"It cannot be read ({model.unreadable})")
         return "\n  ".join(errors) or "There is no directory in it that is named by a number which the policy wants"
 
     def _labelled(self, name: str, label: str) -> int:
@@ -156,6 +158,7 @@ class _Model:
         self.newest: Servable | None = None
         self.labels: Mapping[str, int] = {}
         self.statuses: Mapping[int, VersionStatus] = {}
+        self.unreadable = ""  # why the directory could not be read at the last look
         self._say = say
         self._failed: dict[int, object] = {}  # what its files were when a version failed
         self._complaint = ""
@@ -167,10 +170,11 @@ class _Model:
                 if version not in there or files != _files(there[version]):
                     del self._failed[version]
         except OSError as error:
-            self._complain(
-                f"cannot be read ({error}); what is served stays" if self.available else f"cannot be read ({error})"
-            )
+            self.unreadable = error.strerror or str(error)
+            stays = "; what is served stays" if self.available else ""
+            self._complain(f"cannot be read ({self.unreadable}){stays}")
             return
+        self.unreadable = ""
         while missing := self._choice(there) - self.available.keys():
             self._load(max(missing), there[max(missing)])
         self._set_labels()

@@ -35,7 +35,9 @@ def warm_up(servable: Servable, path: Path) -> int:
             if count > MOST_RECORDS:
                 raise ArtifactError(f"{file}: has more than {MOST_RECORDS} records, the most that a server replays")
             _replay(servable, prediction_log_pb2.PredictionLog.FromString(record))
-    except (DataError, DecodeError, OSError, Unanswered, tf.errors.OpError) as error:
+    except DataError as error:
+        raise ArtifactError(str(error)) from error  # which names the file and the record
+    except (DecodeError, OSError, Unanswered, tf.errors.OpError) as error:
         reason = str(error).strip().splitlines()
         raise ArtifactError(
             f"{file}: warm-up request {count} is not answered ({reason[0] if reason else type(error).__name__}). "

@@ -28,6 +28,7 @@ import pytest
 
 from components.serving.server import Server
 
+ELSEWHERE = "CONTRACT_REST" in os.environ
 CONFIG = Path(__file__).parents[3] / "docker" / "models.config"
 
 
@@ -47,14 +48,13 @@ def half(
 ) -> Iterator[Asked]:
     import grpc
 
-    elsewhere = "CONTRACT_REST" in os.environ
-    directory = Path(os.environ["CONTRACT_DIRECTORY"]) if elsewhere else tmp_path_factory.mktemp("contract")
+    directory = Path(os.environ["CONTRACT_DIRECTORY"]) if ELSEWHERE else tmp_path_factory.mktemp("contract")
     for version, model in ((123, half_plus_two), (124, half_plus_three)):
         target = directory / "half" / str(version)
         if not target.exists():
             shutil.copytree(model, target.with_name(f".{version}"))
             target.with_name(f".{version}").rename(target)
-    server = nullcontext(os.environ) if elsewhere else _ours(serve, directory)
+    server = nullcontext(os.environ) if ELSEWHERE else _ours(serve, directory)
     options = [("grpc.max_receive_message_length", -1)]  # a client's own limit is four megabytes
     with (
         server as at,
@@ -383,6 +383,12 @@ def floats(*values: float) -> Any:
     return tf.make_tensor_proto(values, tf.float32)
 
 
+def strings(*values: str) -> Any:
+    import tensorflow as tf
+
+    return tf.make_tensor_proto(values, tf.string)
+
+
 def examples(request: Any, signature: str, *values: float) -> Any:
     request.model_spec.name = "half"
     request.model_spec.signature_name = signature
@@ -495,6 +501,7 @@ def refusals() -> dict[str, tuple[Any, str, str]]:
             "input size does not match signature: 2!=1",
         ),
         "no input": (predict(), "INVALID_ARGUMENT", "Missing but required: {x}."),
+        "type": (predict(x=strings("a")), "INVALID_ARGUMENT", "" if ELSEWHERE else "input x is string, and"),
         "filter": (filtered, "INVALID_ARGUMENT", "output tensor alias not found in signature: z"),
         "empty": (examples(regression_pb2.RegressionRequest(), "regress"), "INVALID_ARGUMENT", "Input is empty."),
         "metadata": (nothing, "INVALID_ARGUMENT", "must specify at least one metadata_field"),
@@ -506,7 +513,20 @@ METHODS = {"RegressionRequest": "Regress", "PredictRequest": "Predict", "GetMode
 
 @pytest.mark.parametrize(
     "case",
-    ["model", "version", "label", "signature", "no spec", "input", "inputs", "no input", "filter", "empty", "metadata"],
+    [
+        "model",
+        "version",
+        "label",
+        "signature",
+        "no spec",
+        "input",
+        "inputs",
+        "no input",
+        "type",
+        "filter",
+        "empty",
+        "metadata",
+    ],
 )
 def test_grpc_refusals_have_tensorflow_servings_codes_and_words(stubs: Stubs, case: str) -> None:
     import grpc

@@ -152,6 +152,24 @@ def test_a_directory_that_vanishes_takes_nothing_away(server: Server, publish: P
     assert len([line for line in server.said if "what is served stays" in line]) == 1
 
 
+def test_a_directory_that_comes_back_is_looked_at_again(
+    tmp_path: Path, server: Server, publish: Publish, half_plus_two: Path, half_plus_three: Path
+) -> None:
+    publish(half_plus_two, 1)
+    server.poll()
+    server.base.rename(tmp_path / "away")
+    server.poll()
+    server.base.touch()
+    assert server.poll() == (1,)
+
+    server.base.unlink()
+    (tmp_path / "away").rename(server.base)
+    publish(half_plus_three, 2)
+
+    assert server.poll() == (2,)
+    assert server.ask(1.0) == 3.5
+
+
 def test_a_directory_that_is_emptied_takes_nothing_away(server: Server, publish: Publish, half_plus_two: Path) -> None:
     version = publish(half_plus_two, 1)
     server.poll()
@@ -269,7 +287,17 @@ def test_warm_up_requests_are_replayed_before_a_version_is_available(
     assert server.said == ["half version 1: available, 3 warm-up requests answered"]
 
 
-@pytest.mark.parametrize("wrong", ["input", "signature", "record", "example", "too many"])
+WRONG_WARM_UP = {
+    "input": "warm-up request 2 is not answered (input size does not match signature",
+    "signature": 'warm-up request 2 is not answered (Serving signature key "nothing" not found.)',
+    "record": "warm-up request 2 is not answered (Error parsing message",
+    "example": "warm-up request 2 is not answered (Name: <unknown>, Feature: x",
+    "too many": "has more than 1000 records",
+    "no records": "the file ends inside the record's header",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_WARM_UP)
 def test_a_version_whose_warm_up_fails_is_not_served(
     server: Server, publish: Publish, half_plus_two: Path, wrong: str
 ) -> None:
@@ -282,13 +310,18 @@ def test_a_version_whose_warm_up_fails_is_not_served(
         "record": [b"not a message"],
         "example": [regress_log()],
         "too many": [good] * warmup.MOST_RECORDS,
+        "no records": [],
     }[wrong]
-    write_warm_up(publish(half_plus_two, 2), good, *bad)
+    version = publish(half_plus_two, 2)
+    write_warm_up(version, good, *bad)
+    if not bad:
+        (version / warmup.FILE).write_bytes(b"garbage")
 
     assert server.poll() == (1,)
     (status,) = server.registry.status("half", 2)
     assert status.state == "END"
-    assert warmup.FILE in status.error
+    assert status.error.count(warmup.FILE) == 1
+    assert WRONG_WARM_UP[wrong] in status.error
 
 
 def break_model(path: Path, damage: str) -> None:

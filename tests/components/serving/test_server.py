@@ -355,6 +355,17 @@ def test_a_server_with_nothing_to_serve_does_not_start_and_says_why(
     assert message in str(error.value)
 
 
+def test_a_directory_in_models_config_that_is_not_there_is_said_to_be_missing(tmp_path: Path, serve: Serve) -> None:
+    file = tmp_path / "models.config"
+    file.write_text("model_config_list { config { name: 'half' base_path: 'nowhere' } }")
+
+    with (
+        pytest.raises(ArtifactError, match=r"can be served\. It cannot be read \(No such file or directory\)$"),
+        serve(Server(models_config=str(file), rest_port=0, grpc_port=0)),
+    ):
+        pass
+
+
 def test_every_wrong_setting_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         Server(
