@@ -267,11 +267,19 @@ class TestTheSearches:
             f.name: f.read_bytes() for f in tuned[0].path.iterdir()
         }
 
-    def test_bayesian_and_hyperband_take_trials_in_parallel(self, search, tmp_path):
-        found, _ = search(tmp_path, **{**BAYESIAN, "num_initial_points": 1, "max_trials": 4}, parallel_trials=2)
+    @pytest.mark.parametrize(
+        ("settings", "total"),
+        [
+            ({"algorithm": "bayesian", "num_initial_points": 1, "steps": 1}, 3),
+            ({"algorithm": "hyperband", "hyperband_factor": 2, "max_trials": None, "epochs": 2, "batch_size": 256}, 5),
+        ],
+        ids=["bayesian", "hyperband"],
+    )
+    def test_the_others_try_as_many_in_parallel(self, search, tmp_path, settings, total):
+        found, _ = search(tmp_path, build_model="tuned_idle.build_model", parallel_trials=2, **settings)
 
-        assert [trial["status"] for trial in trials(found)] == ["COMPLETED"] * 4
-        assert len({json.dumps(trial["values"]) for trial in trials(found)}) == 4
+        assert [trial["status"] for trial in trials(found)] == ["COMPLETED"] * total
+        assert len({json.dumps(trial["values"]) for trial in trials(found)}) == total
 
 
 class TestWhatIsWritten:
