@@ -10,6 +10,7 @@ from configs.housing.features import EVEN, FLAG, LABEL, SKEWED, transformed
 from schemas.artifact import Artifact
 from schemas.artifacts import Examples, Model
 from schemas.component import Out
+from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,7 @@ class Pictures(Artifact):
     ```
     preparation.png     every column of the train split, as it is and as the model sees it
     correlation.png     how these columns go together, before and after
-    training.png        errors on both splits, epoch by epoch
+    training.png        errors on both splits, epoch by epoch; absent for a model without learning curves
     result.png          predictions and errors on the eval split
     ```
     """
@@ -58,31 +59,36 @@ class Pictures(Artifact):
 class DrawPictures:
     """Examples, Model -> Pictures: what the preparation does to the columns, how training went, and what the model gets wrong.
 
-    The model is asked through the signatures that are served, on the raw examples. Equal inputs give equal files.
+    The model is asked through the signatures that are served, on the raw examples, which are held in memory. Equal inputs
+    give equal files.
     """
 
     dots_per_inch: int = 100
 
+    def __post_init__(self) -> None:
+        if self.dots_per_inch < 1:
+            raise ConfigError(f"dots_per_inch: {self.dots_per_inch} is not at least 1")
+
     def run(self, examples: Examples, model: Model, pictures: Out[Pictures]) -> None:
-        """Write the four pictures."""
+        """Write the pictures."""
         import matplotlib as mpl
 
         train, evaluation = (_Split.read(examples, split, model) for split in ("train", "eval"))
-        drawn = {
-            "preparation": (_preparation, train),
-            "correlation": (_correlation, train),
-            "result": (_result, evaluation),
-        }
         with mpl.rc_context():
             mpl.rcdefaults()  # whatever the machine's own settings are
             mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
             mpl.rcParams["text.parse_math"] = False  # a dollar is a dollar
-            for name, (draw, split) in drawn.items():
-                self._save(draw(split), pictures.path / f"{name}.png")
-
-    def _save(self, figure: Figure, file: Path) -> None:
-        # Without the version of Matplotlib, which would be written into the file.
-        figure.savefig(file, dpi=self.dots_per_inch, metadata={"Software": None})
+            figures = {
+                "preparation": _preparation(train),
+                "correlation": _correlation(train),
+                "result": _result(evaluation),
+            }
+            curves = model.path / "curves.csv"
+            if curves.is_file():
+                figures["training"] = _training(curves)
+            for name, figure in figures.items():
+                # Without the version of Matplotlib, which would be written into the file.
+                figure.savefig(pictures.path / f"{name}.png", dpi=self.dots_per_inch, metadata={"Software": None})
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,9 @@ def _preparation(split: _Split) -> Figure:
         before.hist(split.raw[name], bins=30, color=RAW)
         before.set(title=name, xlabel=UNITS[name])
         after.hist(split.ready[name], bins=30, color=READY)
+        if name == FLAG:
+            before.set_xticks([0, 1])
+            after.set_xticks([0, 1])
         how = (
             "0 or 1, as it is"
             if name == FLAG
@@ -166,6 +175,33 @@ def _correlation(split: _Split) -> Figure:
             shade = "white" if abs(value) > 0.6 else "black"
             axes.text(column, row, f"{value:.1f}".replace("-0.0", "0.0"), ha="center", va="center", color=shade, size=8)
     figure.colorbar(image, ax=sides, shrink=0.7)
+    return figure
+
+
+def _training(curves: Path) -> Figure:
+    import csv
+
+    from matplotlib.ticker import LogLocator
+
+    with curves.open(encoding="utf-8", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    epochs = [row["epoch"] for row in rows]
+    figure = _figure("Boston housing: training, epoch by epoch", 13, 4.5)
+    for axes, metric, title, unit in zip(
+        figure.subplots(1, 2),
+        ("mse", "mae"),
+        ("Mean squared error, which is minimised", "Mean absolute error"),
+        ("million $ squared, logarithmic scale", "$1000, logarithmic scale"),
+        strict=True,
+    ):
+        axes.plot(epochs, [row[metric] for row in rows], color=RAW, label="train, while it was trained on")
+        axes.plot(epochs, [row[f"val_{metric}"] for row in rows], color=READY, label="eval")
+        axes.set(title=title, xlabel="epoch", ylabel=unit, yscale="log")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.grid(visible=True, which="both", color="0.9")
+        axes.legend(frameon=False)
     return figure
 
 
