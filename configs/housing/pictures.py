@@ -83,9 +83,8 @@ class DrawPictures:
                 "correlation": _correlation(train),
                 "result": _result(evaluation),
             }
-            curves = model.path / "curves.csv"
-            if curves.is_file():
-                figures["training"] = _training(curves)
+            if model.curves.is_file():
+                figures["training"] = _training(model.curves)
             for name, figure in figures.items():
                 # Without the version of Matplotlib, which would be written into the file.
                 figure.savefig(pictures.path / f"{name}.png", dpi=self.dots_per_inch, metadata={"Software": None})
