@@ -22,6 +22,7 @@ from schemas.component import (
     Scratch,
     Seed,
     UserCodeMarker,
+    WantsBaselineMarker,
 )
 from schemas.errors import ConfigError, did_you_mean
 
@@ -50,6 +51,7 @@ class Contract:
     asks: Mapping[str, type[Any]]  # parameter of run: one of ASKS
     user_code: tuple[str, ...]  # settings that hold a dotted path of the user's
     input_files: tuple[str, ...]  # settings that hold a path, glob or pkg:// address
+    wants_baseline: tuple[str, ...]  # settings of which one has to be true for the step to be given a baseline
 
     @property
     def publishes(self) -> bool:
@@ -72,6 +74,11 @@ class Contract:
                 [value] if isinstance(value, str) else value.values() if isinstance(value, Mapping) else value or ()
             )
         return found
+
+    def takes_baseline(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a step of these settings is given the model that serves, which then is part of its key."""
+        wanted = not self.wants_baseline or any(settings.get(name) for name in self.wants_baseline)
+        return self.ask(Baseline) is not None and wanted
 
     def ask(self, kind: type[Any]) -> str | None:
         """The parameter of `run` that asks for `kind`, None when it does not."""
@@ -115,6 +122,7 @@ def read_contract(component: type[Any]) -> Contract:
         asks=asks,
         user_code=tuple(name for name in fields if _marked(hints[name], UserCodeMarker)),
         input_files=tuple(name for name in fields if _marked(hints[name], InputFilesMarker)),
+        wants_baseline=tuple(name for name in fields if _marked(hints[name], WantsBaselineMarker)),
     )
 
 

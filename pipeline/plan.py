@@ -18,6 +18,7 @@ from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError
 from schemas.input_files import expand
 from schemas.location import Location, ObjectUrl
+from schemas.passport import Passport
 
 NEVER_RAN = "it never ran"
 NOTHING_CHANGED = "nothing changed"
@@ -84,7 +85,8 @@ def decide(
     A corrupt execution under the step's key raises ArtifactError, unless the step runs whatever the store holds.
     """
     contract = read_contract(resolve(step.component))
-    baseline = find_baseline(graph, step, contract, executions) if contract.ask(Baseline) else Baseline()
+    takes_baseline = contract.takes_baseline(step.settings)
+    baseline = find_baseline(graph, step, contract, executions, store) if takes_baseline else Baseline()
     parts = key_parts(graph, step, contract, executions, baseline, anyway)
     key = key_of(parts)
     kept = _kept(graph, step, store, force)
@@ -183,7 +185,7 @@ def parts_of(
     }
     if contract.ask(Seed):
         parts["seed"] = seed
-    if contract.ask(Baseline):
+    if contract.takes_baseline(settings):
         parts["baseline"] = baseline
     if anyway and contract.blesses:
         parts["anyway"] = {"by": anyway["by"], "reason": anyway["reason"]}
@@ -202,12 +204,15 @@ def files_of(contract: Contract, settings: Mapping[str, Any]) -> dict[str, list[
     }
 
 
-def find_baseline(graph: Graph, step: Step, contract: Contract, executions: Mapping[str, Execution]) -> Baseline:
+def find_baseline(
+    graph: Graph, step: Step, contract: Contract, executions: Mapping[str, Execution], store: Store
+) -> Baseline:
     """The model that the serving directory of the graph's first publishing step serves now.
 
     Where that is the very candidate (its passport names the digest of the Model that `step` takes), the baseline is the one
-    recorded in the passport, so that an unchanged run changes nothing. With several publishing steps the first one below
-    `step` counts.
+    recorded in the passport, so that an unchanged run changes nothing. For the same reason a step that made the served model
+    itself, out of what it would be given now, keeps the baseline that it had then. With several publishing steps the first
+    one below `step` counts.
     """
     publisher = _first_publisher(graph, step)
     served = publisher.served() if publisher else None
@@ -216,6 +221,9 @@ def find_baseline(graph: Graph, step: Step, contract: Contract, executions: Mapp
     version, passport, path = served
     if passport is None:  # pushed by another tool: its version is all there is to know it by
         return _baseline(path, f"version:{version}", version)
+    before = _baseline_before(graph, step, contract, executions, store, passport)
+    if before is not None:
+        return Baseline() if not before else _recorded(before, path.parent)
     candidates = {
         executions[wire.step].manifest.outputs[wire.output].digest
         for wire in step.inputs.values()
@@ -225,16 +233,45 @@ def find_baseline(graph: Graph, step: Step, contract: Contract, executions: Mapp
         return _baseline(path, passport.model_digest, version)
     if passport.baseline is None:
         return Baseline()
-    recorded = path.parent / str(passport.baseline["version"])
-    # When the recorded version has been removed since, its digest still finds the evaluation that was made of it.
-    there = recorded.is_dir() if isinstance(recorded, Path) else resolve(_HAS_MODEL)(recorded)
-    return _baseline(recorded if there else None, passport.baseline["digest"], passport.baseline["version"])
+    return _recorded(passport.baseline, path.parent)
+
+
+def _recorded(baseline: Mapping[str, Any], serving: Location) -> Baseline:
+    """A baseline that was recorded by version and digest, as it is now where it was pushed to."""
+    path = serving / str(baseline["version"])
+    # When the recorded version has been removed since, its digest still finds what was made of it.
+    there = path.is_dir() if isinstance(path, Path) else resolve(_HAS_MODEL)(path)
+    return _baseline(path if there else None, baseline["digest"], baseline["version"])
 
 
 def _baseline(location: Location | None, digest: str, version: int) -> Baseline:
     if isinstance(location, ObjectUrl):
         return Baseline(digest=digest, version=version, remote=location)
     return Baseline(path=location, digest=digest, version=version)
+
+
+def _baseline_before(
+    graph: Graph,
+    step: Step,
+    contract: Contract,
+    executions: Mapping[str, Execution],
+    store: Store,
+    passport: Passport,
+) -> Mapping[str, Any] | None:
+    """What `step` recorded as its baseline, {} for none, when it made the served model; None when it did not.
+
+    It did when the passport names the key that the step has with the baseline that it had.
+    """
+    made = passport.steps.get(step.id, {}).get("key")
+    try:
+        execution = store.find(step.id, made) if made else None
+    except ArtifactError:
+        return None
+    if execution is None:
+        return None
+    recorded: Mapping[str, Any] = execution.manifest.key_parts.get("baseline") or {}
+    then = Baseline(digest=recorded.get("digest"), version=recorded.get("version"))
+    return recorded if key_of(key_parts(graph, step, contract, executions, then)) == made else None
 
 
 def _first_publisher(graph: Graph, step: Step) -> Publisher | None:

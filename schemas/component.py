@@ -26,6 +26,7 @@ Types of settings that the framework acts on:
 |---|---|
 | `UserCode` | dotted path of a user's function; its module and what that imports become part of the step's key |
 | `InputFiles` | a path, glob or `pkg://package/path`; the content of the files becomes part of the step's key |
+| `WantsBaseline` | whether the step, which asks for a `Baseline`, wants it: while this is false it is given none, and none is part of its key |
 
 A step that publishes outside the store (Pusher) also has the two methods of `Publisher`. A class attribute `LEAST_MEMORY`
 says how many bytes a step's process takes whatever the data: libraries, and buffers of a fixed size.
@@ -64,8 +65,13 @@ class InputFilesMarker:
     """What makes the files behind `InputFiles` part of the key."""
 
 
+class WantsBaselineMarker:
+    """What makes a setting decide whether the step is given a `Baseline`."""
+
+
 UserCode = Annotated[str, UserCodeMarker()]
 InputFiles = Annotated[str, InputFilesMarker()]
+WantsBaseline = Annotated[bool, WantsBaselineMarker()]
 
 
 @runtime_checkable

@@ -26,13 +26,14 @@ def fn_args(
     working_dir: Path,
     model: Model | None = None,
     model_run_dir: Path | None = None,
+    base_model: Path | None = None,
     hyperparameters: Mapping[str, Any] | None = None,
 ) -> FnArgs:
     """FnArgs with every field as TFX's executors fill it.
 
     `data_accessor` reads the examples through tfx_bsl, as datasets or Arrow record batches. `model` is None for a
     tuner_fn, which writes none. `working_dir` and `model_run_dir` survive a killed run. Steps of None mean that the
-    function decides. `base_model` is always None: there is no warm start. Raises UnknownSplit.
+    function decides. `base_model` is the SavedModel to start from. Raises UnknownSplit.
     """
     from tfx.components.trainer import fn_args_utils
     from tfx.types import standard_component_specs as names
@@ -58,6 +59,8 @@ def fn_args(
     args.schema_file = args.schema_path
     args.model_run_dir = str(model_run_dir) if model_run_dir is not None else None
     args.hyperparameters = dict(hyperparameters) if hyperparameters is not None else None
+    if base_model is not None:
+        args.base_model = str(base_model)
     if model is not None:
         args.serving_model_dir = path_utils.serving_model_dir(str(model.path))
         args.eval_model_dir = path_utils.eval_model_dir(str(model.path))

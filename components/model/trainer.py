@@ -18,7 +18,7 @@ from components.model.early_stopping import EarlyStopping, problems_of_early_sto
 from components.model.fitting import Fitting
 from components.model.labels import Label, problems_of_label
 from components.model.learning_rate import problems_of_learning_rate, use_learning_rate
-from components.model.starting_weights import start_from_checkpoint
+from components.model.starting_weights import start_from_checkpoint, start_from_served
 from components.model.training_data import open_splits, weigh_classes
 from components.model.training_logs import TrainingLogs
 from schemas.artifacts import (
@@ -30,7 +30,7 @@ from schemas.artifacts import (
     TransformedExamples,
     TransformGraph,
 )
-from schemas.component import InputFiles, Out, Progress, Scratch, Seed, UserCode
+from schemas.component import Baseline, InputFiles, Out, Progress, Scratch, Seed, UserCode, WantsBaseline
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, UserCodeError, did_you_mean
 
@@ -74,6 +74,7 @@ class Trainer:
     early_stopping: dict[str, Any] | None = None
     mixed_precision: str | None = None  # mixed_float16 for GPUs, mixed_bfloat16 for TPUs and newer CPUs
     jit: bool = False  # have XLA compile the training step
+    warm_start: WantsBaseline = False  # start from the weights of the model that serves, where there is one
     initial_weights: InputFiles | None = None  # files of a checkpoint, `.../ckpt-10.*`, whose weights to start from
     hyperparameters: dict[str, bool | int | float | str] = field(default_factory=dict)  # instead of the tuned values
     custom_config: dict[str, Any] = field(default_factory=dict)  # for run_fn
@@ -93,6 +94,8 @@ class Trainer:
             for number, weight in (self.class_weights or {}).items()
             if number < 0 or not 0 <= weight < math.inf
         ]
+        if self.warm_start and self.initial_weights is not None:
+            problems.append("warm_start: initial_weights is set too; start from one of the two")
         if self.mixed_precision not in (None, *PRECISIONS):
             problems.append(
                 f"mixed_precision: there is no '{self.mixed_precision}'.{did_you_mean(self.mixed_precision, PRECISIONS)} "
@@ -115,8 +118,12 @@ class Trainer:
         progress: Progress,
         model: Out[Model],
         model_run: Out[ModelRun] | None = None,
+        baseline: Baseline = Baseline(),  # noqa: B008 frozen
     ) -> None:
         """Train and write the model. On one machine, equal inputs and an equal seed give equal weights and curves.
+
+        With `warm_start` the weights of `baseline`, the served SavedModel, are taken in the order of the layers; the optimizer
+        starts anew. A run_fn finds the SavedModel in fn_args.base_model.
 
         Killed and run again with the same scratch, it goes on from its last checkpoint and ends in the same weights.
         """
@@ -125,9 +132,9 @@ class Trainer:
         share_accelerators()
         run_directory = scratch.path / "model_run"
         if self.run_fn is not None:
-            self._run_fn(self.run_fn, examples, transform_graph, schema, hyperparameters, scratch, model)
+            self._run_fn(self.run_fn, examples, transform_graph, schema, hyperparameters, scratch, model, baseline)
         else:
-            speed = self._train(examples, transform_graph, hyperparameters, seed, scratch, progress, model)
+            speed = self._train(examples, transform_graph, hyperparameters, seed, scratch, progress, model, baseline)
             if model_run is not None and speed is not None:
                 model_run.properties["examples_per_s"] = round(speed, 1)
         if model_run is not None and run_directory.is_dir():
@@ -142,6 +149,7 @@ class Trainer:
         scratch: Scratch,
         progress: Progress,
         model: Model,
+        baseline: Baseline,
     ) -> float | None:
         """Train what build_model gives and write the model; gives the examples per second."""
         assert self.build_model is not None
@@ -174,6 +182,9 @@ class Trainer:
             network.jit_compile = True
         if self.initial_weights is not None:
             start_from_checkpoint(network, self.initial_weights)
+        if self.warm_start and baseline.path is not None:
+            start_from_served(network, baseline.path)
+            model.properties["started_from"] = baseline.version
         fitting = Fitting(
             model=network,
             data=data,
@@ -209,6 +220,7 @@ class Trainer:
         hyperparameters: Hyperparameters | None,
         scratch: Scratch,
         model: Model,
+        baseline: Baseline,
     ) -> None:
         function = resolve(dotted)
         if not callable(function):
@@ -229,6 +241,7 @@ class Trainer:
                 working_dir=scratch.path,
                 model=model,
                 model_run_dir=scratch.path / "model_run",
+                base_model=baseline.path if self.warm_start else None,
                 hyperparameters=values,
             )
         )

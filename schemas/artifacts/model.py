@@ -23,7 +23,7 @@ class Model(Artifact):
 
     Properties: `metrics`, the last value of each training and validation metric; `steps`, how many were trained; `label`, the
     transformed feature, or {output: feature}; `best_step`, where the model is that of an earlier validation; `started_from`, the
-    version or the checkpoint whose weights it began with.
+    served version whose weights it began with.
     """
 
     TYPE_NAME: ClassVar[str] = "Model"

@@ -27,7 +27,7 @@ from schemas.artifacts import (
     TransformedExamples,
     TransformGraph,
 )
-from schemas.component import BeamOptions, Progress, Scratch, Seed
+from schemas.component import Baseline, BeamOptions, Progress, Scratch, Seed
 from schemas.errors import ConfigError, DataError, UnknownSplit, UserCodeError
 
 TAXI = "configs.taxi.model.build_model"
@@ -191,6 +191,23 @@ def test_what_TensorBoard_shows_and_the_speed_are_beside_the_model(tmp_path, use
         "validation",
     ]
     assert model_run.describe() == f"{model_run.properties['examples_per_s']:,.0f} examples/s"
+
+
+def test_a_warm_start_takes_the_weights_of_what_is_served(tmp_path, user_module, xf_graph, xf_transformed):
+    function = user_module(WITH_DROPOUT.replace('"adam"', "tf_keras.optimizers.SGD(0.0)"), "build_model")
+    served = train(tmp_path, xf_transformed, xf_graph, build_model=function, steps=1)
+    baseline = Baseline(path=served.serving, digest="sha256:served", version=7)
+    settings = {"build_model": function, "steps": 1, "seed": 14, "inputs": {"baseline": baseline}}
+    shutil.rmtree(tmp_path / "scratch")
+
+    warm = train(tmp_path, xf_transformed, xf_graph, warm_start=True, **settings)
+
+    assert weights(warm) == weights(served)
+    assert warm.properties["started_from"] == 7
+    with pytest.raises(
+        ConfigError, match=r"warm_start: .* dense/kernel is \[2, 5\] here and \[2, 8\] there; .* 1/kernel is"
+    ):
+        train(tmp_path, xf_transformed, xf_graph, warm_start=True, hyperparameters={"units": 5}, **settings)
 
 
 def test_epochs_are_passes_over_the_train_split(tmp_path, user_module, xf_graph, xf_transformed):
