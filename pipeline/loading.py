@@ -34,6 +34,7 @@ COMPONENTS: Mapping[str, str] = {
     "Tuner": "components.model.tuner.Tuner",
     "ImportHyperparameters": "components.model.import_hyperparameters.ImportHyperparameters",
     "Trainer": "components.model.trainer.Trainer",
+    "Optimizer": "components.model.optimizer.Optimizer",
     "Evaluator": "components.model.evaluator.Evaluator",
     "InfraValidator": "components.release.infra_validator.InfraValidator",
     "Pusher": "components.release.pusher.Pusher",

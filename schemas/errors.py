@@ -11,7 +11,8 @@
     ├── Interrupted          Ctrl-C or SIGTERM                                                 exit 130
     └── Refused              a gate said no; this is an outcome, not a failure                 exit 3
         ├── AnomaliesFound   ExampleValidator, on_anomaly: fail
-        └── NotBlessed       Pusher, a model that Evaluator did not bless
+        ├── NotBlessed       Pusher, a model that Evaluator did not bless
+        └── TooMuchLost      Optimizer, Exporter: a smaller model that misses a threshold
 
 A message says where, what was found and what to do. Errors cross processes by their message, so every class takes one and
 nothing else that is required.
@@ -89,6 +90,12 @@ class AnomaliesFound(Refused):
 
 class NotBlessed(Refused):
     """The model was not blessed, so it is not pushed."""
+
+
+class TooMuchLost(Refused):
+    """A smaller form of a model lost too much, or is not small or quick enough. It is kept, with its figures."""
+
+    keep_outputs = True
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from components.io.quantized_keras import scope_of
 from schemas.artifacts import Model
 from schemas.errors import ArtifactError
 
@@ -97,7 +98,8 @@ def load_keras(model: Model, *, compiled: bool = True) -> tf_keras.Model:
             f"Train with build_model, or load {model.serving} instead."
         )
     warm_up_class()
-    return tf_keras.models.load_model(file, compile=compiled)
+    with scope_of(file):
+        return tf_keras.models.load_model(file, compile=compiled)
 
 
 @cache

@@ -54,10 +54,7 @@ def build(model: tf_keras.Model, features: tuple[str, ...], graph: TransformGrap
     specs = transform.feature_spec
     needed = {name: specs[name] for name in transform.sources(features)}
 
-    # A function of its own, which both serving signatures call: the model is traced once.
-    @tf.function(autograph=False)
-    def network(transformed: dict[str, Any]) -> dict[str, Any]:
-        return served_outputs(model, model(as_inputs(model, transformed), training=False))
+    network = network_function(model)  # which both serving signatures call: the model is traced once
 
     def predict(raw: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = network(transform(raw, features))
@@ -89,6 +86,18 @@ def build(model: tf_keras.Model, features: tuple[str, ...], graph: TransformGrap
     resource = tf.saved_model.experimental.TrackableResource
     module.resources = [part for part in tf.train.TrackableView(model).descendants() if isinstance(part, resource)]
     return Exported(module, signatures)
+
+
+def network_function(model: tf_keras.Model) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The model as a traced function of the transformed features it takes, which gives the served outputs by name."""
+    import tensorflow as tf
+
+    @tf.function(autograph=False)
+    def network(transformed: dict[str, Any]) -> dict[str, Any]:
+        return served_outputs(model, model(as_inputs(model, transformed), training=False))
+
+    function: Callable[[dict[str, Any]], dict[str, Any]] = network
+    return function
 
 
 def model_features(model: tf_keras.Model, transformed: tuple[str, ...]) -> tuple[str, ...] | None:

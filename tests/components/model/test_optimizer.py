@@ -1,0 +1,323 @@
+"""Optimizer: what TFMOT reached is in the saved model, which is one like any other; what misses a threshold is refused."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.io import saved_model, tfrecord
+from components.io.keras import load_keras
+from components.model.optimizer import Optimizer
+from components.model.trainer import Trainer
+from schemas.artifacts import Examples, Model, TransformGraph
+from schemas.component import Lineage, Progress, Scratch, Seed
+from schemas.errors import ArtifactError, ConfigError, TooMuchLost
+
+# Layers of every kind: one that is only pruned and clustered, one with too few weights to cluster, one that TFMOT does not
+# know and cannot quantise.
+MODEL = """
+import tf_keras
+
+@tf_keras.saving.register_keras_serializable("tests")
+class Scale(tf_keras.layers.Layer):
+    def build(self, shape):
+        self.factor = self.add_weight("factor", (shape[-1],), initializer="ones")
+        super().build(shape)
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+def build_model(hp):
+    layers = tf_keras.layers
+    inputs = {name: layers.Input((1,), name=name) for name in ("fare_xf", "trip_miles_xf")}
+    inputs["payment_type_xf"] = layers.Input((1,), name="payment_type_xf", dtype="int64")
+    words = layers.Flatten(name="flat")(layers.Embedding(205, 4, name="words")(inputs["payment_type_xf"]))
+    x = layers.concatenate([inputs["fare_xf"], inputs["trip_miles_xf"], words], name="joined")
+    x = layers.Dense(20, activation="relu", name="hidden")(x)
+    x = Scale(name="scale")(x)
+    model = tf_keras.Model(inputs, layers.Dense(1, activation="sigmoid", name="big_tip")(x))
+    model.compile(tf_keras.optimizers.Adam(0.01), "binary_crossentropy", metrics=[tf_keras.metrics.AUC(name="auc")])
+    return model
+"""
+PRUNE = {"steps": 12, "final_sparsity": 0.5, "frequency": 3, "layers": ["words", "hidden"]}
+CLUSTER = {"steps": 4, "number_of_clusters": 8, "layers": ["words", "hidden"]}
+QUANTIZE = {"steps": 4}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, xf_graph: TransformGraph, xf_transformed: Examples) -> Any:
+    """A small model with the trainable form, and where its module is."""
+    directory = tmp_path_factory.mktemp("trained")
+    (directory / "shrinkable.py").write_text(MODEL, encoding="utf-8")
+    sys.path.append(str(directory))
+    model = Model(directory / "model")
+    model.path.mkdir()
+    Trainer(build_model="shrinkable.build_model", steps=60, label="big_tip").run(
+        xf_transformed,
+        xf_graph,
+        seed=Seed(13),
+        scratch=Scratch(directory / "scratch"),
+        progress=Progress(),
+        model=model,
+    )
+    yield model
+    sys.path.remove(str(directory))
+
+
+@pytest.fixture(scope="module")
+def optimize(
+    tmp_path_factory: pytest.TempPathFactory, trained: Model, xf_graph: TransformGraph, xf_transformed: Examples
+) -> Callable[..., Model]:
+    """Settings -> the optimised model."""
+
+    def run(
+        model: Model = trained,
+        scratch: Path | None = None,
+        lineage: Lineage | None = None,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> Model:
+        optimized = Model(tmp_path_factory.mktemp("optimized"))
+        Optimizer(**settings).run(
+            model,
+            xf_transformed,
+            xf_graph,
+            seed=Seed(13),
+            scratch=Scratch(scratch or tmp_path_factory.mktemp("scratch")),
+            progress=progress or Progress(),
+            lineage=lineage or Lineage(),
+            optimized_model=optimized,
+        )
+        return optimized
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pruned(optimize: Callable[..., Model]) -> Model:
+    return optimize(prune=PRUNE)
+
+
+@pytest.fixture(scope="module")
+def everything(optimize: Callable[..., Model]) -> Model:
+    """Pruned, clustered and quantised, one after the other."""
+    return optimize(prune=PRUNE, cluster=CLUSTER, quantize=QUANTIZE)
+
+
+def kernel(model: Model, layer: str) -> Any:
+    found = load_keras(model).get_layer(layer)
+    return next(weight for weight in found.weights if weight.shape.rank >= 2).numpy()
+
+
+def test_pruned_layers_have_the_sparsity_that_was_asked_for_and_others_none(pruned):
+    for layer in ("words", "hidden"):
+        assert (kernel(pruned, layer) == 0).mean() == pytest.approx(0.5, abs=0.01)
+    assert (kernel(pruned, "big_tip") != 0).all()
+
+
+def test_the_artifact_is_a_model_as_trainer_makes_it(pruned, trained, xf_examples):
+    import tensorflow as tf
+
+    assert sorted(path.name for path in pruned.path.iterdir()) == ["Format-Keras", "Format-Serving"]
+    assert saved_model.signatures(pruned.serving) == saved_model.signatures(trained.serving)
+    records = tf.constant(list(tfrecord.read(xf_examples.files("eval")[0])))
+    by_signature = [
+        saved_model.load(model.serving).signatures["serving_default"](records)["probabilities"].numpy()
+        for model in (pruned, trained)
+    ]
+    assert by_signature[0].shape == by_signature[1].shape
+    assert (by_signature[0] != by_signature[1]).any()
+    assert pruned.properties["label"] == "big_tip"
+    assert pruned.properties["steps"] == 72
+
+
+def test_the_report_compares_it_with_the_original(pruned, trained):
+    report = pruned.properties["optimization"]
+
+    assert report["before"]["metrics"]["auc"] == pytest.approx(trained.properties["metrics"]["val_auc"])
+    assert report["after"]["metrics"]["auc"] == pruned.properties["metrics"]["val_auc"]
+    assert report["after"]["bytes"]["weights"] < 0.8 * report["before"]["bytes"]["weights"]
+    assert report["after"]["bytes"]["size"] < report["before"]["bytes"]["size"]
+    assert report["after"]["latency_ms"] > 0
+    assert report["reached"]["hidden/kernel"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert report["left_alone"]["prune"] == {"big_tip": "not named", "scale": "it does not know Scale"}
+
+
+def test_pruning_is_tfmot_s_own(trained, optimize, xf_transformed, xf_graph):
+    """The same weights as TFMOT's functions give for the same batches."""
+    import tensorflow_model_optimization as tfmot
+
+    from components.model.computing import make_reproducible
+    from components.model.training_data import open_splits
+
+    ours = optimize(
+        prune={"steps": 8, "schedule": "constant", "final_sparsity": 0.25, "frequency": 2, "layers": ["hidden"]}
+    )
+
+    make_reproducible(13)
+    network = load_keras(trained)
+    data = open_splits(network, xf_transformed, xf_graph, "big_tip", 64, "train", "eval")
+    schedule = tfmot.sparsity.keras.ConstantSparsity(0.25, 0, frequency=2)
+    compiled = network.get_compile_config()
+    import tf_keras
+
+    theirs = tf_keras.models.clone_model(
+        network,
+        clone_function=lambda layer: (
+            tfmot.sparsity.keras.prune_low_magnitude(layer, schedule) if layer.name == "hidden" else layer
+        ),
+    )
+    theirs.compile_from_config(compiled)
+    theirs.fit(data.train.shuffled(13, 0, 8), callbacks=[tfmot.sparsity.keras.UpdatePruningStep()], verbose=0)
+    stripped = tfmot.sparsity.keras.strip_pruning(theirs)
+
+    for mine, expected in zip(load_keras(ours).get_weights(), stripped.get_weights(), strict=True):
+        assert (mine == expected).all()
+
+
+@pytest.mark.parametrize("centroids", ["linear", "kmeans_plus_plus"])
+def test_clustered_layers_have_few_values_and_small_ones_are_left_alone(optimize, centroids):
+    clustered = optimize(cluster={"steps": 4, "number_of_clusters": 24, "centroids": centroids})
+
+    for layer in ("words", "hidden"):
+        assert len(set(kernel(clustered, layer).ravel())) <= 24
+    report = clustered.properties["optimization"]
+    assert report["left_alone"]["cluster"] == {
+        "big_tip": "it has 20 different weights, fewer than 24 clusters",
+        "scale": "it does not know Scale",
+    }
+    assert report["after"]["bytes"]["weights"] < report["before"]["bytes"]["weights"]
+
+
+def test_quantising_keeps_zeros_and_clusters(everything):
+    weights = kernel(everything, "hidden")
+
+    assert (weights == 0).mean() >= 0.49
+    assert len(set(weights.ravel())) <= 8
+    assert everything.properties["optimization"]["left_alone"]["quantize"] == {
+        "scale": "it does not know Scale",
+        "words": "it does not know Embedding",
+    }
+
+
+def test_a_quantised_model_is_loaded_from_its_archive_as_it_was(everything, xf_examples, xf_transformed):
+    import tensorflow as tf
+
+    network = load_keras(everything)
+    assert type(network.get_layer("hidden")).__name__ == "QuantizeWrapperV2"
+    assert network.output_names == ["big_tip"]
+    metrics = everything.properties["metrics"]
+    spec = {name: tf.io.FixedLenFeature([1], kind.dtype) for name, kind in network.input.items()}
+    spec["big_tip"] = tf.io.FixedLenFeature([1], tf.int64)
+    parsed = tf.io.parse_example(list(tfrecord.read(xf_transformed.files("eval")[0])), spec)
+    label = parsed.pop("big_tip")
+
+    found = network.evaluate(parsed, label, batch_size=64, verbose=0, return_dict=True)
+
+    assert found["loss"] == pytest.approx(metrics["val_loss"], rel=1e-5)
+
+
+def test_stopped_in_one_stage_and_another_and_run_again_it_ends_in_the_same_weights(tmp_path, optimize, everything):
+    class Stop(Exception):
+        pass
+
+    class StopsAt(Progress):
+        def __init__(self, step: int) -> None:
+            self.step = step
+
+        def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
+            if done == self.step:
+                raise Stop
+
+    settings = {"prune": PRUNE, "cluster": CLUSTER, "quantize": QUANTIZE, "checkpoint_steps": 2}
+    for step in (7, 19):  # of 12 that prune, 4 that cluster and 4 that quantise
+        with pytest.raises(Stop):
+            optimize(scratch=tmp_path, progress=StopsAt(step), **settings)
+    assert (tmp_path / "checkpoints" / "quantize" / "ckpt-2.index").is_file()
+    resumed = optimize(scratch=tmp_path, **settings)
+
+    ours, expected = load_keras(resumed).get_weights(), load_keras(everything).get_weights()
+    assert [weight.tobytes() for weight in ours] == [weight.tobytes() for weight in expected]
+
+
+def test_a_model_that_misses_its_thresholds_is_refused_with_the_figures_and_kept(optimize, tmp_path):
+    with pytest.raises(TooMuchLost) as refused:
+        optimize(
+            prune=PRUNE,
+            thresholds={
+                "auc": {"min": 0.999},
+                "loss": {"max_change": -10},
+                "weights": {"max_ratio": 0.1},
+                "size": {"max_kb": 1},
+                "recall": {"min": 0.5},
+            },
+        )
+
+    message = str(refused.value)
+    for found in (
+        "auc 0.",
+        "is below 0.999, the original's is 0.",
+        "against the original's",
+        "is above -10",
+        "of the original's",
+        "kB is above 1 kB",
+        "recall was not computed, so min 0.5 is not kept. There are: auc, loss",
+    ):
+        assert found in message
+    assert refused.value.keep_outputs
+
+
+def test_a_model_that_keeps_its_thresholds_passes(optimize):
+    kept = optimize(prune=PRUNE, thresholds={"auc": {"min_change": -0.5}, "weights": {"max_ratio": 0.9}})
+
+    assert kept.properties["optimization"]["techniques"]["prune"]["final_sparsity"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("technique", "layer", "message"),
+    [
+        ("quantize", "words", "quantize.layers: TFMOT cannot quantize layer 'words': it does not know Embedding"),
+        ("prune", "scale", "prune.layers: TFMOT cannot prune layer 'scale': it does not know Scale"),
+        ("cluster", "flat", "cluster.layers: TFMOT cannot cluster layer 'flat': of Flatten it clusters nothing"),
+        ("prune", "hiden", "prune.layers: the model has no layer 'hiden'. Did you mean 'hidden'?"),
+    ],
+)
+def test_a_layer_that_tfmot_cannot_handle_is_named(optimize, technique, layer, message):
+    with pytest.raises(ConfigError) as error:
+        optimize(**{technique: {"steps": 20, "layers": [layer]}})
+
+    assert str(error.value) == message
+
+
+def test_a_model_without_its_trainable_form_is_refused_by_the_step_and_setting_that_made_it(optimize, tmp_path):
+    lineage = Lineage(
+        steps={"trainer": {"settings": {"run_fn": "my.module.run_fn"}}}, inputs={"model": {"step": "trainer"}}
+    )
+
+    with pytest.raises(ArtifactError, match=r"step 'trainer' made it with run_fn: my\.module\.run_fn"):
+        optimize(model=Model(tmp_path), lineage=lineage, prune=PRUNE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "prune: nothing to do. Set at least one of prune, cluster and quantize"),
+        ({"prune": {}}, "prune.steps: missing, and it has no default"),
+        ({"prune": {"steps": 0}}, "prune.steps: 0 is not at least 1"),
+        ({"prune": {"steps": 9, "final_sparsity": 1.0}}, "prune.final_sparsity: 1.0 is no fraction of zeros"),
+        ({"prune": {"steps": 9, "schedul": "constant"}}, "prune.schedul: no such setting. Did you mean 'schedule'?"),
+        ({"prune": {"steps": 9, "schedule": "cubic"}}, "prune.schedule: 'cubic' is not valid here: input should be"),
+        ({"prune": {"steps": 100, "end_step": 95}}, "prune.end_step: 95 is no update, .* Set 90"),
+        ({"prune": {"steps": 10}}, "prune.steps: 10 are too few for an update every 10 steps from step 0 on"),
+        ({"cluster": {"steps": 1, "number_of_clusters": 1}}, "cluster.number_of_clusters: 1 is not at least 3"),
+        ({"quantize": {"steps": 1}, "thresholds": {"size": {"max_mb": 1}}}, "thresholds.size.max_mb: no such bound."),
+        ({"quantize": {"steps": 1}, "learning_rate": 0.0}, "learning_rate: 0.0 is not above 0"),
+    ],
+)
+def test_settings_say_what_is_wrong_with_them(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Optimizer(**settings)
