@@ -36,6 +36,7 @@ COMPONENTS: Mapping[str, str] = {
     "Trainer": "components.model.trainer.Trainer",
     "Optimizer": "components.model.optimizer.Optimizer",
     "Evaluator": "components.model.evaluator.Evaluator",
+    "Exporter": "components.model.exporter.Exporter",
     "InfraValidator": "components.release.infra_validator.InfraValidator",
     "Pusher": "components.release.pusher.Pusher",
 }

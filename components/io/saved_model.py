@@ -56,6 +56,29 @@ def unregistered_ops(path: Path) -> tuple[str, ...]:
     return tuple(sorted(op for op in used if op_def_registry.get(op) is None))
 
 
+def tensors(path: Path, signature: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """JSON of a signature's inputs and of its outputs, each sorted: `name`, `type` and `shape`, -1 for any size.
+
+    Raises ArtifactError when there is no SavedModel or it lacks the signature.
+    """
+    found = _serving_graph(path).signature_def
+    if signature not in found:
+        raise ArtifactError(f"{path} has no signature '{signature}': it has {', '.join(sorted(found)) or 'none'}")
+    from tensorflow.core.framework import types_pb2
+
+    def described(infos: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "type": types_pb2.DataType.Name(info.dtype).removeprefix("DT_").lower(),
+                "shape": [size.size for size in info.tensor_shape.dim],
+            }
+            for name, info in sorted(infos.items())
+        ]
+
+    return described(found[signature].inputs), described(found[signature].outputs)
+
+
 def load(path: Path) -> Any:
     """The SavedModel at `path`, loaded as a server does; its signatures are in `.signatures`.
 

@@ -52,40 +52,42 @@ def build(model: tf_keras.Model, features: tuple[str, ...], graph: TransformGrap
 
     transform = TransformFunction(graph)
     specs = transform.feature_spec
-    needed = {name: specs[name] for name in transform.sources(features)}
-
     network = network_function(model)  # which both serving signatures call: the model is traced once
-
-    def predict(raw: Mapping[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = network(transform(raw, features))
-        return found
-
-    def serve_examples(examples: tf.Tensor) -> dict[str, Any]:
-        return predict(tf.io.parse_example(examples, needed))
-
-    def serve_columns(**columns: tf.Tensor) -> dict[str, Any]:
-        return predict({name: readers[name].raw(columns[name]) for name in needed})
 
     def transform_features(examples: tf.Tensor) -> dict[str, Any]:
         return transform(tf.io.parse_example(examples, specs), transform.outputs)
 
-    examples = tf.TensorSpec([None], tf.string, name="examples")
-    signatures = {
-        "serving_default": _traced(serve_examples, examples),
-        TRANSFORM_FEATURES: _traced(transform_features, examples),
-    }
-    readers = {name: column for name, spec in needed.items() if (column := Column.of(name, spec, transform.single))}
-    if len(readers) == len(needed):
-        signatures[SERVING_COLUMNS] = _traced(serve_columns, **{n: c.spec for n, c in readers.items()})
+    signatures = _of_raw_features(transform, features, network)
+    signatures[TRANSFORM_FEATURES] = _traced(transform_features, tf.TensorSpec([None], tf.string, name="examples"))
+    module = tracking(model)
+    module.transform = transform.loaded
+    return Exported(module, signatures)
 
+
+def build_preprocessing(features: tuple[str, ...], graph: TransformGraph) -> Exported:
+    """The two serving signatures with the transformed `features` themselves for an answer, by name."""
+    import tensorflow as tf
+
+    transform = TransformFunction(graph)
     module = tf.Module()
     module.transform = transform.loaded
+    # A tensor that a graph returns as it got it has no name of its own to be served by.
+    return Exported(
+        module, _of_raw_features(transform, features, lambda found: tf.nest.map_structure(tf.identity, found))
+    )
+
+
+def tracking(model: tf_keras.Model) -> tf.Module:
+    """What a SavedModel of functions that call `model` has to keep of it."""
+    import tensorflow as tf
+
+    module = tf.Module()
     setattr(module, VARIABLES, list(model.variables))
     # Lookup tables and their vocabularies, where the model has such layers. The layers themselves are not tracked: Keras
     # would trace every one of them once more, which takes longer than training a small model.
     resource = tf.saved_model.experimental.TrackableResource
     module.resources = [part for part in tf.train.TrackableView(model).descendants() if isinstance(part, resource)]
-    return Exported(module, signatures)
+    return module
 
 
 def network_function(model: tf_keras.Model) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -98,6 +100,31 @@ def network_function(model: tf_keras.Model) -> Callable[[dict[str, Any]], dict[s
 
     function: Callable[[dict[str, Any]], dict[str, Any]] = network
     return function
+
+
+def _of_raw_features(
+    transform: TransformFunction, features: tuple[str, ...], answer: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """`serving_default` and, where there can be one, `serving_columns`, giving the `answer` to the transformed `features`."""
+    import tensorflow as tf
+
+    specs = transform.feature_spec
+    needed = {name: specs[name] for name in transform.sources(features)}
+
+    def predict(raw: Mapping[str, Any]) -> dict[str, Any]:
+        return answer(transform(raw, features))
+
+    def serve_examples(examples: tf.Tensor) -> dict[str, Any]:
+        return predict(tf.io.parse_example(examples, needed))
+
+    def serve_columns(**columns: tf.Tensor) -> dict[str, Any]:
+        return predict({name: readers[name].raw(columns[name]) for name in needed})
+
+    signatures = {"serving_default": _traced(serve_examples, tf.TensorSpec([None], tf.string, name="examples"))}
+    readers = {name: column for name, spec in needed.items() if (column := Column.of(name, spec, transform.single))}
+    if len(readers) == len(needed):
+        signatures[SERVING_COLUMNS] = _traced(serve_columns, **{n: c.spec for n, c in readers.items()})
+    return signatures
 
 
 def model_features(model: tf_keras.Model, transformed: tuple[str, ...]) -> tuple[str, ...] | None:

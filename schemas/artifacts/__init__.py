@@ -5,6 +5,7 @@ from schemas.artifacts.anomalies import Anomalies
 from schemas.artifacts.blessing import Blessing, Verdict
 from schemas.artifacts.evaluation import Evaluation
 from schemas.artifacts.examples import Examples, TransformedExamples
+from schemas.artifacts.exported_models import ExportedModels
 from schemas.artifacts.feature_schema import FeatureSchema
 from schemas.artifacts.hyperparameters import Hyperparameters
 from schemas.artifacts.infra_blessing import InfraBlessing
@@ -21,6 +22,7 @@ __all__ = [
     "Blessing",
     "Evaluation",
     "Examples",
+    "ExportedModels",
     "FeatureSchema",
     "Hyperparameters",
     "InfraBlessing",

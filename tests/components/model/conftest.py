@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,40 @@ import pytest
 
 from components.features.transform import Transform
 from components.io import tfrecord
+from components.model.trainer import Trainer
 from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples, TransformGraph
-from schemas.component import Baseline, BeamOptions, Progress
+from schemas.component import Baseline, BeamOptions, Progress, Scratch, Seed
 
 FLOATS = ("fare", "tips", "trip_miles")
 INTS = ("trip_start_hour",)
 TEXTS = ("payment_type", "company")
+
+# Layers of every kind: an embedding, which TFMOT prunes and clusters but cannot quantise, one with few weights, one that it
+# does not know.
+SMALL_MODEL = """
+import tf_keras
+
+@tf_keras.saving.register_keras_serializable("tests")
+class Scale(tf_keras.layers.Layer):
+    def build(self, shape):
+        self.factor = self.add_weight("factor", (shape[-1],), initializer="ones")
+        super().build(shape)
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+def build_model(hp):
+    layers = tf_keras.layers
+    inputs = {name: layers.Input((1,), name=name) for name in ("fare_xf", "trip_miles_xf")}
+    inputs["payment_type_xf"] = layers.Input((1,), name="payment_type_xf", dtype="int64")
+    words = layers.Flatten(name="flat")(layers.Embedding(205, 4, name="words")(inputs["payment_type_xf"]))
+    x = layers.concatenate([inputs["fare_xf"], inputs["trip_miles_xf"], words], name="joined")
+    x = layers.Dense(20, activation="relu", name="hidden")(x)
+    x = Scale(name="scale")(x)
+    model = tf_keras.Model(inputs, layers.Dense(1, activation="sigmoid", name="big_tip")(x))
+    model.compile(tf_keras.optimizers.Adam(0.01), "binary_crossentropy", metrics=[tf_keras.metrics.AUC(name="auc")])
+    return model
+"""
 
 
 @pytest.fixture(scope="session")
@@ -155,3 +184,25 @@ def _example(row: dict[str, str]) -> bytes:
     tipped = int(np.float32(row["tips"]) > np.float32(0.2) * np.float32(row["fare"]))
     features["tipped"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[tipped]))
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+
+
+@pytest.fixture(scope="session")
+def small_model(
+    tmp_path_factory: pytest.TempPathFactory, xf_graph: TransformGraph, xf_transformed: TransformedExamples
+) -> Iterator[Model]:
+    """A model of two numbers and a word, with its trainable form; its module can be imported."""
+    directory = tmp_path_factory.mktemp("small")
+    (directory / "small_model.py").write_text(SMALL_MODEL, encoding="utf-8")
+    sys.path.append(str(directory))
+    model = Model(directory / "model")
+    model.path.mkdir()
+    Trainer(build_model="small_model.build_model", steps=60, label="big_tip").run(
+        xf_transformed,
+        xf_graph,
+        seed=Seed(13),
+        scratch=Scratch(directory / "scratch"),
+        progress=Progress(),
+        model=model,
+    )
+    yield model
+    sys.path.remove(str(directory))

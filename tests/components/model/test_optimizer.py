@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,71 +10,25 @@ import pytest
 
 from components.io import saved_model, tfrecord
 from components.io.keras import load_keras
+from components.model.exporter import Exporter
 from components.model.optimizer import Optimizer
-from components.model.trainer import Trainer
-from schemas.artifacts import Examples, Model, TransformGraph
+from schemas.artifacts import Examples, ExportedModels, Model, TransformGraph
 from schemas.component import Lineage, Progress, Scratch, Seed
 from schemas.errors import ArtifactError, ConfigError, TooMuchLost
 
-# Layers of every kind: one that is only pruned and clustered, one with too few weights to cluster, one that TFMOT does not
-# know and cannot quantise.
-MODEL = """
-import tf_keras
-
-@tf_keras.saving.register_keras_serializable("tests")
-class Scale(tf_keras.layers.Layer):
-    def build(self, shape):
-        self.factor = self.add_weight("factor", (shape[-1],), initializer="ones")
-        super().build(shape)
-
-    def call(self, inputs):
-        return inputs * self.factor
-
-def build_model(hp):
-    layers = tf_keras.layers
-    inputs = {name: layers.Input((1,), name=name) for name in ("fare_xf", "trip_miles_xf")}
-    inputs["payment_type_xf"] = layers.Input((1,), name="payment_type_xf", dtype="int64")
-    words = layers.Flatten(name="flat")(layers.Embedding(205, 4, name="words")(inputs["payment_type_xf"]))
-    x = layers.concatenate([inputs["fare_xf"], inputs["trip_miles_xf"], words], name="joined")
-    x = layers.Dense(20, activation="relu", name="hidden")(x)
-    x = Scale(name="scale")(x)
-    model = tf_keras.Model(inputs, layers.Dense(1, activation="sigmoid", name="big_tip")(x))
-    model.compile(tf_keras.optimizers.Adam(0.01), "binary_crossentropy", metrics=[tf_keras.metrics.AUC(name="auc")])
-    return model
-"""
 PRUNE = {"steps": 12, "final_sparsity": 0.5, "frequency": 3, "layers": ["words", "hidden"]}
 CLUSTER = {"steps": 4, "number_of_clusters": 8, "layers": ["words", "hidden"]}
 QUANTIZE = {"steps": 4}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, xf_graph: TransformGraph, xf_transformed: Examples) -> Any:
-    """A small model with the trainable form, and where its module is."""
-    directory = tmp_path_factory.mktemp("trained")
-    (directory / "shrinkable.py").write_text(MODEL, encoding="utf-8")
-    sys.path.append(str(directory))
-    model = Model(directory / "model")
-    model.path.mkdir()
-    Trainer(build_model="shrinkable.build_model", steps=60, label="big_tip").run(
-        xf_transformed,
-        xf_graph,
-        seed=Seed(13),
-        scratch=Scratch(directory / "scratch"),
-        progress=Progress(),
-        model=model,
-    )
-    yield model
-    sys.path.remove(str(directory))
-
-
-@pytest.fixture(scope="module")
 def optimize(
-    tmp_path_factory: pytest.TempPathFactory, trained: Model, xf_graph: TransformGraph, xf_transformed: Examples
+    tmp_path_factory: pytest.TempPathFactory, small_model: Model, xf_graph: TransformGraph, xf_transformed: Examples
 ) -> Callable[..., Model]:
     """Settings -> the optimised model."""
 
     def run(
-        model: Model = trained,
+        model: Model = small_model,
         scratch: Path | None = None,
         lineage: Lineage | None = None,
         progress: Progress | None = None,
@@ -119,15 +72,15 @@ def test_pruned_layers_have_the_sparsity_that_was_asked_for_and_others_none(prun
     assert (kernel(pruned, "big_tip") != 0).all()
 
 
-def test_the_artifact_is_a_model_as_trainer_makes_it(pruned, trained, xf_examples):
+def test_the_artifact_is_a_model_as_trainer_makes_it(pruned, small_model, xf_examples):
     import tensorflow as tf
 
     assert sorted(path.name for path in pruned.path.iterdir()) == ["Format-Keras", "Format-Serving"]
-    assert saved_model.signatures(pruned.serving) == saved_model.signatures(trained.serving)
+    assert saved_model.signatures(pruned.serving) == saved_model.signatures(small_model.serving)
     records = tf.constant(list(tfrecord.read(xf_examples.files("eval")[0])))
     by_signature = [
         saved_model.load(model.serving).signatures["serving_default"](records)["probabilities"].numpy()
-        for model in (pruned, trained)
+        for model in (pruned, small_model)
     ]
     assert by_signature[0].shape == by_signature[1].shape
     assert (by_signature[0] != by_signature[1]).any()
@@ -135,10 +88,10 @@ def test_the_artifact_is_a_model_as_trainer_makes_it(pruned, trained, xf_example
     assert pruned.properties["steps"] == 72
 
 
-def test_the_report_compares_it_with_the_original(pruned, trained):
+def test_the_report_compares_it_with_the_original(pruned, small_model):
     report = pruned.properties["optimization"]
 
-    assert report["before"]["metrics"]["auc"] == pytest.approx(trained.properties["metrics"]["val_auc"])
+    assert report["before"]["metrics"]["auc"] == pytest.approx(small_model.properties["metrics"]["val_auc"])
     assert report["after"]["metrics"]["auc"] == pruned.properties["metrics"]["val_auc"]
     assert report["after"]["bytes"]["weights"] < 0.8 * report["before"]["bytes"]["weights"]
     assert report["after"]["bytes"]["size"] < report["before"]["bytes"]["size"]
@@ -147,9 +100,10 @@ def test_the_report_compares_it_with_the_original(pruned, trained):
     assert report["left_alone"]["prune"] == {"big_tip": "not named", "scale": "it does not know Scale"}
 
 
-def test_pruning_is_tfmot_s_own(trained, optimize, xf_transformed, xf_graph):
+def test_pruning_is_tfmot_s_own(small_model, optimize, xf_transformed, xf_graph):
     """The same weights as TFMOT's functions give for the same batches."""
     import tensorflow_model_optimization as tfmot
+    import tf_keras
 
     from components.model.computing import make_reproducible
     from components.model.training_data import open_splits
@@ -159,12 +113,10 @@ def test_pruning_is_tfmot_s_own(trained, optimize, xf_transformed, xf_graph):
     )
 
     make_reproducible(13)
-    network = load_keras(trained)
+    network = load_keras(small_model)
     data = open_splits(network, xf_transformed, xf_graph, "big_tip", 64, "train", "eval")
     schedule = tfmot.sparsity.keras.ConstantSparsity(0.25, 0, frequency=2)
     compiled = network.get_compile_config()
-    import tf_keras
-
     theirs = tf_keras.models.clone_model(
         network,
         clone_function=lambda layer: (
@@ -321,3 +273,22 @@ def test_a_model_without_its_trainable_form_is_refused_by_the_step_and_setting_t
 def test_settings_say_what_is_wrong_with_them(settings, message):
     with pytest.raises(ConfigError, match=message):
         Optimizer(**settings)
+
+
+def test_what_was_reached_is_in_the_integers_of_a_tensorflow_lite_model(tmp_path, everything, xf_graph, xf_transformed):
+    import numpy as np
+    import tensorflow as tf
+
+    exported = ExportedModels(tmp_path)
+    Exporter(tflite=("int8",)).run(everything, xf_graph, xf_transformed, lineage=Lineage(), exported_models=exported)
+
+    interpreter = tf.lite.Interpreter(str(exported.export("tflite_int8") / "tflite"))
+    interpreter.allocate_tensors()
+    kernels = [
+        interpreter.get_tensor(detail["index"])
+        for detail in interpreter.get_tensor_details()
+        if list(detail["shape"]) == [20, 6] and detail["dtype"] == np.int8
+    ]
+    assert len(kernels) == 1
+    assert len(np.unique(kernels[0])) <= 8
+    assert (kernels[0] == 0).mean() >= 0.49
