@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 SERVING_DEFAULT = "serving_default"  # the signature a client gets when it names none
+FILE = "saved_model.pb"  # without it nothing loads
 SERVE = "serve"  # the tag that TensorFlow Serving looks for
 
 
@@ -26,7 +27,7 @@ class Signature:
 
 def exists(path: Path) -> bool:
     """Whether `path` holds a SavedModel."""
-    return (path / "saved_model.pb").is_file()
+    return (path / FILE).is_file()
 
 
 def signatures(path: Path) -> dict[str, Signature]:

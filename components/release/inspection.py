@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from components.release import destinations, versions
-from components.release.digests import content_digest, differences, digests
+from components.release.digests import differences
 from schemas.errors import ConfigError, did_you_mean
 from schemas.location import Location
 from schemas.passport import Passport
-
-__all__ = ["Inspected", "content_digest", "differences", "digests", "find", "verify"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,15 @@ def find(path: Location) -> Location:
     Raises ConfigError when there is no such directory or no version in it, StoreError when the store cannot be reached.
     """
     path = path.absolute()
-    destination, parent = destinations.at(path), destinations.at(path.parent)
+    destination = destinations.at(path)
+    # A bucket is inside nothing.
+    parent = destinations.at(path.parent) if isinstance(path, Path) or path.parent.bucket else None
     if not destination.exists():
-        known = [str(number) for number in parent.listed()] if path.parent.name else []
+        known = [str(number) for number in parent.listed()] if parent else []
         hint = did_you_mean(path.name, known) or (f" There are: {', '.join(known)}" if known else "")
         raise ConfigError(f"{path}: there is no such directory.{hint}")
-    if versions.number(path.name) is not None and (
-        parent.has(path.name, [versions.MODEL]) or parent.has(path.name, [Passport.FILE])
-    ):
+    known_by = (versions.MODEL, Passport.FILE)
+    if versions.number(path.name) is not None and parent and any(parent.has(path.name, [file]) for file in known_by):
         return path
     served = destination.served()
     if served is None:

@@ -44,7 +44,8 @@ def publish(
 ) -> int:
     """Upload `source`, and have it appear as the next version; gives that.
 
-    `extra` are files to add, by relative path. `before` is told the number right before the version appears. Raises
+    `extra` are files to add, by relative path. `before` is told the number right before the version appears. Of pushes at the
+    same time the one with the largest number is served, whichever ends first. Raises
     ArtifactError for a file that cannot be read or has no equal in the store, StoreError when the store cannot be written,
     and what `passport_of` raises; the store serves what it served before then, and what was left is removed by this push or,
     where the store cannot be reached, by a later one.
@@ -52,8 +53,8 @@ def publish(
     push = f"{PUSHING}{uuid.uuid4().hex}"
     owner = json.dumps({"push": push, **Owner.current().to_json()}).encode()
     with ExitStack() as always, ExitStack() as failing:
-        always.callback(object_retention.remove_quietly, objects, push, last=OWNER)
         objects.write(f"{push}/{OWNER}", owner)
+        always.callback(object_retention.remove_quietly, objects, push, last=OWNER)
         files = _upload(objects, f"{push}/version", source, extra or {})
         if MODEL not in files:
             raise ArtifactError(f"{source} has no {MODEL}: it is not a SavedModel. Train the model again")

@@ -12,7 +12,7 @@ from components.release.digests import differences
 from components.release.object_versions import CLAIMS, MARKER, OWNER, Listing
 from components.release.retention import to_retire
 from components.release.versions import MODEL
-from schemas.errors import StoreError
+from schemas.errors import ArtifactError, StoreError
 from schemas.owner import Owner
 from schemas.passport import Passport
 
@@ -36,7 +36,7 @@ def retire(objects: Objects, keep: int | None, protected: Collection[int] = ()) 
         for version in gone:
             _remove(objects, listing, str(version), first=MODEL, last=MARKER)
         return gone
-    except StoreError as error:
+    except (ArtifactError, StoreError) as error:
         sys.stderr.write(f"Pusher: old versions could not be removed: {error}\n")
         return []
 

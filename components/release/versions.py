@@ -11,7 +11,7 @@ from components.io import saved_model
 from components.io.serving_directory import LARGEST, number
 from schemas.errors import StoreError
 
-MODEL = "saved_model.pb"  # what makes a version one that a server loads
+MODEL = saved_model.FILE  # what makes a version one that a server loads
 HIGH_WATER = ".penstock-high-water"  # the largest number ever used here, also of versions removed since
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -95,3 +97,21 @@ def test_a_driver_that_is_not_installed_is_named(url: ObjectUrl, problem: str | 
 
     assert (found or "").startswith(problem or "")
     assert (found is None) == (problem is None)
+
+
+def test_the_extra_that_brings_a_driver_is_named() -> None:
+    ask = "from components.io.objects import problem_with; from schemas.location import parse"
+    code = f"import sys; sys.modules['s3fs'] = None; {ask}; print(problem_with(parse('s3://bucket/taxi')))"
+
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+    assert said.startswith("the driver for s3:// is not installed")
+    assert said.endswith("Install it with this package's extra: penstock[s3]\n")
+
+
+def test_no_store_is_imported_with_what_may_use_one() -> None:
+    code = (
+        "import sys, components.release.pusher, pipeline.cli.main; print({'fsspec', 's3fs', 'boto3'} & {*sys.modules})"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"

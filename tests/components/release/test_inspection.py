@@ -80,11 +80,3 @@ def test_a_passport_that_cannot_be_read_is_an_error(serving: Path) -> None:
 
     with pytest.raises(ArtifactError, match="not a passport"):
         inspection.verify(serving)
-
-
-def test_equal_files_have_one_digest_and_other_names_another(serving: Path) -> None:
-    digest = inspection.content_digest(inspection.digests(serving / "7"))
-
-    assert digest == inspection.content_digest(inspection.digests(serving / "12"))
-    (serving / "12" / "assets" / "words").rename(serving / "12" / "assets" / "names")
-    assert digest != inspection.content_digest(inspection.digests(serving / "12"))
