@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,7 +84,9 @@ class Request:
     modules: Path
     process: subprocess.Popen[str]
 
-    def send(self, directory: Path, seed: int | None = 13, **settings: Any) -> Hyperparameters:
+    def send(
+        self, directory: Path, seed: int | None = 13, modules: Path | None = None, **settings: Any
+    ) -> Hyperparameters:
         """Begin a search whose artifact and scratch lie in `directory`; gives the artifact to be."""
         (directory / "scratch").mkdir(parents=True, exist_ok=True)
         found = Hyperparameters(directory / "tuned")
@@ -91,7 +94,7 @@ class Request:
             "settings": {"label": "big_tip", "max_trials": 3, **settings},
             "examples": str(self.examples.path),
             "graph": str(self.graph.path),
-            "modules": str(self.modules),
+            "modules": str(modules or self.modules),
             "scratch": str(directory / "scratch"),
             "to": str(found.path),
             "seed": seed,
@@ -100,9 +103,9 @@ class Request:
         print(json.dumps(request), file=self.process.stdin, flush=True)
         return found
 
-    def __call__(self, directory: Path, seed: int | None = 13, **settings: Any) -> tuple[Hyperparameters, list[Any]]:
-        """The finished artifact and the reports of progress. Raises what the search raised, without its cause."""
-        found = self.send(directory, seed, **settings)
+    def __call__(self, directory: Path, **settings: Any) -> tuple[Hyperparameters, list[Any]]:
+        """The finished artifact and the reports of progress. Raises what the search raised, its cause as a note."""
+        found = self.send(directory, **settings)
         assert self.process.stdout is not None
         answer = json.loads(self.process.stdout.readline())
         if "error" in answer:
@@ -345,13 +348,9 @@ class TestFailures:
             "    model =", "    if hp.get('anything') > 1:\n        raise ArithmeticError('no luck')\n    model ="
         )
         name = user_module(always, "build_model")
-        search.modules, before = tmp_path, search.modules
 
-        try:
-            with pytest.raises(UserCodeError, match="none of the first 3 trials succeeded") as caught:
-                search(tmp_path, build_model=name, steps=2, max_trials=9)
-        finally:
-            search.modules = before
+        with pytest.raises(UserCodeError, match="none of the first 3 trials succeeded") as caught:
+            search(tmp_path, modules=tmp_path, build_model=name, steps=2, max_trials=9)
 
         assert "ArithmeticError: no luck" in str(caught.value)
         assert "in build_model\n    raise ArithmeticError('no luck')" in caught.value.__notes__[0]
@@ -392,13 +391,9 @@ class TestFailures:
         self, search, tmp_path, user_module, change, settings, message
     ):
         name = user_module(IDLE.replace(*change), "build_model")
-        search.modules, before = tmp_path, search.modules
 
-        try:
-            with pytest.raises((ConfigError, UserCodeError), match=message):
-                search(tmp_path, build_model=name, steps=1, **settings)
-        finally:
-            search.modules = before
+        with pytest.raises((ConfigError, UserCodeError), match=message):
+            search(tmp_path, modules=tmp_path, build_model=name, steps=1, **settings)
 
 
 @pytest.mark.slow
@@ -496,3 +491,29 @@ def test_every_wrong_setting_is_named_at_once():
         "build_model", "steps", "algorithm", "direction", "objective", "max_trials"
     ]  # fmt: skip
     assert "Did you mean 'random'?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"algorithm": "hyperband", "max_trials": 5, "epochs": 9}, "max_trials: hyperband's brackets decide"),
+        ({"algorithm": "hyperband", "steps": 5}, "steps: hyperband deals in epochs; set epochs"),
+        ({"hyperband_factor": 2, "epochs": 9}, "hyperband_factor: random has no brackets; leave it out"),
+        ({"num_initial_points": 2, "epochs": 9}, "num_initial_points: is of bayesian alone, and the algorithm is random"),
+        ({"early_stopping": {"monitor": "val_auc"}, "epochs": 9}, "early_stopping.monitor: a trial stops by the objective"),
+        ({"early_stopping": {"patient": 2}, "epochs": 9}, "early_stopping.patient: no such setting. Did you mean 'patience'?"),
+    ],
+    ids=["bounded hyperband", "hyperband in steps", "factor", "initial points", "monitor", "unknown"],
+)  # fmt: skip
+def test_a_setting_that_the_algorithm_does_not_have_is_refused(settings, problem):
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        Tuner(build_model="a.b", **settings)
+
+
+def test_a_tuner_fn_decides_what_the_settings_of_a_search_would():
+    with pytest.raises(ConfigError) as caught:
+        Tuner(tuner_fn="a.b", algorithm="bayesian", max_trials=3, parallel_trials=2)
+
+    assert [problem.partition(": ")[0] for problem in caught.value.problems] == [
+        "algorithm", "max_trials", "parallel_trials"
+    ]  # fmt: skip
