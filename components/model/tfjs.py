@@ -34,7 +34,7 @@ def convert(network: Path, directories: Mapping[str, tuple[str, Path]], layers: 
 
 
 def describe(directory: Path) -> dict[str, list[dict[str, Any]]]:
-    """JSON: name, type and shape of every input and output; -1 is the batch."""
+    """JSON: name, type and shape of every input and output; -1 is the batch. Its integers have 32 bits."""
     signature = json.loads((directory / "model.json").read_text(encoding="utf-8"))["signature"]
     return {
         port: [_described(name, tensor) for name, tensor in sorted(signature[port].items())]
@@ -44,8 +44,7 @@ def describe(directory: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _described(name: str, tensor: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "name": name,
-        "tensor": tensor["name"],
-        "type": tensor["dtype"].removeprefix("DT_").lower(),
+        "name": name.removesuffix(":0"),
+        "type": {"DT_INT64": "int32", "DT_INT32": "int32", "DT_BOOL": "bool"}.get(tensor["dtype"], "float32"),
         "shape": [int(size["size"]) for size in tensor.get("tensorShape", {}).get("dim", [])],
     }
