@@ -42,9 +42,7 @@ class InfraValidator:
     server: str | None = None  # an image such as tensorflow/serving:2.16.1, run by Docker; None: our own model server
     signatures: tuple[str, ...] = (saved_model.SERVING_DEFAULT,)  # that the model must have
     latency: dict[str, float] = field(default_factory=dict)  # at most, {"p50_ms": 5, "p99_ms": 20}
-    parity: dict[str, float] = field(
-        default_factory=dict
-    )  # {"absolute": 1e-5, "relative": 1e-4}, which hold if left out
+    parity: dict[str, float] = field(default_factory=dict)  # {"absolute": 1e-5, "relative": 1e-4} unless set
     rows: int = 100  # raw examples whose answers are compared; 0: none
     requests: int = 300  # one-row requests that are timed; 0: none
     warmup_requests: int = 10  # raw examples to make requests from; 0: none
@@ -159,12 +157,13 @@ class InfraValidator:
             with self._started(version, log) as server:
                 case = _Case(loaded, list(questions(loaded, records)), split_of(examples) if examples else "")
                 # While the server starts. The SavedModel is asked only where that is all there is.
-                own, whose = _own_answers(model, graph, records, case, there) if self.rows else ([], "")
+                compares = bool(self.rows and case.asked)
+                own, whose = _own_answers(model, graph, records, case, there) if compares else ([], "")
                 with available(server, _NAME, self.load_timeout_s, self.request_timeout_s) as served:
                     if not case.asked:
                         self._note_unasked(examples, found)
                         return
-                    if self.rows:
+                    if compares:
                         self._compare(served, case, own, whose, progress, found)
                     if self.requests:
                         self._time(served, case, progress, found)
@@ -174,10 +173,13 @@ class InfraValidator:
             raise
 
     def _warm_up(self, loaded: Any, model: Model, examples: Examples | None, requests: Path, found: _Findings) -> None:
-        """Make the warm-up requests of a model that brings none."""
+        """Make the warm-up requests of a model that brings none. Raises NotServed for a model whose own cannot be read."""
         made = 0
         if (model.serving / warmup.FILE).is_file():
-            made = warmup.count(model.serving / warmup.FILE)
+            try:
+                made = warmup.count(model.serving / warmup.FILE)
+            except DataError as error:
+                raise NotServed(f"{error}. Export the model with whole requests, or without") from error
         elif examples is not None and self.warmup_requests:
             try:
                 made = warmup.write(loaded, _NAME, examples, self.warmup_requests, requests)
@@ -232,17 +234,32 @@ class InfraValidator:
 
     def _time(self, served: ServedModel, case: _Case, progress: Progress, found: _Findings) -> None:
         signature = case.asked[0].signature
+        requests, failure = [], ""
+        # Once each, as the first takes longer. What is not answered has been told of.
+        for question in (question for question in case.asked if question.signature == signature):
+            try:
+                request = case.request(question)
+                served.ask(request)
+            except (Unaskable, Unanswered) as error:
+                failure = str(error)
+            else:
+                requests.append(request)
+        if not requests:
+            found.against.append(
+                f"latency cannot be measured: no one-row request of {signature} is answered ({failure})"
+            )
+            return
+
+        def ask(number: int) -> None:
+            served.ask(requests[number % len(requests)])
+            progress(number + 1, self.requests, "requests")
+
         try:
-            requests = [case.request(question) for question in case.asked if question.signature == signature]
-
-            def ask(number: int) -> None:
-                served.ask(requests[number % len(requests)])
-                progress(number + 1, self.requests, "requests")
-
-            ask(0)  # the first of a connection takes longer
             timed = latency.measure(ask, self.requests, self.latency)
-        except (Unaskable, Unanswered) as error:
-            found.against.append(f"latency cannot be measured: a one-row request of {signature} is answered {error}")
+        except Unanswered as error:
+            found.against.append(
+                f"latency cannot be measured: a request that was answered before is not any more ({error})"
+            )
             return
         found.against += timed.against(signature, self.latency)
         bounds = {f"max_{name}": limit for name, limit in self.latency.items()}

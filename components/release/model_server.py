@@ -17,7 +17,7 @@ from schemas.errors import PenstockError
 
 _LAST_LINES = 5
 _LAST_CHARACTERS = 1000
-_DYING_S = 5.0  # how long a server that no longer answers may take to be seen dead
+_DYING_S = 2.0  # how long a server that no longer answers may take to be seen dead
 
 
 class NotServed(Exception):

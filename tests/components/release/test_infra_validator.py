@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,22 @@ def test_a_model_without_a_trained_form_is_compared_with_its_savedmodel_also_thr
     assert "latency" not in blessing.properties
 
 
+def test_rows_that_the_model_does_not_take_are_neither_compared_nor_timed(
+    tmp_path: Path, asked: Model, example: Callable[..., bytes]
+) -> None:
+    examples = Examples(tmp_path / "examples")
+    examples.split_path("eval").mkdir(parents=True)
+    rows = [example(other=[1.0]), example(fare=[1.5])]
+    tfrecord.write(examples.split_path("eval") / "data_tfrecord-00000-of-00001.gz", rows)
+
+    blessing = validate(tmp_path, InfraValidator(requests=3), asked, examples)
+
+    assert blessing.reasons == ()
+    found = blessing.properties["parity"]["signatures"]
+    assert (found["serving_default"]["rows"], found["serving_columns"]["rows"]) == (1, 2)
+    assert blessing.properties["latency"]["requests"] == 3
+
+
 def test_a_model_that_takes_no_examples_is_only_loaded_and_its_bounds_cannot_be_judged(
     tmp_path: Path, model: Model, raw: Examples
 ) -> None:
@@ -138,6 +155,18 @@ def test_a_server_that_does_not_load_the_model_is_quoted(tmp_path: Path, asked: 
     (reason,) = blessing.reasons
     assert reason.startswith("it cannot be served: the model server ended with exit code 1. Its last words: ")
     assert "warm-up request 1 is not answered" in reason
+
+
+def test_requests_that_cannot_be_read_keep_a_model_from_being_served(tmp_path: Path, asked: Model) -> None:
+    brought = Model(tmp_path / "model")
+    shutil.copytree(asked.path, brought.path)
+    (brought.serving / warmup.FILE).parent.mkdir()
+    (brought.serving / warmup.FILE).write_bytes(b"cut short")
+
+    blessing = validate(tmp_path, InfraValidator(), brought)
+
+    assert not blessing.servable
+    assert "tf_serving_warmup_requests" in blessing.reasons[0]
 
 
 def test_a_server_that_takes_too_long_is_given_up(tmp_path: Path, asked: Model) -> None:
