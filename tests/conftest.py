@@ -16,11 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from components.io.keras import arrange
 from pipeline.contract import read_contract
 from schemas.location import ObjectUrl
+
+# How long an example takes depends on what else the machine does: no property fails by the clock.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 # As every step's process does: whoever imports KerasTuner later (tfx among others) gets one that works with tf_keras.
 arrange()

@@ -4,7 +4,7 @@ import bisect
 import hashlib
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.data.splits import assign, in_order, problems
@@ -15,7 +15,6 @@ weights = st.dictionaries(
 keys = st.lists(st.binary(max_size=40), max_size=50)
 
 
-@settings(deadline=None)
 @given(keys, weights)
 def test_the_split_is_the_hash_modulo_the_weights_as_tfx_computes_it(
     keys: list[bytes], weights: dict[str, int]
@@ -27,7 +26,6 @@ def test_the_split_is_the_hash_modulo_the_weights_as_tfx_computes_it(
     assert assign(keys, weights) == expected
 
 
-@settings(deadline=None)
 @given(keys, weights, st.randoms())
 def test_a_keys_split_depends_neither_on_its_place_nor_on_the_others(keys, weights, random) -> None:
     alone = {key: assign([key], weights) for key in keys}
@@ -36,7 +34,6 @@ def test_a_keys_split_depends_neither_on_its_place_nor_on_the_others(keys, weigh
     assert [[split] for split in assign(keys, weights)] == [alone[key] for key in keys]
 
 
-@settings(deadline=None)
 @given(keys, st.integers(1, 10**15))
 def test_weights_of_any_size_are_taken(keys: list[bytes], weight: int) -> None:
     assert set(assign(keys, {"train": weight, "eval": weight})) <= {0, 1}
