@@ -148,14 +148,14 @@ class Search:
         trial.hyperparameters = keras_tuner().HyperParameters.from_config(trained.config)
         trial.status, trial.message = "COMPLETED", None
         if trained.failed:
-            trial.status, trial.message = "FAILED", trained.failed
+            trial.status, trial.message = "FAILED", trained.reason
         else:
             # The objective alone: KerasTuner would look for the direction of any other metric, and run TensorFlow for that.
             score = means(trained.executions)[self.training.objective]
             self.oracle.update_trial(trial.trial_id, {self.training.objective: score}, step=trained.epoch)
         self.oracle.end_trial(trial)
         self.found[trial.trial_id] = trained
-        print(f"trial {trial.trial_id}: {trained.failed or f'{self.training.objective} {trial.score:.6g}'}", flush=True)
+        print(f"trial {trial.trial_id}: {trained.reason or f'{self.training.objective} {trial.score:.6g}'}", flush=True)
         self._check_any(GIVE_UP_AFTER)
         self._save()
         self._report()

@@ -64,14 +64,20 @@ class Trained:
     """How a trial ended: with the metrics of each training at its best epoch, or, in `failed`, with what it failed of.
 
     `config` are the hyperparameters with those that only this model asked for. `epoch` is the best one's number, the mean
-    over the trainings. `trace` is the traceback of a failure, as text.
+    over the trainings. `place` is where in build_model's module it failed, and `trace` the traceback, as text.
     """
 
     config: dict[str, Any]
     executions: tuple[dict[str, float], ...] = ()
     epoch: int = 0
     failed: str = ""
+    place: str = ""
     trace: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why it failed: 'model.py:12 in build_model: ValueError: ...'; empty when it did not."""
+        return ": ".join(filter(None, (self.place, self.failed)))
 
 
 class TrialFailed(Exception):
@@ -121,7 +127,8 @@ def train(training: Training, trial: str, config: dict[str, Any]) -> Trained:
         raise
     except Exception as error:  # noqa: BLE001 whatever build_model or the training raises is this trial's failure
         traceback.print_exc()
-        return Trained(config, failed=_reason(error, training), trace=traceback.format_exc())
+        failed, place = _said(error, training), _place(error, training)
+        return Trained(config, failed=failed, place=place, trace=traceback.format_exc())
     return Trained(values.get_config(), executions, round(sum(epochs) / len(epochs)))
 
 
@@ -270,22 +277,25 @@ def _stop_at_nan(first: int) -> Any:
     return StopAtNan()
 
 
-def _reason(error: Exception, training: Training) -> str:
-    """One line: 'model.py:12 in build_model: ValueError: ...', with the innermost line of the module of build_model."""
+def _said(error: Exception, training: Training) -> str:
+    """The error in one line."""
     import tensorflow as tf
 
     if isinstance(error, TrialFailed):
         return str(error)
-    first = str(error).strip().splitlines()[:1]
-    said = ": ".join([type(error).__name__, *first])
+    said = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
     if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
         said += (
             f" (out of memory at a batch_size of {training.batch_size}; try a smaller one, or fewer parallel_trials)"
         )
+    return said
+
+
+def _place(error: Exception, training: Training) -> str:
+    """'model.py:12 in build_model', the innermost line in the module of build_model; empty when there is none."""
     file = sys.modules[training.build_model.replace(":", ".").rpartition(".")[0]].__file__ or ""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     if not frames:
-        return said
-    path = Path(file)
-    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return f"{shown}:{frames[-1].lineno} in {frames[-1].name}: {said}"
+        return ""
+    shown = Path(file).relative_to(Path.cwd()) if Path(file).is_relative_to(Path.cwd()) else file
+    return f"{shown}:{frames[-1].lineno} in {frames[-1].name}"

@@ -36,7 +36,7 @@ def trials_of(oracle: kt.Oracle, found: Mapping[str, Trained]) -> list[Trial]:
     trials = []
     for name, trial in oracle.trials.items():
         ended = found.get(name)
-        reason = ended.failed if ended is not None else ((trial.message or "").strip().splitlines() or [""])[-1]
+        reason = ended.reason if ended is not None else ((trial.message or "").strip().splitlines() or [""])[-1]
         trials.append(
             Trial(
                 id=name,
