@@ -5,7 +5,8 @@
 "raw" is `tf.saved_model.load(...).signatures["serving_default"]` called on serialized tf.Examples in a process of its own. The load
 comes from another process: requests over connections that are kept, each sent when the one before is answered. Everything is
 measured in turn, `repeats` times, and each figure is the median. "batching" is a server with --max-batch-size 64, "complete batches"
-one with --max-batch-size CLIENTS --batch-timeout-micros 2000, which waits until every client has asked.
+one with --max-batch-size CLIENTS --batch-timeout-micros 2000, which waits until every client has asked. "CPU" is the processor time
+of the whole server, or of raw's process, for one call: it tells what a call costs on a machine that has other things to do as well.
 """
 
 from __future__ import annotations
@@ -67,9 +68,10 @@ def main() -> None:
     medians = {
         name: {key: statistics.median(one[key] for one in every) for key in every[0]} for name, every in found.items()
     }
-    print("| | calls/s | rows/s | p50 ms | p99 ms |\n|---|---|---|---|---|")
+    print("| | calls/s | rows/s | p50 ms | p99 ms | CPU us |\n|---|---|---|---|---|---|")
     for name, one in medians.items():
-        print(f"| {name} | {one['calls']:,.0f} | {one['rows']:,.0f} | {one['p50']:.2f} | {one['p99']:.2f} |")
+        figures = f"{one['calls']:,.0f} | {one['rows']:,.0f} | {one['p50']:.2f} | {one['p99']:.2f} | {one['cpu']:.0f}"
+        print(f"| {name} | {figures} |")
     times = medians["1 row, 1 client"]["p99"] / medians["raw, 1 row"]["p99"]
     print(f"\np99 of one row at one client: {times:.2f} times raw's")
     for kind in ("batching", "complete batches"):
@@ -94,7 +96,7 @@ def _pushed(data: Path) -> Path:
 
 @contextmanager
 def _server(serving: Path, *options: str) -> Iterator[str]:
-    """A server's URL."""
+    """A server's URL, and behind a # the process that it is."""
     command = [
         sys.executable,
         "-m",
@@ -114,20 +116,30 @@ def _server(serving: Path, *options: str) -> Iterator[str]:
     try:
         for line in process.stdout:
             if "http://" in line:
-                yield line.split()[-1]
+                yield f"{line.split()[-1]}#{process.pid}"
                 break
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
 
-def _measured(*arguments: str) -> dict[str, float]:
-    command = [sys.executable, __file__, "--child", *arguments]
+def _measured(kind: str, target: str, *arguments: str) -> dict[str, float]:
+    target, _, server = target.partition("#")
+    command = [sys.executable, __file__, "--child", kind, target, *arguments]
+    begin = _cpu_s(server) if server else 0.0
     done = subprocess.run(command, env=ENVIRONMENT, cwd=harness.ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{arguments}: ended with {done.returncode}\n{done.stderr[-3000:]}")
+        sys.exit(f"{command}: ended with {done.returncode}\n{done.stderr[-3000:]}")
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    if server:
+        result["cpu"] = (_cpu_s(server) - begin) / result["asked"] * 1e6
     return result
+
+
+def _cpu_s(process: str) -> float:
+    """The processor time of a process since it began."""
+    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def child(arguments: list[str]) -> None:
@@ -145,11 +157,12 @@ def raw(version: Path, rows: int, seconds: float) -> None:
     for _ in range(200):
         signature(examples=tf.constant(examples))["probabilities"].numpy()
     times = []
+    cpu = time.process_time()
     end = time.perf_counter() + seconds
     while (begin := time.perf_counter()) < end:
         signature(examples=tf.constant(examples))["probabilities"].numpy()
         times.append(time.perf_counter() - begin)
-    report(times, rows, seconds)
+    report(times, rows, seconds, cpu=(time.process_time() - cpu) / len(times) * 1e6)
 
 
 def example() -> bytes:
@@ -183,9 +196,9 @@ def load(url: str, kind: str, clients: int, seconds: float) -> None:
         path = "/" + url.split("/", 3)[3]
         request = f"POST {path}:predict HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_ask(host, int(port), request, clients, 1.0))  # connections, graphs and caches are warm after it
+        warm = runner.run(_ask(host, int(port), request, clients, 1.0))  # connections, graphs and caches
         times = runner.run(_ask(host, int(port), request, clients, seconds))
-    report(times, rows, seconds)
+    report(times, rows, seconds, asked=len(warm) + len(times))
 
 
 async def _ask(host: str, port: int, request: bytes, clients: int, seconds: float) -> list[float]:
@@ -227,15 +240,11 @@ async def _ask(host: str, port: int, request: bytes, clients: int, seconds: floa
     return times
 
 
-def report(times: list[float], rows: int, seconds: float) -> None:
+def report(times: list[float], rows: int, seconds: float, **more: float) -> None:
     times.sort()
     calls = len(times) / seconds
-    place = int(len(times) * 0.99)
-    print(
-        json.dumps(
-            {"calls": calls, "rows": calls * rows, "p50": times[len(times) // 2] * 1e3, "p99": times[place] * 1e3}
-        )
-    )
+    p50, p99 = (times[int(len(times) * share)] * 1e3 for share in (0.5, 0.99))
+    print(json.dumps({"calls": calls, "rows": calls * rows, "p50": p50, "p99": p99, **more}))
 
 
 if __name__ == "__main__":
