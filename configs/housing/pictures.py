@@ -180,7 +180,7 @@ def _correlation(split: _Split) -> Figure:
 def _training(curves: Path) -> Figure:
     import csv
 
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     with curves.open(encoding="utf-8", newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -196,7 +196,8 @@ def _training(curves: Path) -> Figure:
         axes.plot(epochs, [row[metric] for row in rows], color=RAW, label="train, while it was trained on")
         axes.plot(epochs, [row[f"val_{metric}"] for row in rows], color=READY, label="eval")
         axes.set(title=title, xlabel="epoch", ylabel=unit, yscale="log")
-        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 5, 7)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}")
         axes.grid(visible=True, which="both", color="0.9")
