@@ -21,7 +21,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from components.io.objects import Objects
@@ -52,19 +52,32 @@ def publish(
     """
     push = f"{PUSHING}{uuid.uuid4().hex}"
     owner = json.dumps({"push": push, **Owner.current().to_json()}).encode()
-    with ExitStack() as always, ExitStack() as failing:
+    with ExitStack() as always:
         objects.write(f"{push}/{OWNER}", owner)
         always.callback(object_retention.remove_quietly, objects, push, last=OWNER)
         files = _upload(objects, f"{push}/version", source, extra or {})
         if MODEL not in files:
             raise ArtifactError(f"{source} has no {MODEL}: it is not a SavedModel. Train the model again")
         version = _claim(objects, owner)
-        failing.callback(object_retention.remove_quietly, objects, str(version), first=MODEL)
-        passport = passport_of(version, files)
-        before(version)
-        _appear(objects, f"{push}/version", version, files, passport)
-        failing.pop_all()
+        with _removed_on_failure(objects, version):
+            passport = passport_of(version, files)
+            before(version)
+            _copy_rest(objects, f"{push}/version", version, files, passport)
+        # Not removed where this fails: the store may still be at it, and is not to end with this one file.
+        objects.copy(f"{push}/version/{MODEL}", f"{version}/{MODEL}")
+        with _removed_on_failure(objects, version):
+            _compare_copies(objects, f"{push}/version", version, files, [MODEL])
+            objects.write(f"{version}/{MARKER}", f"{version}\n".encode())
     return version
+
+
+@contextmanager
+def _removed_on_failure(objects: Objects, version: int) -> Iterator[None]:
+    """Remove a version, `saved_model.pb` first, when what is done inside fails."""
+    with ExitStack() as failing:
+        failing.callback(object_retention.remove_quietly, objects, str(version), first=MODEL)
+        yield
+        failing.pop_all()
 
 
 def _upload(objects: Objects, staged: str, source: Path, extra: Mapping[str, bytes]) -> dict[str, str]:
@@ -120,8 +133,8 @@ def _claim(objects: Objects, owner: bytes) -> int:
         objects.remove(name)
 
 
-def _appear(objects: Objects, staged: str, version: int, files: Mapping[str, str], passport: Passport) -> None:
-    """Copy what was uploaded to its number, `saved_model.pb` after everything else was compared."""
+def _copy_rest(objects: Objects, staged: str, version: int, files: Mapping[str, str], passport: Passport) -> None:
+    """Copy everything but `saved_model.pb` to its number, write the passport there, and compare."""
     rest = [name for name in files if name != MODEL]
     for name in rest:
         objects.copy(f"{staged}/{name}", f"{version}/{name}")
@@ -129,9 +142,6 @@ def _appear(objects: Objects, staged: str, version: int, files: Mapping[str, str
     objects.write(f"{version}/{Passport.FILE}", content)
     _compare(objects, f"{version}/{Passport.FILE}", len(content), hashlib.sha256(content).hexdigest())
     _compare_copies(objects, staged, version, files, rest)
-    objects.copy(f"{staged}/{MODEL}", f"{version}/{MODEL}")
-    _compare_copies(objects, staged, version, files, [MODEL])
-    objects.write(f"{version}/{MARKER}", f"{version}\n".encode())
 
 
 def _compare_copies(

@@ -19,6 +19,9 @@ from schemas.passport import Passport
 SILENCE = timedelta(hours=24)
 """A push of another machine's that wrote nothing for so long, by the store's clock, is taken for dead."""
 
+LAST_REQUEST = timedelta(minutes=10)
+"""A dead push's last request may still be carried out for so long: the copy of `saved_model.pb`, say."""
+
 
 def retire(objects: Objects, keep: int | None, protected: Collection[int] = ()) -> list[int]:
     """Remove what killed pushes left, and all but the newest `keep` versions and the `protected` ones; gives those removed.
@@ -60,27 +63,33 @@ def _settle(objects: Objects, listing: Listing) -> Listing:
     for version in listing.claims:
         claim = f"{CLAIMS}/{version}"
         if not (listing.is_marked(version) and listing.has_model(version)):
-            if not _is_dead(objects, claim, {"": listing.entries[claim]} | listing.below(str(version)), listing):
+            written = {"": listing.entries[claim]} | listing.below(str(version))
+            over = _is_dead(objects, claim, written, listing)
+            if not over or not _finish(objects, version, removable=_silence(written, listing) > LAST_REQUEST):
                 continue
-            _finish(objects, listing, version)
         if version != listing.claims[-1]:
             objects.remove(claim)
     return Listing(objects.listed())
 
 
-def _finish(objects: Objects, listing: Listing, version: int) -> None:
-    """Mark the version that a dead push claimed when it is whole, remove it when it is not."""
-    if not listing.has_model(version):
-        _remove(objects, listing, str(version))
-        return
-    content = objects.read(f"{version}/{Passport.FILE}")
-    if content is None:
-        return  # another tool's, in a number that a push of ours had claimed
-    passport = Passport.parse(content, f"{objects.root}/{version}/{Passport.FILE}")
-    if differences(digests_of(objects, listing, version), passport.files):
+def _finish(objects: Objects, version: int, removable: bool) -> bool:
+    """Mark the version that a dead push claimed when it is whole; when it is not, remove it if it is `removable`.
+
+    Gives whether that is done. What is not whole is left until no request can complete it any more: with its other files
+    gone, a `saved_model.pb` that came late would be loaded without them.
+    """
+    listing = Listing(objects.listed(str(version)))
+    if listing.has_model(version):
+        content = objects.read(f"{version}/{Passport.FILE}")
+        if content is None:
+            return True  # another tool's, in a number that a push of ours had claimed
+        passport = Passport.parse(content, f"{objects.root}/{version}/{Passport.FILE}")
+        if not differences(digests_of(objects, listing, version), passport.files):
+            objects.write(f"{version}/{MARKER}", f"{version}\n".encode())
+            return True
+    if removable:
         _remove(objects, listing, str(version), first=MODEL)
-    else:
-        objects.write(f"{version}/{MARKER}", f"{version}\n".encode())
+    return removable
 
 
 def digests_of(objects: Objects, listing: Listing, version: int | str) -> dict[str, str]:
@@ -101,8 +110,13 @@ def _is_dead(objects: Objects, owner: str, written: Mapping[str, Entry], listing
     # Machines that share a bucket may share a name, so that only the kernel's own proof counts.
     if process is not None and process.same_kernel and process.is_dead():
         return True
+    return _silence(written, listing) > SILENCE
+
+
+def _silence(written: Mapping[str, Entry], listing: Listing) -> timedelta:
+    """For how long none of these was written, by the store's clock; none where that is not known."""
     last = max((entry.modified for entry in written.values() if entry.modified), default=None)
-    return last is not None and listing.newest is not None and listing.newest - last > SILENCE
+    return timedelta() if last is None or listing.newest is None else listing.newest - last
 
 
 def _remove(objects: Objects, listing: Listing, name: str, first: str = "", last: str = "") -> None:

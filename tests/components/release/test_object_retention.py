@@ -72,12 +72,30 @@ def test_of_a_dead_push_nothing_stays_but_the_largest_number(objects: Objects, p
     put(f"{PUSHING}1/{OWNER}", owner(DEAD))
     put(f"{PUSHING}1/version/saved_model.pb")
     for number in (5, 6):
-        put(f"{CLAIMS}/{number}", owner(DEAD))
-        version(number, "variables/data", Passport.FILE)
+        put(f"{CLAIMS}/{number}", owner(DEAD), hours_ago=0.2)
+        version(number, "variables/data", Passport.FILE, hours_ago=0.2)
+    version(7, "saved_model.pb", MARKER)
 
     object_retention.retire(objects, keep=5)
 
-    assert names(objects) == [f"{CLAIMS}/6"]
+    assert names(objects) == [f"{CLAIMS}/6", f"7/{MARKER}", "7/saved_model.pb"]
+
+
+def test_of_a_dead_push_the_number_stays_while_its_last_request_may_be_under_way(
+    objects: Objects, put: Put, version: Any
+) -> None:
+    put(f"{PUSHING}1/{OWNER}", owner(DEAD))
+    put(f"{CLAIMS}/5", owner(DEAD), hours_ago=0.2)
+    version(5, "variables/data", Passport.FILE, hours_ago=0.1)
+    version(6, "saved_model.pb", MARKER)
+
+    object_retention.retire(objects, keep=5)
+
+    assert [name for name in names(objects) if not name.startswith("6/")] == [
+        f"{CLAIMS}/5",
+        f"5/{Passport.FILE}",
+        "5/variables/data",
+    ]
 
 
 @pytest.mark.parametrize("process", [Owner.current(), ELSEWHERE], ids=["alive", "elsewhere"])
@@ -119,12 +137,13 @@ def test_a_version_that_a_dead_push_had_all_but_marked_is_marked(objects: Object
 def test_a_version_of_a_dead_push_that_is_not_what_its_passport_says_goes(
     objects: Objects, put: Put, version: Any
 ) -> None:
-    put(f"{CLAIMS}/5", owner(DEAD))
-    version(5, "saved_model.pb", Passport.FILE, says=b"another")
+    put(f"{CLAIMS}/5", owner(DEAD), hours_ago=0.2)
+    version(5, "saved_model.pb", Passport.FILE, says=b"another", hours_ago=0.2)
+    version(6, "saved_model.pb", MARKER)
 
     object_retention.retire(objects, keep=5)
 
-    assert names(objects) == [f"{CLAIMS}/5"]
+    assert names(objects) == [f"{CLAIMS}/5", f"6/{MARKER}", "6/saved_model.pb"]
 
 
 def test_another_tools_version_in_a_number_that_was_claimed_stays(objects: Objects, put: Put, version: Any) -> None:
