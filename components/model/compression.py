@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FOLDED = ("Conv2D", "DepthwiseConv2D", "Dense")  # what TFMOT folds a normalisation that follows into
 
+PRESERVED = ("Conv2D", "Dense")  # whose zeros and few values it keeps while it quantises them
+
 
 def check_network(network: tf_keras.Model) -> None:
     """Raise ConfigError for a network whose layers TFMOT cannot wrap."""
@@ -151,8 +153,8 @@ def clustered(network: tf_keras.Model) -> tf_keras.Model:
     return anew(tfmot.clustering.keras.strip_clustering(network))
 
 
-def cannot_be_quantized(network: tf_keras.Model) -> dict[str, str]:
-    """Why TFMOT does not quantise a layer, by its name."""
+def cannot_be_quantized(network: tf_keras.Model, compressed: Collection[str] = ()) -> dict[str, str]:
+    """Why TFMOT does not quantise a layer, by its name; `compressed` are those that were pruned or clustered before."""
     import tf_keras
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_registry
 
@@ -160,6 +162,8 @@ def cannot_be_quantized(network: tf_keras.Model) -> dict[str, str]:
     layers = tf_keras.layers
 
     def why(layer: Any) -> str:
+        if layer.name in compressed and registry.supports(layer) and _kind(layer) not in PRESERVED:
+            return f"of {_kind(layer)} it would lose what was pruned or clustered"
         if registry.supports(layer) or isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D):
             return ""
         if isinstance(layer, layers.BatchNormalization):
@@ -211,6 +215,21 @@ def quantized(preserving: tf_keras.Model, network: tf_keras.Model, names: Collec
             name = _short(weight, layer)
             weight.assign(values[name] * masks[name] if name in masks else values[name])
     return plain
+
+
+def hold(network: tf_keras.Model, names: Collection[str]) -> frozenset[str]:
+    """Have the named layers stay as they are while the others are trained; gives those that were trained until now."""
+    held = [layer for layer in network.layers if layer.name in names and layer.trainable]
+    for layer in held:
+        layer.trainable = False
+    return frozenset(layer.name for layer in held)
+
+
+def release(network: tf_keras.Model, held: Collection[str]) -> None:
+    """Have the layers be trained again that `hold` gave."""
+    for layer in network.layers:
+        if layer.name in held:
+            layer.trainable = True
 
 
 def reached(network: tf_keras.Model, names: Collection[str]) -> dict[str, dict[str, float | int]]:

@@ -242,10 +242,11 @@ class Exporter:
         return found, problems
 
 
+_RAW = "Signature serving_default takes serialized tf.Examples, serving_columns one tensor per raw feature."
 _WHAT = {
-    PREPROCESSING: "SavedModel of the preprocessing: raw features in, transformed features out.",
-    NETWORK: "SavedModel of the network: transformed features in, predictions out.",
-    COMBINED: "SavedModel of both, as it is evaluated and pushed: raw features in, predictions out.",
+    PREPROCESSING: f"SavedModel of the preprocessing: raw features in, transformed features out. {_RAW}",
+    NETWORK: "SavedModel of the network: transformed features in, predictions out. Signature serving_default takes them by name.",
+    COMBINED: f"SavedModel of both, as it is evaluated and pushed: raw features in, predictions out. {_RAW}",
 }
 
 

@@ -32,8 +32,9 @@ class Optimizer:
 
     `prune`, `cluster` and `quantize` are TFMOT's, each with its own `steps` of fine-tuning and its own settings
     (components/model/techniques.py). Several are done in this order, and what an earlier one reached is kept by the later
-    ones. Each works on all layers that TFMOT can, or on the `layers` named in it; which were left alone is among the
-    properties. The model must have its trainable form, and be Sequential or functional.
+    ones: a layer of which they could not keep it stays as it is. Each works on all layers that TFMOT can, or on the
+    `layers` named in it; which were left alone, and why, is among the properties. The model must have its trainable form,
+    and be Sequential or functional.
 
     `thresholds` compare the result with the model it was made of:
     `{auc: {min_change: -0.01}, size: {max_ratio: 0.5}, weights: {max_kb: 100}, latency: {max_ratio: 1.1}}`. A metric is a
@@ -225,14 +226,18 @@ def _compressed(network: tf_keras.Model, asked: _Asked, tuning: FineTuning) -> _
                 tuning.train(name, network, technique.steps, compression.callbacks_of_pruning())
                 network = compression.pruned(network)
             case Clustering():
+                sparse = set(layers.get("prune", ()))
                 chosen = choose(name, technique, compression.cannot_be_clustered(network, technique.number_of_clusters))
-                network = compression.cluster(network, technique, chosen, sparse=layers.get("prune", ()))
+                held = compression.hold(network, sparse - set(chosen))
+                network = compression.cluster(network, technique, chosen, sparse=sparse)
                 tuning.train(name, network, technique.steps)
                 network = compression.clustered(network)
+                compression.release(network, held)
             case Quantization():
-                chosen = choose(name, technique, compression.cannot_be_quantized(network))
-                sparse, few = layers.get("prune", ()), layers.get("cluster", ())
+                sparse, few = set(layers.get("prune", ())), set(layers.get("cluster", ()))
+                chosen = choose(name, technique, compression.cannot_be_quantized(network, sparse | few))
                 before = compression.anew(network)
+                compression.hold(network, (sparse | few) - set(chosen))
                 network = compression.quantize(network, chosen, sparse=sparse, few=few)
                 tuning.train(name, network, technique.steps)
                 network = compression.quantized(network, before, chosen)

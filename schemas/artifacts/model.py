@@ -23,7 +23,8 @@ class Model(Artifact):
 
     Properties: `metrics`, the last value of each training and validation metric; `steps`, how many were trained; `label`, the
     transformed feature, or {output: feature}; `best_step`, where the model is that of an earlier validation; `started_from`, the
-    served version whose weights it began with.
+    served version whose weights it began with; `optimization`, what Optimizer made of it: `techniques` with their settings,
+    layers `left_alone` and why, sparsity and different values `reached` by each tensor, figures `before` and `after`.
     """
 
     TYPE_NAME: ClassVar[str] = "Model"
@@ -46,4 +47,10 @@ class Model(Artifact):
     def describe(self) -> str:
         steps, metrics = self.properties.get("steps"), self.properties.get("metrics", {})
         parts = [f"{steps:,} steps"] if steps is not None else []
+        made = self.properties.get("optimization")
+        if made:
+            before, after = (made[when]["bytes"]["weights"] / 1000 for when in ("before", "after"))
+            parts.append(
+                f"{' and '.join(made['techniques'])}: weights {after:,.1f} kB compressed, {before:,.1f} before"
+            )
         return ", ".join(parts + [f"{name} {value:.4g}" for name, value in metrics.items()])

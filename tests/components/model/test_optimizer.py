@@ -18,7 +18,11 @@ from schemas.errors import ArtifactError, ConfigError, TooMuchLost
 
 PRUNE = {"steps": 12, "final_sparsity": 0.5, "frequency": 3, "layers": ["words", "hidden"]}
 CLUSTER = {"steps": 4, "number_of_clusters": 8, "layers": ["words", "hidden"]}
-QUANTIZE = {"steps": 4}
+EVERYTHING = {
+    "prune": {**PRUNE, "layers": ["words", "hidden", "big_tip"]},
+    "cluster": CLUSTER,
+    "quantize": {"steps": 4},
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,7 @@ def pruned(optimize: Callable[..., Model]) -> Model:
 @pytest.fixture(scope="module")
 def everything(optimize: Callable[..., Model]) -> Model:
     """Pruned, clustered and quantised, one after the other."""
-    return optimize(prune=PRUNE, cluster=CLUSTER, quantize=QUANTIZE)
+    return optimize(**EVERYTHING)
 
 
 def kernel(model: Model, layer: str) -> Any:
@@ -96,6 +100,7 @@ def test_the_report_compares_it_with_the_original(pruned, small_model):
     assert report["after"]["bytes"]["weights"] < 0.8 * report["before"]["bytes"]["weights"]
     assert report["after"]["bytes"]["size"] < report["before"]["bytes"]["size"]
     assert report["after"]["latency_ms"] > 0
+    assert pruned.describe().startswith("72 steps, prune: weights ")
     assert report["reached"]["hidden/kernel"]["sparsity"] == pytest.approx(0.5, abs=0.01)
     assert report["left_alone"]["prune"] == {"big_tip": "not named", "scale": "it does not know Scale"}
 
@@ -145,15 +150,22 @@ def test_clustered_layers_have_few_values_and_small_ones_are_left_alone(optimize
     assert report["after"]["bytes"]["weights"] < report["before"]["bytes"]["weights"]
 
 
-def test_quantising_keeps_zeros_and_clusters(everything):
-    weights = kernel(everything, "hidden")
+def test_what_was_pruned_and_clustered_is_kept_also_in_layers_that_a_later_technique_leaves_alone(everything):
+    for layer in ("hidden", "words"):  # of which the second cannot be quantised
+        weights = kernel(everything, layer)
+        assert (weights == 0).mean() >= 0.49
+        assert len(set(weights.ravel())) <= 8
+    last = kernel(everything, "big_tip")  # pruned, quantised, and not clustered
+    assert (last == 0).sum() == 10
+    assert len(set(last.ravel())) == 11
 
-    assert (weights == 0).mean() >= 0.49
-    assert len(set(weights.ravel())) <= 8
+
+def test_layers_that_were_left_alone_are_listed_and_all_can_be_trained_again(everything):
     assert everything.properties["optimization"]["left_alone"]["quantize"] == {
         "scale": "it does not know Scale",
         "words": "it does not know Embedding",
     }
+    assert all(layer.trainable for layer in load_keras(everything).layers)
 
 
 def test_a_quantised_model_is_loaded_from_its_archive_as_it_was(everything, xf_examples, xf_transformed):
@@ -185,7 +197,7 @@ def test_stopped_in_one_stage_and_another_and_run_again_it_ends_in_the_same_weig
             if done == self.step:
                 raise Stop
 
-    settings = {"prune": PRUNE, "cluster": CLUSTER, "quantize": QUANTIZE, "checkpoint_steps": 2}
+    settings = {**EVERYTHING, "checkpoint_steps": 2}
     for step in (7, 19):  # of 12 that prune, 4 that cluster and 4 that quantise
         with pytest.raises(Stop):
             optimize(scratch=tmp_path, progress=StopsAt(step), **settings)
