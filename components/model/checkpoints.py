@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,14 @@ class Checkpoint:
     caller's. What a user's own code draws from tf.random has no state that could be kept.
     """
 
-    def __init__(self, model: tf_keras.Model, directory: Path, every_steps: int) -> None:
+    def __init__(self, model: tf_keras.Model, directory: Path, every_steps: int, *, shadow: Path | None = None) -> None:
+        """`shadow` is where a worker that is not the chief writes what its part in a checkpoint is, for nobody to read."""
         import tensorflow as tf
 
         optimizer = model.optimizer
         if hasattr(optimizer, "build"):
-            optimizer.build(model.trainable_variables)  # else its slots only exist after a first step
+            with model.distribute_strategy.scope():
+                optimizer.build(model.trainable_variables)  # else its slots only exist after a first step
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._state = tf.Variable("{}", dtype=tf.string, trainable=False)
         self._checkpoint = tf.train.Checkpoint(
@@ -40,7 +43,10 @@ class Checkpoint:
             state=self._state,
             **{WEIGHTS: list(model.variables)},
         )
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), max_to_keep=2)
+        self._directory = directory
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(shadow or directory), max_to_keep=2)
+        # Several workers write a checkpoint together, and their clocks differ.
+        self._every_s = CHECKPOINT_S if model.distribute_strategy.num_replicas_in_sync == 1 else math.inf
         self._every_steps = every_steps
         self._saved_at = time.monotonic()
 
@@ -52,8 +58,11 @@ class Checkpoint:
 
     def restore(self) -> int:
         """Take up the last checkpoint; gives the steps done, 0 when there is none."""
-        if self._manager.latest_checkpoint is not None:
-            self._checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
+        import tensorflow as tf
+
+        latest = tf.train.latest_checkpoint(str(self._directory))
+        if latest is not None:
+            self._checkpoint.restore(latest).assert_existing_objects_matched()
         return int(self.step.numpy())
 
     def save(self, step: int, state: dict[str, Any] | None = None) -> None:
@@ -66,7 +75,7 @@ class Checkpoint:
 
     def save_when_due(self, step: int) -> bool:
         """Write one when enough steps or enough time have passed since the last; gives whether it did."""
-        due = step % self._every_steps == 0 or time.monotonic() - self._saved_at > CHECKPOINT_S
+        due = step % self._every_steps == 0 or time.monotonic() - self._saved_at > self._every_s
         if due:
             self.save(step)
         return due
@@ -88,19 +97,20 @@ class Checkpoint:
 class BestWeights:
     """The weights of the best validation so far, beside the checkpoints."""
 
-    def __init__(self, model: tf_keras.Model, directory: Path) -> None:
+    def __init__(self, model: tf_keras.Model, directory: Path, *, shadow: Path | None = None) -> None:
         import tensorflow as tf
 
         self._checkpoint = tf.train.Checkpoint(model=model)
         self._directory = directory
+        self._writes_to = shadow or directory
 
     def save(self, step: int) -> None:
         """Keep the model as it is after `step` steps; earlier ones are kept until `drop_others`."""
-        self._checkpoint.write(str(self._directory / f"best-{step}"))
+        self._checkpoint.write(str(self._writes_to / f"best-{step}"))
 
     def drop_others(self, step: int) -> None:
         """Remove what was kept of other steps, once nothing refers to it."""
-        for file in self._directory.glob("best-*"):
+        for file in self._writes_to.glob("best-*"):
             if file.name.split(".")[0] != f"best-{step}":
                 file.unlink()
 

@@ -52,6 +52,7 @@ class Fitting:
     checkpoint_steps: int = 200
     eval_steps: int | None = None
     early_stopping: EarlyStopping | None = None
+    shadow: Path | None = None  # of a worker that is not the chief: where its part in checkpoints goes
 
     def run(self) -> Fitted:
         """Train. Raises DataError or UserCodeError for a loss that is not a number, StepFailed where memory is too small."""
@@ -60,8 +61,8 @@ class Fitting:
         model, epoch_steps = self.model, self.data.train.steps
         # Metrics have variables once they were computed, layers of a subclassed model once they were called.
         model.evaluate(self.data.train.in_order(1), verbose=0)
-        checkpoint = Checkpoint(model, self.directory, self.checkpoint_steps)
-        best = BestWeights(model, self.directory / "best")
+        checkpoint = Checkpoint(model, self.directory, self.checkpoint_steps, shadow=self.shadow)
+        best = BestWeights(model, self.directory / "best", shadow=self.shadow)
         step = checkpoint.restore()
         curve: list[dict[str, float]] = checkpoint.state.get("curve", [])
         stopping = Stopping(**checkpoint.state.get("stopping", {}))
@@ -137,9 +138,9 @@ def _metrics(row: Mapping[str, float]) -> dict[str, float]:
 
 def _learning_rate(model: tf_keras.Model) -> float:
     rate: Any = model.optimizer.learning_rate
-    return float(
-        rate(model.optimizer.iterations) if callable(rate) else rate
-    )  # Keras' older optimizers give a schedule
+    if callable(rate) and not hasattr(rate, "numpy"):  # Keras' older optimizers give a schedule
+        rate = rate(model.optimizer.iterations)
+    return float(rate.numpy() if hasattr(rate, "numpy") else rate)
 
 
 def _watch(fitting: Fitting, checkpoint: Checkpoint, step: int) -> Any:

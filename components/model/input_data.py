@@ -83,6 +83,9 @@ class InputData:
         import tensorflow as tf
 
         kept = self.kept
+        options = tf.data.Options()
+        # Workers that train together each take their part of every batch, whichever file it is from.
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
 
         def of(rows: tf.Tensor) -> Any:
             features = (
@@ -93,11 +96,14 @@ class InputData:
             return self._example(features, class_weights)
 
         if kept is None:
-            return batches.map(of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+            return (
+                batches.map(of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+                .prefetch(tf.data.AUTOTUNE)
+                .with_options(options)
+            )
         # There is nothing to tune, and the tuning thread would hold up the end of every pass by up to two seconds.
-        untuned = tf.data.Options()
-        untuned.autotune.enabled = False
-        return batches.map(of).prefetch(PREFETCHED).with_options(untuned)
+        options.autotune.enabled = False
+        return batches.map(of).prefetch(PREFETCHED).with_options(options)
 
     def _example(self, tensors: dict[str, tf.Tensor], class_weights: tuple[float, ...] | None) -> Any:
         """What Keras is given for the parsed tensors of a batch."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from components.io import saved_model
 from components.io import tfx as tfx_io
@@ -14,12 +17,13 @@ from components.model import hyperparameters as hp
 from components.model import signatures
 from components.model.computing import PRECISIONS, make_reproducible, precision, settled_seed, share_accelerators
 from components.model.curves import write_curves
+from components.model.distribution import is_chief, make_strategy, problems_of_strategy, train_locally
 from components.model.early_stopping import EarlyStopping, problems_of_early_stopping
-from components.model.fitting import Fitting
+from components.model.fitting import Fitted, Fitting
 from components.model.labels import Label, problems_of_label
 from components.model.learning_rate import problems_of_learning_rate, use_learning_rate
 from components.model.starting_weights import start_from_checkpoint, start_from_served
-from components.model.training_data import open_splits, weigh_classes
+from components.model.training_data import TrainingData, open_splits, weigh_classes
 from components.model.training_logs import TrainingLogs
 from schemas.artifacts import (
     Examples,
@@ -34,6 +38,9 @@ from schemas.component import Baseline, InputFiles, Out, Progress, Scratch, Seed
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, UserCodeError, did_you_mean
 
+if TYPE_CHECKING:
+    import tf_keras
+
 OF_BUILD_MODEL = (
     "label",
     "sample_weight",
@@ -41,6 +48,8 @@ OF_BUILD_MODEL = (
     "learning_rate",
     "early_stopping",
     "mixed_precision",
+    "strategy",
+    "workers",
     "jit",
     "initial_weights",
     "profile",
@@ -73,6 +82,12 @@ class Trainer:
     learning_rate: float | dict[str, Any] | None = None
     early_stopping: dict[str, Any] | None = None
     mixed_precision: str | None = None  # mixed_float16 for GPUs, mixed_bfloat16 for TPUs and newer CPUs
+    strategy: str | None = (
+        None  # mirrored: all GPUs of this machine; multi_worker_mirrored: several processes or machines
+    )
+    workers: int | None = (
+        None  # processes to start on this machine for the strategy; None: the cluster that TF_CONFIG names
+    )
     jit: bool = False  # have XLA compile the training step
     warm_start: WantsBaseline = False  # start from the weights of the model that serves, where there is one
     initial_weights: InputFiles | None = None  # files of a checkpoint, `.../ckpt-10.*`, whose weights to start from
@@ -89,6 +104,7 @@ class Trainer:
         problems += problems_of_counts(self, "steps", "epochs", "eval_steps", "batch_size", "checkpoint_steps")
         problems += problems_of_learning_rate(self.learning_rate)
         problems += problems_of_early_stopping(self.early_stopping)
+        problems += problems_of_strategy(self.strategy, self.workers)
         problems += [
             f"class_weights.{number}: {weight} for class {number}: classes are numbered from 0, and a weight is 0 or more"
             for number, weight in (self.class_weights or {}).items()
@@ -129,87 +145,22 @@ class Trainer:
         """
         arrange()
         spare_libraries_autograph()
-        share_accelerators()
         run_directory = scratch.path / "model_run"
         if self.run_fn is not None:
+            share_accelerators()
             self._run_fn(self.run_fn, examples, transform_graph, schema, hyperparameters, scratch, model, baseline)
         else:
-            speed = self._train(examples, transform_graph, hyperparameters, seed, scratch, progress, model, baseline)
+            given = (self, examples, transform_graph, hyperparameters, seed, scratch, model, baseline)
+            if self.workers is None:
+                properties, speed = _train(*given, progress)
+            else:
+                settled_seed(seed, scratch)  # all workers find the same
+                properties, speed = train_locally(partial(_train, *given), self.workers, progress)
+            model.properties.update(properties)
             if model_run is not None and speed is not None:
                 model_run.properties["examples_per_s"] = round(speed, 1)
         if model_run is not None and run_directory.is_dir():
             shutil.copytree(run_directory, model_run.path, dirs_exist_ok=True)
-
-    def _train(
-        self,
-        examples: Examples,
-        graph: TransformGraph | None,
-        hyperparameters: Hyperparameters | None,
-        seed: Seed,
-        scratch: Scratch,
-        progress: Progress,
-        model: Model,
-        baseline: Baseline,
-    ) -> float | None:
-        """Train what build_model gives and write the model; gives the examples per second."""
-        assert self.build_model is not None
-        if graph is None:
-            raise ConfigError(
-                "build_model: needs the transform graph, since the model takes transformed features. Put a Transform "
-                "step before this one (its preprocessing_fn may return its inputs as they are), or use run_fn"
-            )
-        value = settled_seed(seed, scratch)
-        make_reproducible(value)
-        values = hp.read(hyperparameters, self.hyperparameters)
-        with precision(self.mixed_precision):
-            network = hp.build(self.build_model, values, graph)
-        hp.check_used(self.hyperparameters, values)
-        opened = open_splits(
-            network,
-            examples,
-            graph,
-            self.label,
-            self.batch_size,
-            self.train_split,
-            self.eval_split,
-            self.sample_weight,
-        )
-        data = weigh_classes(opened, self.class_weights)
-        total = self.steps if self.steps is not None else (self.epochs or 1) * data.train.steps
-        if self.learning_rate is not None:
-            use_learning_rate(network, self.learning_rate, total)
-        if self.jit:
-            network.jit_compile = True
-        if self.initial_weights is not None:
-            start_from_checkpoint(network, self.initial_weights)
-        if self.warm_start and baseline.path is not None:
-            start_from_served(network, baseline.path)
-            model.properties["started_from"] = baseline.version
-        fitting = Fitting(
-            model=network,
-            data=data,
-            total=total,
-            seed=value,
-            directory=scratch.path / "checkpoints",
-            progress=progress,
-            logs=TrainingLogs(scratch.path / "model_run", self.profile),
-            checkpoint_steps=self.checkpoint_steps,
-            eval_steps=self.eval_steps,
-            early_stopping=EarlyStopping(**self.early_stopping) if self.early_stopping is not None else None,
-        )
-        fitted = fitting.run()
-        metrics = fitting.metrics(fitted)
-
-        exported = signatures.build(network, data.features, graph)
-        saved_model.save(exported.module, model.serving, exported.signatures)
-        save_keras(network, model)
-        write_curves(fitted.curve, model.curves)
-        model.properties.update(
-            metrics=metrics, steps=fitted.steps, label=data.label, hyperparameters=dict(values.values)
-        )
-        if fitted.best_step != fitted.steps:
-            model.properties["best_step"] = fitted.best_step
-        return fitted.examples_per_s
 
     def _run_fn(
         self,
@@ -252,6 +203,119 @@ class Trainer:
             )
         if self.steps is not None:
             model.properties["steps"] = self.steps
+
+
+def _train(
+    settings: Trainer,
+    examples: Examples,
+    graph: TransformGraph | None,
+    hyperparameters: Hyperparameters | None,
+    seed: Seed,
+    scratch: Scratch,
+    model: Model,
+    baseline: Baseline,
+    progress: Progress,
+) -> tuple[dict[str, Any], float | None]:
+    """Train what build_model gives and write the model; gives its properties and the examples per second.
+
+    Of several workers each does all of it, and only the chief writes.
+    """
+    assert settings.build_model is not None
+    if graph is None:
+        raise ConfigError(
+            "build_model: needs the transform graph, since the model takes transformed features. Put a Transform "
+            "step before this one (its preprocessing_fn may return its inputs as they are), or use run_fn"
+        )
+    arrange()
+    spare_libraries_autograph()
+    strategy = (
+        make_strategy(settings.strategy) if settings.strategy is not None else None
+    )  # before TensorFlow does anything
+    share_accelerators()
+    chief = is_chief(strategy)
+    value = settled_seed(seed, scratch)
+    make_reproducible(value)
+    values = hp.read(hyperparameters, settings.hyperparameters)
+    with strategy.scope() if strategy is not None else nullcontext(), precision(settings.mixed_precision):
+        network = hp.build(settings.build_model, values, graph)
+    hp.check_used(settings.hyperparameters, values)
+    opened = open_splits(
+        network,
+        examples,
+        graph,
+        settings.label,
+        settings.batch_size,
+        settings.train_split,
+        settings.eval_split,
+        settings.sample_weight,
+    )
+    data = weigh_classes(opened, settings.class_weights)
+    total = settings.steps if settings.steps is not None else (settings.epochs or 1) * data.train.steps
+    if settings.learning_rate is not None:
+        with network.distribute_strategy.scope():
+            use_learning_rate(network, settings.learning_rate, total)
+    if settings.jit:
+        network.jit_compile = True
+    properties: dict[str, Any] = {}
+    if settings.initial_weights is not None:
+        start_from_checkpoint(network, settings.initial_weights)
+    if settings.warm_start and baseline.path is not None:
+        start_from_served(network, baseline.path)
+        properties["started_from"] = baseline.version
+    shadow = None if chief else scratch.path / f"worker-{os.getpid()}"
+    fitting = Fitting(
+        model=network,
+        data=data,
+        total=total,
+        seed=value,
+        directory=scratch.path / "checkpoints",
+        progress=progress,
+        logs=TrainingLogs((shadow or scratch.path) / "model_run", settings.profile if chief else None),
+        checkpoint_steps=settings.checkpoint_steps,
+        eval_steps=settings.eval_steps,
+        early_stopping=EarlyStopping(**settings.early_stopping) if settings.early_stopping is not None else None,
+        shadow=shadow,
+    )
+    fitted = fitting.run()
+    metrics = fitting.metrics(fitted)
+    properties |= {
+        "metrics": metrics,
+        "steps": fitted.steps,
+        "label": data.label,
+        "hyperparameters": dict(values.values),
+    }
+    if fitted.best_step != fitted.steps:
+        properties["best_step"] = fitted.best_step
+    if shadow is not None:
+        shutil.rmtree(shadow)
+    if chief or settings.workers is None:
+        _write(network, data, fitted, values, settings, graph, model)
+    return properties, fitted.examples_per_s
+
+
+def _write(
+    network: tf_keras.Model,
+    data: TrainingData,
+    fitted: Fitted,
+    values: Any,
+    settings: Trainer,
+    graph: TransformGraph,
+    to: Model,
+) -> None:
+    """The model in its two forms, and its curves."""
+    if settings.strategy is not None:
+        # The same model without a trace of the strategy, which whoever loads it does not have; its optimizer starts anew.
+        assert settings.build_model is not None
+        with precision(settings.mixed_precision):
+            plain = hp.build(settings.build_model, values, graph)
+        if not plain.built:
+            plain(next(iter(data.train.in_order(1)))[0], training=False)
+        plain.set_weights(network.get_weights())
+        network = plain
+    exported = signatures.build(network, data.features, graph)
+    saved_model.save(exported.module, to.serving, exported.signatures)
+    save_keras(network, to)
+    write_curves(fitted.curve, to.curves)
 
 
 def problems_of_code(settings: Any, theirs: str) -> list[str]:

@@ -1,0 +1,185 @@
+"""Training in several processes: equal weights in all of them, and what a cluster that cannot be formed is told."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.io.keras import load_keras
+from components.model.distribution import check_cluster, problems_of_strategy, train_locally
+from components.model.trainer import Trainer
+from schemas.artifacts import Model
+from schemas.component import Progress, Scratch, Seed
+from schemas.errors import ConfigError, StepFailed
+
+LINEAR = """
+import tf_keras
+
+def build_model(hp):
+    x = tf_keras.layers.Input((1,), name="x")
+    model = tf_keras.Model({"x": x}, tf_keras.layers.Dense(1, activation="sigmoid")(tf_keras.layers.Rescaling(0.1)(x)))
+    model.compile(tf_keras.optimizers.SGD(0.1), "binary_crossentropy", metrics=["accuracy"])
+    return model
+"""
+SETTINGS = {"label": "late", "epochs": 2, "batch_size": 50, "checkpoint_steps": 3}
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The dotted path of a model that every process can import."""
+    directory = tmp_path_factory.mktemp("user")
+    (directory / "user_linear.py").write_text(LINEAR, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(directory))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(directory), *sys.path]))
+        yield "user_linear.build_model"
+
+
+def train(directory: Path, hours: Any, progress: Progress | None = None, **settings: Any) -> Model:
+    directory.mkdir()
+    model, scratch = Model(directory / "model"), Scratch(directory / "scratch")
+    model.path.mkdir()
+    scratch.path.mkdir()
+    Trainer(**SETTINGS, **settings).run(
+        hours[1], hours[0], seed=Seed(13), scratch=scratch, progress=progress or Progress(), model=model
+    )
+    return model
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, hours: Any, linear: str) -> Model:
+    """The model trained in one process."""
+    return train(tmp_path_factory.mktemp("alone") / "run", hours, build_model=linear)
+
+
+class Told(Progress):
+    def __init__(self) -> None:
+        self.last: tuple[int, int | None] = (0, None)
+
+    def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
+        self.last = (done, total)
+
+
+@pytest.mark.slow
+def test_workers_on_this_machine_train_as_one_process_does(tmp_path, hours, linear, alone):
+    told = Told()
+
+    together = train(
+        tmp_path / "together", hours, told, build_model=linear, strategy="multi_worker_mirrored", workers=2
+    )
+
+    for found, expected in zip(load_keras(together).get_weights(), load_keras(alone).get_weights(), strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
+    assert together.properties["metrics"] == pytest.approx(alone.properties["metrics"], rel=1e-4)
+    assert told.last[1] == 8
+
+
+PROCESS = """
+import sys
+from pathlib import Path
+from components.model.trainer import Trainer
+from schemas.artifacts import Model, TransformedExamples, TransformGraph
+from schemas.component import Progress, Scratch, Seed
+
+examples, graph, scratch, model = map(Path, sys.argv[1:])
+model.mkdir()
+Trainer(build_model="user_linear.build_model", strategy="multi_worker_mirrored", **{settings!r}).run(
+    TransformedExamples(examples), TransformGraph(graph), seed=Seed(13), scratch=Scratch(scratch), progress=Progress(),
+    model=Model(model),
+)
+"""
+
+
+@pytest.mark.slow
+def test_the_workers_of_TF_CONFIG_end_with_equal_weights(tmp_path, hours, linear):
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        addresses = [f"127.0.0.1:{held.getsockname()[1]}" for held in (one, other)]
+    (tmp_path / "scratch").mkdir()
+    models = [tmp_path / f"model{index}" for index in range(2)]
+    started = []
+    for index, model in enumerate(models):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        command = [sys.executable, "-c", PROCESS.format(settings=SETTINGS)]
+        command += map(str, (hours[1].path, hours[0].path, tmp_path / "scratch", model))
+        environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
+        started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    ends = [process.communicate()[1] for process in started]
+
+    assert [process.returncode for process in started] == [0, 0], ends
+    first, second = ([array.tobytes() for array in load_keras(Model(model)).get_weights()] for model in models)
+    assert first == second
+
+
+def dies_as_second(progress: Progress) -> None:
+    if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def test_a_worker_that_dies_ends_the_others():
+    with pytest.raises(StepFailed, match="worker 1 of 2: its process was killed by SIGKILL"):
+        train_locally(dies_as_second, 2, Progress())
+
+    assert not multiprocessing.active_children()
+
+
+def test_mirrored_trains_on_what_there_is(tmp_path, hours, linear, alone):
+    mirrored = train(tmp_path / "mirrored", hours, build_model=linear, strategy="mirrored")
+
+    for found, expected in zip(load_keras(mirrored).get_weights(), load_keras(alone).get_weights(), strict=True):
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_strategy_without_a_cluster_says_how_to_have_one(tmp_path, hours, linear, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+
+    with pytest.raises(ConfigError, match="multi_worker_mirrored needs a cluster. Set workers, .* set TF_CONFIG"):
+        train(tmp_path / "run", hours, build_model=linear, strategy="multi_worker_mirrored")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "TF_CONFIG is not a cluster and a task in it .*JSONDecodeError"),
+        ({"cluster": {"worker": ["a:1", "b:1"]}}, "TF_CONFIG is not a cluster .*KeyError: 'task'"),
+        (
+            {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}},
+            "TF_CONFIG is not .*IndexError",
+        ),
+        (
+            {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}},
+            "has 1 workers and this process as worker",
+        ),
+        (
+            {"cluster": {"worker": ["a:1", "b:1"], "ps": ["c:1"]}, "task": {"type": "ps", "index": 0}},
+            "this process as ps",
+        ),
+    ],
+)
+def test_a_TF_CONFIG_that_is_no_place_in_a_cluster_is_refused(config, message):
+    with pytest.raises(ConfigError, match=f"strategy: .*{message}"):
+        check_cluster(config if isinstance(config, str) else json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "workers", "message"),
+    [
+        ("miror", None, "strategy: there is no 'miror'. Did you mean 'mirrored'?"),
+        ("mirrored", 2, "workers: only strategy multi_worker_mirrored has workers"),
+        ("multi_worker_mirrored", 1, "workers: 1 is not at least 2"),
+    ],
+)
+def test_a_wrong_setting_is_named(strategy, workers, message):
+    (problem,) = problems_of_strategy(strategy, workers)
+
+    assert problem.startswith(message)
