@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,34 +53,34 @@ class Fitting:
     eval_steps: int | None = None
     early_stopping: EarlyStopping | None = None
     shadow: Path | None = None  # of a worker that is not the chief: where its part in checkpoints goes
+    done: int = field(default=0, init=False)  # steps
 
     def run(self) -> Fitted:
         """Train. Raises DataError or UserCodeError for a loss that is not a number, StepFailed where memory is too small."""
         import tensorflow as tf
 
+        try:
+            return self._run()
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            raise _out_of_memory(self.done + 1, self.data.train.batch_size, error) from error
+
+    def _run(self) -> Fitted:
         model, epoch_steps = self.model, self.data.train.steps
         # Metrics have variables once they were computed, layers of a subclassed model once they were called.
         model.evaluate(self.data.train.in_order(1), verbose=0)
         checkpoint = Checkpoint(model, self.directory, self.checkpoint_steps, shadow=self.shadow)
         best = BestWeights(model, self.directory / "best", shadow=self.shadow)
-        step = checkpoint.restore()
+        self.done = step = checkpoint.restore()
         curve: list[dict[str, float]] = checkpoint.state.get("curve", [])
         stopping = Stopping(**checkpoint.state.get("stopping", {}))
-        watch = _watch(self, checkpoint, step)
+        watch = _watch(self, checkpoint)
         self.progress(step, self.total, "steps")
         while step < self.total and not stopping.stopped:
             epoch = step // epoch_steps + 1
             end = min(self.total, epoch * epoch_steps)
-            try:
-                model.fit(
-                    self.data.train.shuffled(self.seed, step, end - step),
-                    callbacks=[watch],
-                    verbose=0,
-                )
-                row = {"step": end, "epoch": epoch, "learning_rate": _learning_rate(model), **watch.metrics}
-                row |= self._validated()
-            except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-                raise _out_of_memory(watch.done + 1, self.data.train.batch_size, error) from error
+            model.fit(self.data.train.shuffled(self.seed, step, end - step), callbacks=[watch], verbose=0)
+            row = {"step": end, "epoch": epoch, "learning_rate": _learning_rate(model), **watch.metrics}
+            row |= self._validated()
             step = end
             curve.append(row)
             self.logs.validated(step, {name: value for name, value in row.items() if name not in ("step", "epoch")})
@@ -143,7 +143,7 @@ def _learning_rate(model: tf_keras.Model) -> float:
     return float(rate.numpy() if hasattr(rate, "numpy") else rate)
 
 
-def _watch(fitting: Fitting, checkpoint: Checkpoint, step: int) -> Any:
+def _watch(fitting: Fitting, checkpoint: Checkpoint) -> Any:
     """Reports, checkpoints, measures, and stops at a loss that is not a number; made here since Keras is imported late."""
     import tf_keras
 
@@ -152,13 +152,12 @@ def _watch(fitting: Fitting, checkpoint: Checkpoint, step: int) -> Any:
     class Watch(tf_keras.callbacks.Callback):
         def __init__(self) -> None:
             super().__init__()
-            self.done = step
             self.metrics: dict[str, float] = {}
             self._seconds, self._examples = 0.0, 0
             self._since: float | None = None
             # What the interrupted part of an epoch has added up; Keras begins each fit with a reset.
             variables = [variable for metric in fitting.model.metrics for variable in metric.variables]
-            self._carried = [(one, one.numpy()) for one in variables] if step % data.steps else []
+            self._carried = [(one, one.numpy()) for one in variables] if fitting.done % data.steps else []
 
         @property
         def examples_per_s(self) -> float | None:
@@ -171,20 +170,20 @@ def _watch(fitting: Fitting, checkpoint: Checkpoint, step: int) -> Any:
             self._since = None
 
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            fitting.logs.before_step(self.done + 1)
+            fitting.logs.before_step(fitting.done + 1)
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.done += 1
-            fitting.logs.after_step(self.done)
+            fitting.done += 1
+            fitting.logs.after_step(fitting.done)
             if not math.isfinite((logs or {}).get("loss", 0.0)):
-                raise _not_a_number(self.done, fitting.data, checkpoint)
+                raise _not_a_number(fitting.done, fitting.data, checkpoint)
             if self._since is not None:
                 self._seconds += time.monotonic() - self._since
-                last = self.done % data.steps == 0
+                last = fitting.done % data.steps == 0
                 self._examples += data.rows - (data.steps - 1) * data.batch_size if last else data.batch_size
-            fitting.progress(self.done, fitting.total, "steps")
-            if self.done % data.steps and self.done < fitting.total:  # an epoch ends with a checkpoint of its own
-                checkpoint.save_when_due(self.done)
+            fitting.progress(fitting.done, fitting.total, "steps")
+            if fitting.done % data.steps and fitting.done < fitting.total:  # an epoch ends with a checkpoint of its own
+                checkpoint.save_when_due(fitting.done)
             self._since = time.monotonic()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -68,6 +68,10 @@ class Trainer:
     and polynomial; where cosine and polynomial have no decay_steps they end with the training. `early_stopping`, such as
     {monitor: val_auc, patience: 3}, has the settings of EarlyStopping. `class_weights` weigh the examples of each class in
     training, not in validation, and 1 is the weight of classes that are left out.
+
+    `workers` are processes of this machine that the step starts and ends itself. Without them multi_worker_mirrored takes its
+    place in the cluster of TF_CONFIG: whoever set that starts this component in every process of it, each with a `model` of its
+    own to write and with one `scratch` that all of them see, and gives the run a seed. `batch_size` is that of all together.
     """
 
     build_model: UserCode | None = None
@@ -82,12 +86,8 @@ class Trainer:
     learning_rate: float | dict[str, Any] | None = None
     early_stopping: dict[str, Any] | None = None
     mixed_precision: str | None = None  # mixed_float16 for GPUs, mixed_bfloat16 for TPUs and newer CPUs
-    strategy: str | None = (
-        None  # mirrored: all GPUs of this machine; multi_worker_mirrored: several processes or machines
-    )
-    workers: int | None = (
-        None  # processes to start on this machine for the strategy; None: the cluster that TF_CONFIG names
-    )
+    strategy: str | None = None  # mirrored, over the GPUs of this machine; multi_worker_mirrored
+    workers: int | None = None  # processes to start on this machine; None: the cluster that TF_CONFIG names
     jit: bool = False  # have XLA compile the training step
     warm_start: WantsBaseline = False  # start from the weights of the model that serves, where there is one
     initial_weights: InputFiles | None = None  # files of a checkpoint, `.../ckpt-10.*`, whose weights to start from
@@ -251,6 +251,8 @@ def _train(
     )
     data = weigh_classes(opened, settings.class_weights)
     total = settings.steps if settings.steps is not None else (settings.epochs or 1) * data.train.steps
+    if settings.profile is not None and settings.profile[1] > total:
+        raise ConfigError(f"profile: step {settings.profile[1]} is asked for, and the training has {total}")
     if settings.learning_rate is not None:
         with network.distribute_strategy.scope():
             use_learning_rate(network, settings.learning_rate, total)

@@ -270,6 +270,7 @@ def test_a_build_model_with_a_second_parameter_gets_the_transform_output(
             r"input 'fair_xf' is not a transformed feature. Did you mean 'fare_xf'",
         ),
         ({}, {"label": "bigtip"}, DataError, r"no transformed feature 'bigtip'. Did you mean 'big_tip'\?"),
+        ({}, {"profile": (2, 9)}, ConfigError, "profile: step 9 is asked for, and the training has 3"),
         ({}, {"sample_weight": "fare_xf"}, ConfigError, "sample_weight: 'fare_xf' is an input of the model too"),
         ({}, {"early_stopping": {"monitor": "val_acu"}}, ConfigError, r"no metric 'val_acu'. Did you mean 'val_auc'\?"),
         ({}, {"label": "fare_xf"}, ConfigError, "'fare_xf' is an input of the model too"),
