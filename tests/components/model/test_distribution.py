@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from components.model.distribution import check_cluster, problems_of_strategy, t
 from components.model.trainer import Trainer
 from schemas.artifacts import Model
 from schemas.component import Progress, Scratch, Seed
+from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, StepFailed
 
 LINEAR = """
@@ -120,15 +119,21 @@ def test_the_workers_of_TF_CONFIG_end_with_equal_weights(tmp_path, hours, linear
     assert first == second
 
 
-def dies_as_second(progress: Progress) -> None:
+DIES = """
+import json, os, signal, time
+
+def as_second(progress):
     if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
+"""
 
 
-def test_a_worker_that_dies_ends_the_others():
+def test_a_worker_that_dies_ends_the_others(user_module):
+    work = resolve(user_module(DIES, "as_second"))
+
     with pytest.raises(StepFailed, match="worker 1 of 2: its process was killed by SIGKILL"):
-        train_locally(dies_as_second, 2, Progress())
+        train_locally(work, 2, Progress())
 
     assert not multiprocessing.active_children()
 
