@@ -51,6 +51,6 @@ class Model(Artifact):
         if made:
             before, after = (made[when]["bytes"]["weights"] / 1000 for when in ("before", "after"))
             parts.append(
-                f"{' and '.join(made['techniques'])}: weights {after:,.1f} kB compressed, {before:,.1f} before"
+                f"{', '.join(name for name in ('prune', 'cluster', 'quantize') if name in made['techniques'])}: weights {after:,.1f} kB compressed, {before:,.1f} before"
             )
         return ", ".join(parts + [f"{name} {value:.4g}" for name, value in metrics.items()])
