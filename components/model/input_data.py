@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,8 @@ class InputData:
     class_weights: tuple[float, ...] | None = (
         None  # of each class from 0 on; for shuffled batches, which are trained on
     )
+    # A data set is made once for each number of steps and read as often as one likes: to make one costs more than a small pass.
+    _in_order: dict[int | None, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def steps(self) -> int:
@@ -56,6 +58,7 @@ class InputData:
 
         start, skipped = divmod(first, self.steps)
 
+        @tf.autograph.experimental.do_not_convert  # it would change nothing, and costs time at every epoch
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
             # Small enough not to overflow, and never 0, which TensorFlow takes for no seed.
             mixed = ((seed % 65_521) * 65_537 + number * 7919) % (2**31 - 2) + 1
@@ -68,8 +71,10 @@ class InputData:
 
     def in_order(self, steps: int | None = None) -> tf.data.Dataset:
         """The batches in the order of the files, `steps` of them or all."""
-        batches = self._rows().batch(self.batch_size)
-        return self._tensors(batches.take(steps) if steps is not None else batches)
+        if steps not in self._in_order:
+            batches = self._rows().batch(self.batch_size)
+            self._in_order[steps] = self._tensors(batches.take(steps) if steps is not None else batches)
+        return self._in_order[steps]
 
     def _rows(self) -> tf.data.Dataset:
         """What stands for a row until it is in its batch: its number among those kept, or its record."""
@@ -87,6 +92,7 @@ class InputData:
         # Workers that train together each take their part of every batch, whichever file it is from.
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
 
+        @tf.autograph.experimental.do_not_convert  # see shuffled
         def of(rows: tf.Tensor) -> Any:
             features = (
                 tf.io.parse_example(rows, self.spec)
