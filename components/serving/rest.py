@@ -35,7 +35,9 @@ _GET = re.compile(rf"/v1/models(?:/(?P<model>[^/:]+))?{_WHICH}(?:/(?P<verb>metad
 
 
 def application(service: Service, timeout_s: float) -> Application:
-    """The whole of what HTTP clients see. A request that takes longer than `timeout_s` is answered 504."""
+    """The whole of what HTTP clients see. A request that takes longer than `timeout_s` is answered 504, or 408 while its body is
+    still being sent.
+    """
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.responses import Response
@@ -67,8 +69,12 @@ def application(service: Service, timeout_s: float) -> Application:
     return application
 
 
-class _TooLarge(Exception):
-    """A body larger than the server takes. Its status is HTTP's own, which no canonical code has."""
+class _Unread(Exception):
+    """A body that is not read to its end, and HTTP's own status for why, which no canonical code has."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class _Gone(Exception):
@@ -88,8 +94,8 @@ class _Models:
             status, body = 200, await self._answer(scope, receive)
         except Unanswered as error:
             status, body = error.code.http, json_answers.error(error.message)
-        except _TooLarge as error:
-            status, body, close = 413, json_answers.error(str(error)), True
+        except _Unread as error:
+            status, body, close = error.status, json_answers.error(str(error)), True
         except _Gone:
             return
         except Exception as error:  # noqa: BLE001 one request's, and the client is told; the server goes on
@@ -108,8 +114,12 @@ class _Models:
             if not target.model:
                 raise invalid("Missing model name in request.")
             return self._metadata(target) if verb else self._status(target)
-        body = await _body(scope, receive, self._service.max_request_bytes)
         deadline = asyncio.get_running_loop().time() + self._timeout_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                body = await _body(scope, receive, self._service.max_request_bytes)
+        except TimeoutError as error:
+            raise _Unread(408, f"the request was not sent within {self._timeout_s:g} s, this server's limit") from error
         with self._service.counted(target, verb.capitalize(), "REST"):
             try:
                 return await self._infer(target, verb, body, deadline)
@@ -182,7 +192,7 @@ def _parsed(method: str, path: str) -> tuple[Target, str]:
 async def _body(scope: Scope, receive: Receive, most: int) -> bytes:
     for name, value in scope["headers"]:
         if name == b"content-length" and int(value) > most:
-            raise _TooLarge(f"the request has {int(value)} bytes, and this server takes {most}")
+            raise _Unread(413, f"the request has {int(value)} bytes, and this server takes {most}")
     message = await receive()
     if message["type"] == "http.disconnect":
         raise _Gone
@@ -197,5 +207,5 @@ async def _body(scope: Scope, receive: Receive, most: int) -> bytes:
         parts.append(message["body"])
         size += len(parts[-1])
         if size > most:
-            raise _TooLarge(f"the request has more than {most} bytes, which is all that this server takes")
+            raise _Unread(413, f"the request has more than {most} bytes, which is all that this server takes")
     return b"".join(parts)

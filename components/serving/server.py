@@ -49,7 +49,7 @@ class Server:
     rest_port: int = 8501
     grpc_port: int = 8500
     poll_wait_s: float = 1.0  # between looks at the directories
-    request_timeout_s: float = 30.0  # of REST requests; gRPC's clients bring their own deadlines
+    request_timeout_s: float = 30.0  # of REST requests, sending included; gRPC's clients bring their own deadlines
     max_request_mb: int = 256  # of a request, 0 < max_request_mb < 2048
     max_batch_size: int = 1  # rows of concurrent requests that may share a call; 1: none do
     batch_timeout_micros: int = 0  # how long a request may wait for others while a thread is free

@@ -65,6 +65,59 @@ def test_a_body_above_the_limit_is_refused_and_the_server_goes_on(small: tuple[A
     assert ask(asked).json() == {"predictions": [2.5]}
 
 
+@pytest.fixture(scope="module")
+def hasty(half_plus_two: Path, serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+    """A server whose requests may take half a second."""
+    serving = tmp_path_factory.mktemp("hasty") / "half"
+    shutil.copytree(half_plus_two, serving / "1")
+    with serve(local(serving, request_timeout_s=0.5)) as at:
+        yield at
+
+
+def said_until_closed(connection: socket.socket) -> bytes:
+    """What the server sends until it closes the connection. Fails the test when it does not within half a minute."""
+    connection.settimeout(30)
+    return b"".join(iter(lambda: connection.recv(4096), b""))
+
+
+@pytest.mark.parametrize("begun", [b"", b'{"instances": ['], ids=["never begins", "never ends"])
+def test_a_body_that_does_not_arrive_holds_a_connection_no_longer_than_a_request_may_take(
+    hasty: Addresses, begun: bytes
+) -> None:
+    with socket.create_connection((hasty.host, hasty.rest_port)) as connection:
+        connection.sendall(
+            b"POST /v1/models/half:predict HTTP/1.1\r\nhost: here\r\ncontent-length: 100\r\n\r\n" + begun
+        )
+        answer = said_until_closed(connection)
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"not sent within 0.5 s" in answer
+
+
+def test_a_body_that_drips_in_is_given_up_as_one_that_does_not_arrive(hasty: Addresses) -> None:
+    with socket.create_connection((hasty.host, hasty.rest_port)) as connection:
+        connection.sendall(b"POST /v1/models/half:predict HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n")
+        stop = threading.Event()
+
+        def drip() -> None:
+            while not stop.wait(0.1):
+                try:
+                    connection.sendall(b"1\r\n \r\n")
+                except OSError:
+                    return
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            connection.settimeout(30)
+            answer = connection.recv(4096)  # the end may come as a reset, of what drips into the closed connection
+        finally:
+            stop.set()
+            dripping.join()
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
 def test_lists_in_lists_in_lists_are_refused(small: tuple[Addresses, httpx.Client]) -> None:
     _, asked = small
     deep = b'{"instances": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
