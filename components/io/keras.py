@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.machinery
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -80,8 +82,35 @@ def save_keras(model: tf_keras.Model, to: Model) -> Path:
     """
     to.keras.mkdir(parents=True, exist_ok=True)
     file = to.keras / KERAS_FILE
-    model.save(file, save_format="keras")
+    with _metrics_under_given_names(model):
+        model.save(file, save_format="keras")
     return file
+
+
+@contextlib.contextmanager
+def _metrics_under_given_names(model: tf_keras.Model) -> Iterator[None]:
+    """Where the metrics of a model of several outputs have the names that they were given.
+
+    When such a model is first called with labels, Keras puts the output's name before that of each metric, in the object that
+    is saved, and would do so again in whoever loads it: `strokes_strokes_accuracy`.
+    """
+    container = getattr(model, "compiled_metrics", None)
+    renamed = []
+    if container is not None and container.built and len(container._output_names) > 1:
+        outputs = zip(container._output_names, container._metrics, container._weighted_metrics, strict=True)
+        renamed = [
+            (metric, metric._name, metric._name.removeprefix(f"{output}_"))
+            for output, *found in outputs
+            for metric in itertools.chain(*found)
+            if metric is not None
+        ]
+    try:
+        for metric, _, given in renamed:
+            metric._name = given
+        yield
+    finally:
+        for metric, name, _ in renamed:
+            metric._name = name
 
 
 def load_keras(model: Model, *, compiled: bool = True) -> tf_keras.Model:

@@ -95,6 +95,27 @@ def test_a_saved_keras_model_goes_on_where_it_stopped(tmp_path):
     assert [w.tolist() for w in loaded.get_weights()] == [w.tolist() for w in network.get_weights()]
 
 
+def test_metrics_of_several_outputs_have_the_same_names_when_the_model_is_loaded(tmp_path):
+    import numpy as np
+    import tf_keras
+
+    x = tf_keras.Input((3,), name="x")
+    network = tf_keras.Model(x, {name: tf_keras.layers.Dense(1, name=name)(x) for name in ("one", "two")})
+    network.compile(
+        loss={"one": "mse", "two": "mse"},
+        metrics={"one": ["mae"], "two": [tf_keras.metrics.MeanAbsoluteError(name="off")]},
+        weighted_metrics={"two": [tf_keras.metrics.MeanAbsoluteError(name="off")]},
+    )
+    data = (np.ones((8, 3), np.float32), {name: np.ones((8, 1), np.float32) for name in ("one", "two")})
+    before = network.evaluate(*data, verbose=0, return_dict=True)
+
+    save_keras(network, Model(tmp_path))
+
+    assert {"one_mae", "two_off", "two_weighted_off"} <= before.keys()
+    assert load_keras(Model(tmp_path)).evaluate(*data, verbose=0, return_dict=True) == before
+    assert network.evaluate(*data, verbose=0, return_dict=True) == before
+
+
 def test_a_model_that_only_has_to_answer_is_loaded_without_its_loss(tmp_path):
     import tf_keras
 
