@@ -57,7 +57,7 @@ class Exporter:
     thresholds: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     batch_size: int = 256
     label: Label | None = None  # None: what the model was trained with
-    sample_weight: str | None = None  # a transformed feature that weighs the examples
+    sample_weight: str | None = None  # a transformed feature that weighs the examples; None: as the model was trained
     eval_steps: int | None = None  # batches to evaluate on; None: the whole eval split
     eval_split: str = "eval"
     custom_objects: tuple[UserCode, ...] = ()  # the user's layers, losses and metrics that Keras has to find
@@ -107,7 +107,7 @@ class Exporter:
                 self.batch_size,
                 self.eval_split,
                 self.eval_split,
-                self.sample_weight,
+                self.sample_weight or model.properties.get("sample_weight"),
             )
             specs = split_model.input_specs(data.features, transform_graph)
             split_model.save_preprocessing(data.features, transform_graph, out)

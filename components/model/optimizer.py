@@ -49,7 +49,7 @@ class Optimizer:
     learning_rate: float | None = None  # None: what the model was trained with, from the start of its schedule
     batch_size: int = 64
     label: Label | None = None  # None: what the model was trained with
-    sample_weight: str | None = None  # a transformed feature that weighs the examples
+    sample_weight: str | None = None  # a transformed feature that weighs the examples; None: as the model was trained
     eval_steps: int | None = None  # batches to evaluate on; None: the whole eval split
     custom_objects: tuple[UserCode, ...] = ()  # the user's layers, losses and metrics that Keras has to find
     checkpoint_steps: int = 200  # a killed run resumes from at most this many steps back
@@ -92,6 +92,7 @@ class Optimizer:
         value = settled_seed(seed, scratch)
         make_reproducible(value)
         asked = self._asked()[0]
+        weight = self.sample_weight or model.properties.get("sample_weight")
         with known(self.custom_objects):
             original, network = load_trained(model, "model", lineage), load_trained(model, "model", lineage)
             compression.check_network(network)
@@ -103,7 +104,7 @@ class Optimizer:
                 self.batch_size,
                 self.train_split,
                 self.eval_split,
-                self.sample_weight,
+                weight,
             )
             tuning = FineTuning(
                 data=data,
@@ -122,6 +123,8 @@ class Optimizer:
             saved_model.save(exported.module, optimized_model.serving, exported.signatures)
             save_keras(made.network, optimized_model)
             before, after = self._measured(original, made.network, data, model, optimized_model)
+        if weight is not None:
+            optimized_model.properties["sample_weight"] = weight
         optimized_model.properties.update(
             {name: model.properties[name] for name in ("hyperparameters",) if name in model.properties},
             metrics={f"val_{name}": value for name, value in after.metrics.items()},

@@ -286,6 +286,8 @@ def _train(
         "label": data.label,
         "hyperparameters": dict(values.values),
     }
+    if settings.sample_weight is not None:
+        properties["sample_weight"] = settings.sample_weight
     if fitted.best_step != fitted.steps:
         properties["best_step"] = fitted.best_step
     if shadow is not None:

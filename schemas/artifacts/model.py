@@ -22,7 +22,7 @@ class Model(Artifact):
     each metric of the eval split as `val_<name>`. A validation ends every epoch and the training.
 
     Properties: `metrics`, the last value of each training and validation metric; `steps`, how many were trained; `label`, the
-    transformed feature, or {output: feature}; `best_step`, where the model is that of an earlier validation; `started_from`, the
+    transformed feature, or {output: feature}; `sample_weight`, the one that weighed the records, where one did; `best_step`, where the model is that of an earlier validation; `started_from`, the
     served version whose weights it began with; `optimization`, what Optimizer made of it: `techniques` with their settings,
     layers `left_alone` and why, sparsity and different values `reached` by each tensor, figures `before` and `after`.
     """

@@ -48,6 +48,27 @@ def build_model(hp):
 """
 
 
+# A class and three yes or no of the same number, each with a metric object, whose name Keras changes.
+TWO_OUTPUTS = """
+import tf_keras
+
+def build_model(hp):
+    layers = tf_keras.layers
+    x = layers.Input((1,), name="x")
+    seen = layers.Dense(16, activation="relu", name="hidden")(x)
+    hour = layers.Dense(24, activation="softmax", name="hour")(seen)
+    parts = layers.Dense(3, activation="sigmoid", name="parts")(seen)
+    model = tf_keras.Model({"x": x}, {"hour": hour, "parts": parts})
+    model.compile(
+        tf_keras.optimizers.Adam(0.01),
+        {"hour": "sparse_categorical_crossentropy", "parts": "binary_crossentropy"},
+        metrics={"hour": ["accuracy"]},
+        weighted_metrics={"parts": [tf_keras.metrics.AUC(name="auc", multi_label=True)]},
+    )
+    return model
+"""
+
+
 @pytest.fixture(scope="session")
 def trips(small_taxi_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Examples:
     """Raw examples: `eval` has 300 trips, `untipped` those without a tip, `empty` none."""
@@ -124,6 +145,31 @@ def hours(
             xf_examples, xf_schema, BeamOptions(), Progress(), **outputs
         )
     return outputs["transform_graph"], outputs["transformed_examples"]
+
+
+@pytest.fixture(scope="session")
+def two_outputs(tmp_path_factory: pytest.TempPathFactory, hours: tuple[TransformGraph, TransformedExamples]) -> Model:
+    """A model of `hours` with the outputs `hour` and `parts`, trained with the weights `heavy`."""
+    directory = tmp_path_factory.mktemp("two_outputs")
+    (directory / "two_outputs_model.py").write_text(TWO_OUTPUTS, encoding="utf-8")
+    model = Model(directory / "model")
+    model.path.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(directory))
+        Trainer(
+            build_model="two_outputs_model.build_model",
+            steps=20,
+            label={"hour": "hour", "parts": "parts"},
+            sample_weight="heavy",
+        ).run(
+            hours[1],
+            hours[0],
+            seed=Seed(13),
+            scratch=Scratch(directory / "scratch"),
+            progress=Progress(),
+            model=model,
+        )
+    return model
 
 
 def served(model: Model, version: int = 7) -> Baseline:

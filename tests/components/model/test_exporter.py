@@ -216,6 +216,44 @@ def test_scores_are_keras_own_whatever_the_outputs_and_weights():
     assert found == pytest.approx(network.evaluate(batches, verbose=0, return_dict=True), rel=1e-5)
 
 
+@pytest.fixture(scope="module")
+def of_two_outputs(two_outputs: Model, hours: Any, tmp_path_factory: pytest.TempPathFactory) -> ExportedModels:
+    """A model of several outputs, exported without a word about its labels and weights."""
+    exported = ExportedModels(tmp_path_factory.mktemp("two_outputs_exported"))
+    Exporter(tflite=("float", "int8")).run(two_outputs, hours[0], hours[1], lineage=Lineage(), exported_models=exported)
+    return exported
+
+
+def test_several_outputs_are_measured_with_the_labels_and_weights_of_the_training(of_two_outputs, two_outputs):
+    report = json.loads(of_two_outputs.report.read_text(encoding="utf-8"))["exports"]
+    trained = two_outputs.properties["metrics"]
+
+    for name in ("network", "tflite_float"):
+        assert report[name]["metrics"] == {
+            found.removeprefix("val_"): pytest.approx(value, rel=1e-4)
+            for found, value in trained.items()
+            if found.startswith("val_")
+        }
+    assert {"hour_accuracy", "parts_auc"} <= report["tflite_int8"]["metrics"].keys()
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("tflite_float", 1e-5), ("tflite_int8", 0.1)])
+def test_tensorflow_lite_gives_every_output_under_its_name(of_two_outputs, two_outputs, hours, name, tolerance):
+    import numpy as np
+    import tensorflow as tf
+
+    from components.io.keras import load_keras
+
+    x = np.linspace(4, 40, 16, dtype=np.float32)[:, None]
+    expected = load_keras(two_outputs)({"x": x})
+
+    found = tf.lite.Interpreter(str(of_two_outputs.export(name) / "tflite")).get_signature_runner()(x=x.ravel())
+
+    assert found.keys() == {"hour", "parts"}
+    for output, values in found.items():
+        assert np.abs(values - expected[output]).max() < tolerance
+
+
 UNCONVERTIBLE = """
 import tensorflow as tf
 import tf_keras

@@ -105,6 +105,29 @@ def test_the_report_compares_it_with_the_original(pruned, small_model):
     assert report["left_alone"]["prune"] == {"big_tip": "not named", "scale": "it does not know Scale"}
 
 
+def test_several_outputs_are_fine_tuned_with_the_labels_and_weights_of_the_training(two_outputs, hours, tmp_path):
+    optimized = Model(tmp_path / "optimized")
+    optimized.path.mkdir()
+    Optimizer(prune={"steps": 6, "final_sparsity": 0.5, "frequency": 2, "layers": ["hidden", "parts"]}).run(
+        two_outputs,
+        hours[1],
+        hours[0],
+        seed=Seed(13),
+        scratch=Scratch(tmp_path / "scratch"),
+        progress=Progress(),
+        lineage=Lineage(),
+        optimized_model=optimized,
+    )
+
+    trained = {name: value for name, value in two_outputs.properties["metrics"].items() if name.startswith("val_")}
+    before = optimized.properties["optimization"]["before"]["metrics"]
+    assert {f"val_{name}": pytest.approx(value, rel=1e-5) for name, value in before.items()} == trained
+    assert optimized.properties["metrics"].keys() == trained.keys()
+    assert optimized.properties["label"] == {"hour": "hour", "parts": "parts"}
+    assert optimized.properties["sample_weight"] == "heavy"
+    assert [(kernel(optimized, layer) == 0).mean() for layer in ("hidden", "parts")] == [0.5, 0.5]
+
+
 def test_pruning_is_tfmot_s_own(small_model, optimize, xf_transformed, xf_graph):
     """The same weights as TFMOT's functions give for the same batches."""
     import tensorflow_model_optimization as tfmot
