@@ -14,7 +14,7 @@ from schemas.artifacts import Examples, Model
 @pytest.fixture(scope="module")
 def ran(problem: Callable[..., Any]) -> Any:
     limits = "{sparse_categorical_accuracy (digit): {min: 0.3}, binary_accuracy (strokes): {min: 0.5}}"
-    digits = problem("digits", "parameters.epochs=1", f"release.metrics={limits}")
+    digits = problem("digits", "parameters.epochs=1", f"release.metrics={limits}", "release.latency={}")
     assert {step["action"] for step in digits.run().values()} == {"run"}
     return digits
 
@@ -59,6 +59,20 @@ def test_every_output_is_judged_by_the_label_that_preprocessing_gives_it(ran: An
     assert metrics["sparse_categorical_accuracy (digit)"] == pytest.approx(right.mean(), rel=1e-6)
     assert metrics["binary_accuracy (strokes)"] == pytest.approx(kept.mean(), rel=1e-6)
     assert {"auc (strokes, class_id:0)", "auc (strokes, class_id:1)"} <= metrics.keys()
+
+
+@pytest.mark.slow
+def test_both_outputs_of_the_server_are_compared_with_the_trained_model_s(ran: Any) -> None:
+    from pipeline.store import Store
+
+    (validated,) = (one for one in Store(ran.root).executions() if one.step == "infra_validator")
+
+    parity = validated.manifest.outputs["infra_blessing"].properties["parity"]
+    assert parity["compared_with"] == "the trained Keras model's in process"
+    assert {name: (found["rows"], found["differ"]) for name, found in parity["signatures"].items()} == {
+        "serving_default": (100, 0),
+        "serving_columns": (100, 0),
+    }
 
 
 @pytest.mark.slow
