@@ -54,6 +54,7 @@ class Fitting:
     early_stopping: EarlyStopping | None = None
     shadow: Path | None = None  # of a worker that is not the chief: where its part in checkpoints goes
     done: int = field(default=0, init=False)  # steps
+    _watch: Any = field(default=None, init=False)
 
     def run(self) -> Fitted:
         """Train. Raises DataError or UserCodeError for a loss that is not a number, StepFailed where memory is too small."""
@@ -66,21 +67,20 @@ class Fitting:
 
     def _run(self) -> Fitted:
         model, epoch_steps = self.model, self.data.train.steps
-        # Metrics have variables once they were computed, layers of a subclassed model once they were called.
-        model.evaluate(self.data.train.in_order(1), verbose=0)
+        self._prepare()
         checkpoint = Checkpoint(model, self.directory, self.checkpoint_steps, shadow=self.shadow)
         best = BestWeights(model, self.directory / "best", shadow=self.shadow)
         self.done = step = checkpoint.restore()
         curve: list[dict[str, float]] = checkpoint.state.get("curve", [])
         stopping = Stopping(**checkpoint.state.get("stopping", {}))
-        watch = _watch(self, checkpoint)
         self.progress(step, self.total, "steps")
         while step < self.total and not stopping.stopped:
             epoch = step // epoch_steps + 1
             end = min(self.total, epoch * epoch_steps)
-            model.fit(self.data.train.shuffled(self.seed, step, end - step), callbacks=[watch], verbose=0)
-            row = {"step": end, "epoch": epoch, "learning_rate": _learning_rate(model), **watch.metrics}
-            row |= self._validated()
+            metrics = self._fit(step, end - step, checkpoint)
+            row = {"step": end, "epoch": epoch, "learning_rate": _learning_rate(model), **metrics}
+            if self.data.evaluation is not None:
+                row |= self._evaluate(train=False)
             step = end
             curve.append(row)
             self.logs.validated(step, {name: value for name, value in row.items() if name not in ("step", "epoch")})
@@ -94,18 +94,33 @@ class Fitting:
         restored = self.early_stopping is not None and self.early_stopping.restore_best and stopping.best_step
         if restored and stopping.best_step != step:
             best.restore(stopping.best_step)
-        return Fitted(step, stopping.best_step if restored else step, curve, watch.examples_per_s)
+        return Fitted(step, stopping.best_step if restored else step, curve, self.examples_per_s)
 
     def metrics(self, fitted: Fitted) -> dict[str, float]:
         """The metrics of the trained model, as `evaluate` gives them."""
         validated = next((row for row in fitted.curve if row["step"] == fitted.best_step), {})
         known = {name: value for name, value in validated.items() if name.startswith("val_")}
-        return evaluate(self.model, self.data, self.eval_steps, validation=not known) | known
+        return self._evaluate(validation=not known) | known
 
-    def _validated(self) -> dict[str, float]:
-        if self.data.evaluation is None:
-            return {}
-        return evaluate(self.model, self.data, self.eval_steps, train=False)
+    @property
+    def examples_per_s(self) -> float | None:
+        """As in Fitted, so far."""
+        return self._watch.examples_per_s if self._watch is not None else None
+
+    def _prepare(self) -> None:
+        """Metrics have variables once they were computed, layers of a subclassed model once they were called."""
+        self.model.evaluate(self.data.train.in_order(1), verbose=0)
+
+    def _fit(self, first: int, steps: int, checkpoint: Checkpoint) -> dict[str, float]:
+        """Train on so many batches of one epoch, from batch `first` on; gives the metrics of the epoch so far."""
+        if self._watch is None:
+            self._watch = _watch(self, checkpoint)
+        self.model.fit(self.data.train.shuffled(self.seed, first, steps), callbacks=[self._watch], verbose=0)
+        metrics: dict[str, float] = self._watch.metrics
+        return metrics
+
+    def _evaluate(self, *, train: bool = True, validation: bool = True) -> dict[str, float]:
+        return evaluate(self.model, self.data, self.eval_steps, train=train, validation=validation)
 
 
 def evaluate(
@@ -176,7 +191,7 @@ def _watch(fitting: Fitting, checkpoint: Checkpoint) -> Any:
             fitting.done += 1
             fitting.logs.after_step(fitting.done)
             if not math.isfinite((logs or {}).get("loss", 0.0)):
-                raise _not_a_number(fitting.done, fitting.data, checkpoint)
+                raise not_a_number(fitting.done, fitting.data, checkpoint)
             if self._since is not None:
                 self._seconds += time.monotonic() - self._since
                 last = fitting.done % data.steps == 0
@@ -192,7 +207,7 @@ def _watch(fitting: Fitting, checkpoint: Checkpoint) -> Any:
     return Watch()
 
 
-def _not_a_number(step: int, data: TrainingData, checkpoint: Checkpoint) -> DataError | UserCodeError:
+def not_a_number(step: int, data: TrainingData, checkpoint: Checkpoint) -> DataError | UserCodeError:
     """The error for a loss that is not finite: of the data when a feature has such values, else of the model."""
     import numpy as np
 

@@ -16,8 +16,8 @@ from components.model.labels import Label, problems_of_label
 from components.model.limits import Figures, Limit
 from components.model.techniques import Clustering, Pruning, Quantization, parse
 from components.model.trained_network import known, load_trained
-from components.model.trainer import problems_of_counts
 from components.model.training_data import TrainingData, open_splits
+from components.model.training_settings import problems_of_counts
 from schemas.artifacts import Examples, Model, TransformedExamples, TransformGraph
 from schemas.component import Lineage, Out, Progress, Scratch, Seed, UserCode
 from schemas.errors import ConfigError, TooMuchLost

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,16 +16,27 @@ from components.io import tfx as tfx_io
 from components.io.keras import arrange, save_keras, spare_libraries_autograph
 from components.model import hyperparameters as hp
 from components.model import signatures
+from components.model.asynchronous import AsynchronousFitting
 from components.model.computing import PRECISIONS, make_reproducible, precision, settled_seed, share_accelerators
 from components.model.curves import write_curves
-from components.model.distribution import is_chief, make_strategy, problems_of_strategy, train_locally
+from components.model.distribution import (
+    PARAMETER_SERVER,
+    TF_CONFIG,
+    is_chief,
+    make_strategy,
+    problems_of_strategy,
+    read_place,
+    serve,
+)
 from components.model.early_stopping import EarlyStopping, problems_of_early_stopping
 from components.model.fitting import Fitted, Fitting
 from components.model.labels import Label, problems_of_label
 from components.model.learning_rate import problems_of_learning_rate, use_learning_rate
+from components.model.local_cluster import train_locally
 from components.model.starting_weights import start_from_checkpoint, start_from_served
 from components.model.training_data import TrainingData, open_splits, weigh_classes
 from components.model.training_logs import TrainingLogs
+from components.model.training_settings import problems_of_code, problems_of_counts
 from schemas.artifacts import (
     Examples,
     FeatureSchema,
@@ -40,20 +52,6 @@ from schemas.errors import ConfigError, UserCodeError, did_you_mean
 
 if TYPE_CHECKING:
     import tf_keras
-
-OF_BUILD_MODEL = (
-    "label",
-    "sample_weight",
-    "class_weights",
-    "learning_rate",
-    "early_stopping",
-    "mixed_precision",
-    "strategy",
-    "workers",
-    "jit",
-    "initial_weights",
-    "profile",
-)  # settings of a training that is done here, which a user's own function would not hear of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +70,12 @@ class Trainer:
     `workers` are processes of this machine that the step starts and ends itself. Without them multi_worker_mirrored takes its
     place in the cluster of TF_CONFIG: whoever set that starts this component in every process of it, each with a `model` of its
     own to write and with one `scratch` that all of them see, and gives the run a seed. `batch_size` is that of all together.
+
+    With `strategy: parameter_server` the weights are kept by `parameter_servers`, and each of the `workers` trains on batches
+    of its own, of `batch_size`, without waiting for the others. So no two trainings end in equal weights, whatever the seed.
+    Checkpoints and looks at the loss come with an epoch's end alone, however many steps `checkpoint_steps` are. In a cluster of
+    TF_CONFIG's the chief writes the model; workers and parameter servers (ps) read the examples, write the checkpoints, end
+    when the chief does, and write no model; an evaluator has nothing to do, as the chief validates.
     """
 
     build_model: UserCode | None = None
@@ -86,8 +90,9 @@ class Trainer:
     learning_rate: float | dict[str, Any] | None = None
     early_stopping: dict[str, Any] | None = None
     mixed_precision: str | None = None  # mixed_float16 for GPUs, mixed_bfloat16 for TPUs and newer CPUs
-    strategy: str | None = None  # mirrored, over the GPUs of this machine; multi_worker_mirrored
+    strategy: str | None = None  # mirrored, over the GPUs of this machine; multi_worker_mirrored; parameter_server
     workers: int | None = None  # processes to start on this machine; None: the cluster that TF_CONFIG names
+    parameter_servers: int | None = None  # processes beside `workers` that keep the weights; None: one
     jit: bool = False  # have XLA compile the training step
     warm_start: WantsBaseline = False  # start from the weights of the model that serves, where there is one
     initial_weights: InputFiles | None = None  # files of a checkpoint, `.../ckpt-10.*`, whose weights to start from
@@ -104,7 +109,13 @@ class Trainer:
         problems += problems_of_counts(self, "steps", "epochs", "eval_steps", "batch_size", "checkpoint_steps")
         problems += problems_of_learning_rate(self.learning_rate)
         problems += problems_of_early_stopping(self.early_stopping)
-        problems += problems_of_strategy(self.strategy, self.workers)
+        problems += problems_of_strategy(self.strategy, self.workers, self.parameter_servers)
+        if self.strategy == PARAMETER_SERVER:
+            problems += [
+                f"{name}: {PARAMETER_SERVER} computes its steps in other processes, which it cannot do there; leave {name} out"
+                for name in ("jit", "profile")
+                if getattr(self, name)
+            ]
         problems += [
             f"class_weights.{number}: {weight} for class {number}: classes are numbered from 0, and a weight is 0 or more"
             for number, weight in (self.class_weights or {}).items()
@@ -155,7 +166,10 @@ class Trainer:
                 properties, speed = _train(*given, progress)
             else:
                 settled_seed(seed, scratch)  # all workers find the same
-                properties, speed = train_locally(partial(_train, *given), self.workers, progress)
+                sizes = {"worker": self.workers}
+                if self.strategy == PARAMETER_SERVER:
+                    sizes = {"chief": 1, **sizes, "ps": self.parameter_servers or 1}
+                properties, speed = train_locally(partial(_train, *given), sizes, progress)
             model.properties.update(properties)
             if model_run is not None and speed is not None:
                 model_run.properties["examples_per_s"] = round(speed, 1)
@@ -218,7 +232,8 @@ def _train(
 ) -> tuple[dict[str, Any], float | None]:
     """Train what build_model gives and write the model; gives its properties and the examples per second.
 
-    Of several workers each does all of it, and only the chief writes.
+    Of several workers each does all of it, and only the chief writes. A worker or parameter server of the strategy
+    parameter_server computes what the chief says, and gives nothing.
     """
     assert settings.build_model is not None
     if graph is None:
@@ -228,10 +243,15 @@ def _train(
         )
     arrange()
     spare_libraries_autograph()
+    place = read_place(PARAMETER_SERVER, os.environ.get(TF_CONFIG)) if settings.strategy == PARAMETER_SERVER else None
+    share_accelerators()  # which is too late once a strategy has looked at them
+    if place is not None and place.kind != "chief":
+        if place.kind != "evaluator":
+            serve(place)
+        return {}, None
     strategy = (
         make_strategy(settings.strategy) if settings.strategy is not None else None
     )  # before TensorFlow does anything
-    share_accelerators()
     chief = is_chief(strategy)
     value = settled_seed(seed, scratch)
     make_reproducible(value)
@@ -239,16 +259,17 @@ def _train(
     with strategy.scope() if strategy is not None else nullcontext(), precision(settings.mixed_precision):
         network = hp.build(settings.build_model, values, graph)
     hp.check_used(settings.hyperparameters, values)
-    opened = open_splits(
-        network,
-        examples,
-        graph,
-        settings.label,
-        settings.batch_size,
-        settings.train_split,
-        settings.eval_split,
-        settings.sample_weight,
-    )
+    with network.distribute_strategy.scope():  # where a subclassed model gets its weights, when it is called
+        opened = open_splits(
+            network,
+            examples,
+            graph,
+            settings.label,
+            settings.batch_size,
+            settings.train_split,
+            settings.eval_split,
+            settings.sample_weight,
+        )
     data = weigh_classes(opened, settings.class_weights)
     total = settings.steps if settings.steps is not None else (settings.epochs or 1) * data.train.steps
     if settings.profile is not None and settings.profile[1] > total:
@@ -265,7 +286,11 @@ def _train(
         start_from_served(network, baseline.path)
         properties["started_from"] = baseline.version
     shadow = None if chief else scratch.path / f"worker-{os.getpid()}"
-    fitting = Fitting(
+    fitting_of: Callable[..., Fitting] = Fitting
+    if place is not None:
+        twin = _without_strategy(settings, values, graph, data)
+        fitting_of = partial(AsynchronousFitting, twin=twin, workers=len(place.cluster["worker"]))
+    fitting = fitting_of(
         model=network,
         data=data,
         total=total,
@@ -308,12 +333,7 @@ def _write(
 ) -> None:
     """The model in its two forms, and its curves."""
     if settings.strategy is not None:
-        # The same model without a trace of the strategy, which whoever loads it does not have; its optimizer starts anew.
-        assert settings.build_model is not None
-        with precision(settings.mixed_precision):
-            plain = hp.build(settings.build_model, values, graph)
-        if not plain.built:
-            plain(next(iter(data.train.in_order(1)))[0], training=False)
+        plain = _without_strategy(settings, values, graph, data)
         plain.set_weights(network.get_weights())
         network = plain
     exported = signatures.build(network, data.features, graph)
@@ -322,25 +342,11 @@ def _write(
     write_curves(fitted.curve, to.curves)
 
 
-def problems_of_code(settings: Any, theirs: str) -> list[str]:
-    """What is wrong with a Trainer's or Tuner's choice between `build_model` and TFX's function, the setting `theirs`."""
-    code = getattr(settings, theirs)
-    problems = []
-    if (settings.build_model is None) == (code is None):
-        found = "neither is set" if settings.build_model is None else "both are set"
-        problems.append(f"build_model: set either build_model or {theirs}; {found}")
-    if code is None and (settings.steps is None) == (settings.epochs is None):
-        found = "neither is set" if settings.steps is None else "both are set"
-        problems.append(f"steps: set either steps or epochs; {found}")
-    if code is not None and settings.epochs is not None:
-        problems.append(f"epochs: {theirs} is only told of steps; set steps, or have it read custom_config")
-    for name in OF_BUILD_MODEL if code is not None else ():
-        if getattr(settings, name, None):
-            problems.append(f"{name}: {theirs} chooses it itself; leave {name} out, or put it into custom_config")
-    return problems
-
-
-def problems_of_counts(settings: Any, *names: str) -> list[str]:
-    """Which of these settings of a Trainer or Tuner are below 1; None is none."""
-    values = ((name, getattr(settings, name)) for name in names)
-    return [f"{name}: {value} is not at least 1" for name, value in values if value is not None and value < 1]
+def _without_strategy(settings: Trainer, values: Any, graph: TransformGraph, data: TrainingData) -> tf_keras.Model:
+    """The same model, untrained, without a trace of the strategy, which whoever loads it does not have."""
+    assert settings.build_model is not None
+    with precision(settings.mixed_precision):
+        plain = hp.build(settings.build_model, values, graph)
+    if not plain.built:
+        plain(next(iter(data.train.in_order(1)))[0], training=False)
+    return plain

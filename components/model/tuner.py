@@ -11,7 +11,7 @@ from components.model.computing import make_reproducible, settled_seed, share_ac
 from components.model.early_stopping import problems_of_early_stopping
 from components.model.labels import Label, problems_of_label
 from components.model.search import ALGORITHMS, Algorithm, Search
-from components.model.trainer import problems_of_code, problems_of_counts
+from components.model.training_settings import problems_of_code, problems_of_counts
 from components.model.trial import Training
 from components.model.trials_table import trials_of, write
 from schemas.artifacts import (

@@ -14,7 +14,15 @@ from typing import Any
 import pytest
 
 from components.io.keras import load_keras
-from components.model.distribution import check_cluster, problems_of_strategy, train_locally
+from components.model.distribution import (
+    MULTI_WORKER,
+    PARAMETER_SERVER,
+    Place,
+    problems_of_strategy,
+    read_place,
+    wait_for,
+)
+from components.model.local_cluster import train_locally
 from components.model.trainer import Trainer
 from schemas.artifacts import Model
 from schemas.component import Progress, Scratch, Seed
@@ -133,7 +141,7 @@ def test_a_worker_that_dies_ends_the_others(user_module):
     work = resolve(user_module(DIES, "as_second"))
 
     with pytest.raises(StepFailed, match="worker 1 of 2: its process was killed by SIGKILL"):
-        train_locally(work, 2, Progress())
+        train_locally(work, {"worker": 2}, Progress())
 
     assert not multiprocessing.active_children()
 
@@ -173,14 +181,42 @@ def test_a_strategy_without_a_cluster_says_how_to_have_one(tmp_path, hours, line
 )
 def test_a_TF_CONFIG_that_is_no_place_in_a_cluster_is_refused(config, message):
     with pytest.raises(ConfigError, match=f"strategy: .*{message}"):
-        check_cluster(config if isinstance(config, str) else json.dumps(config))
+        read_place(MULTI_WORKER, config if isinstance(config, str) else json.dumps(config))
+
+
+@pytest.mark.parametrize("missing", ["chief", "worker", "ps"])
+def test_a_TF_CONFIG_without_a_kind_of_process_that_the_strategy_needs_is_refused(missing):
+    cluster = {kind: [f"{kind}:1"] for kind in ("chief", "worker", "ps") if kind != missing}
+    config = json.dumps({"cluster": cluster, "task": {"type": next(iter(cluster)), "index": 0}})
+
+    with pytest.raises(
+        ConfigError, match=f"strategy: TF_CONFIG has no cluster.{missing}; parameter_server is of a chief"
+    ):
+        read_place(PARAMETER_SERVER, config)
+
+
+def test_a_process_that_does_not_answer_is_told_with_its_place_in_TF_CONFIG():
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+    place = Place({"chief": ["a:1"], "worker": ["b:1"], "ps": [address]}, "chief", 0)
+
+    with pytest.raises(ConfigError, match=rf"strategy: cluster.ps\[0\] of TF_CONFIG, {address}, has not answered"):
+        wait_for(place, "ps", 0, within_s=0.1)
+
+
+def test_an_evaluator_has_no_address():
+    cluster = {"chief": ["a:1"], "worker": ["b:1"], "ps": ["c:1"]}
+
+    place = read_place(PARAMETER_SERVER, json.dumps({"cluster": cluster, "task": {"type": "evaluator", "index": 0}}))
+
+    assert place == Place(cluster, "evaluator", 0)
 
 
 @pytest.mark.parametrize(
     ("strategy", "workers", "message"),
     [
         ("miror", None, "strategy: there is no 'miror'. Did you mean 'mirrored'?"),
-        ("mirrored", 2, "workers: only strategy multi_worker_mirrored has workers"),
+        ("mirrored", 2, "workers: only strategies multi_worker_mirrored and parameter_server have workers"),
         ("multi_worker_mirrored", 1, "workers: 1 is not at least 2"),
     ],
 )
@@ -188,3 +224,30 @@ def test_a_wrong_setting_is_named(strategy, workers, message):
     (problem,) = problems_of_strategy(strategy, workers)
 
     assert problem.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"strategy": "mirrored", "parameter_servers": 1},
+            "parameter_servers: only strategy parameter_server has them",
+        ),
+        (
+            {"strategy": "parameter_server", "parameter_servers": 1},
+            "parameter_servers: without workers TF_CONFIG names",
+        ),
+        (
+            {"strategy": "parameter_server", "workers": 2, "parameter_servers": 0},
+            "parameter_servers: 0 is not at least 1",
+        ),
+        ({"strategy": "parameter_server", "workers": 1}, "workers: 1 is not at least 2"),
+        ({"strategy": "parameter_server", "jit": True}, "jit: parameter_server computes its steps in other processes"),
+        ({"strategy": "parameter_server", "profile": (1, 2)}, "profile: parameter_server computes its steps in other"),
+    ],
+)
+def test_settings_that_make_no_sense_together_are_refused(settings, message):
+    with pytest.raises(ConfigError) as refused:
+        Trainer(build_model="m.f", steps=1, **settings)
+
+    assert [problem.startswith(message) for problem in refused.value.problems] == [True]
