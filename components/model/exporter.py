@@ -22,8 +22,8 @@ from components.model.input_data import InputData
 from components.model.labels import Label, problems_of_label
 from components.model.limits import Figures, Limit
 from components.model.trained_network import known, load_trained
-from components.model.trainer import problems_of_counts
 from components.model.training_data import open_splits
+from components.model.training_settings import problems_of_counts
 from schemas.artifacts import Examples, ExportedModels, Model, TransformedExamples, TransformGraph
 from schemas.artifacts.exported_models import COMBINED, NETWORK, PREPROCESSING
 from schemas.component import Lineage, Out, UserCode
