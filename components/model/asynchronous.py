@@ -22,8 +22,9 @@ class AsynchronousFitting(Fitting):
 
     A step is a batch on whichever worker is free, and its gradients are of weights that other workers may have changed in the
     meantime: two trainings end in different weights, whatever the seed. Workers read the split's files themselves, each its
-    part of every epoch's batches. The chief knows of nothing between the epochs: a checkpoint, and a look at the loss, come
-    with each epoch's end alone.
+    part of every epoch's batches; one that is faster than the others goes on to its part of the next epoch's, and of theirs as
+    many are left out. The chief knows of nothing between the epochs: Keras runs no callbacks there, so a checkpoint, and a look
+    at the loss, come with each epoch's end alone.
     """
 
     twin: tf_keras.Model  # the same model without the strategy, in which the chief validates
@@ -55,7 +56,8 @@ class AsynchronousFitting(Fitting):
     def _fit(self, first: int, steps: int, checkpoint: Checkpoint) -> dict[str, float]:
         started = time.monotonic()
         history = self.model.fit(self._batches(first, steps), steps_per_epoch=steps, verbose=0)
-        self._timed.append((steps * self.data.train.batch_size, time.monotonic() - started))
+        examples = min(steps * self.data.train.batch_size, self.data.train.rows)
+        self._timed.append((examples, time.monotonic() - started))
         self.done += steps
         metrics = {name: float(values[-1]) for name, values in history.history.items()}
         if not math.isfinite(metrics.get("loss", 0.0)):

@@ -72,7 +72,7 @@ class Trainer:
     own to write and with one `scratch` that all of them see, and gives the run a seed. `batch_size` is that of all together.
 
     With `strategy: parameter_server` the weights are kept by `parameter_servers`, and each of the `workers` trains on batches
-    of its own, of `batch_size`, without waiting for the others. So no two trainings end in equal weights, whatever the seed.
+    of its own, of `batch_size`, without waiting for the others: the weights differ from training to training, whatever the seed.
     Checkpoints and looks at the loss come with an epoch's end alone, however many steps `checkpoint_steps` are. In a cluster of
     TF_CONFIG's the chief writes the model; workers and parameter servers (ps) read the examples, write the checkpoints, end
     when the chief does, and write no model; an evaluator has nothing to do, as the chief validates.
@@ -152,7 +152,8 @@ class Trainer:
         With `warm_start` the weights of `baseline`, the served SavedModel, are taken in the order of the layers; the optimizer
         starts anew. A run_fn finds the SavedModel in fn_args.base_model.
 
-        Killed and run again with the same scratch, it goes on from its last checkpoint and ends in the same weights.
+        Killed and run again with the same scratch, it goes on from its last checkpoint and ends in the same weights, unless its
+        workers train asynchronously (parameter_server).
         """
         arrange()
         spare_libraries_autograph()
