@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -260,6 +261,10 @@ def _train(
     with strategy.scope() if strategy is not None else nullcontext(), precision(settings.mixed_precision):
         network = hp.build(settings.build_model, values, graph)
     hp.check_used(settings.hyperparameters, values)
+    if chief:
+        sys.stderr.writelines(
+            f"Trainer: {line}\n" for line in hp.departures(settings.build_model, settings.hyperparameters, values)
+        )
     with network.distribute_strategy.scope():  # where a subclassed model gets its weights, when it is called
         opened = open_splits(
             network,
@@ -310,8 +315,11 @@ def _train(
         "metrics": metrics,
         "steps": fitted.steps,
         "label": data.label,
-        "hyperparameters": dict(values.values),
+        "hyperparameters": hp.used(values),
     }
+    for name, found in (("unused", hp.unused(values)), ("untuned", hp.untuned(values, settings.hyperparameters))):
+        if found:
+            properties[f"{name}_hyperparameters"] = found
     if settings.sample_weight is not None:
         properties["sample_weight"] = settings.sample_weight
     if fitted.best_step != fitted.steps:

@@ -22,7 +22,9 @@ class Model(Artifact):
     each metric of the eval split as `val_<name>`. A validation ends every epoch and the training.
 
     Properties: `metrics`, the last value of each training and validation metric; `steps`, how many were trained; `label`, the
-    transformed feature, or {output: feature}; `sample_weight`, the one that weighed the records, where one did; `best_step`, where the model is that of an earlier validation; `started_from`, the
+    transformed feature, or {output: feature}; `sample_weight`, the one that weighed the records, where one did; `hyperparameters`,
+    the values that build_model asked for, `unused_hyperparameters`, tuned ones that it did not, and `untuned_hyperparameters`,
+    defaults that it was given beside tuned ones; `best_step`, where the model is that of an earlier validation; `started_from`, the
     served version whose weights it began with; `optimization`, what Optimizer made of it: `techniques` with their settings,
     layers `left_alone` and why, sparsity and different values `reached` by each tensor, figures `before` and `after`.
     """
@@ -47,6 +49,9 @@ class Model(Artifact):
     def describe(self) -> str:
         steps, metrics = self.properties.get("steps"), self.properties.get("metrics", {})
         parts = [f"{steps:,} steps"] if steps is not None else []
+        untuned = self.properties.get("untuned_hyperparameters")
+        if untuned:
+            parts.append(f"{', '.join(untuned)} not tuned")
         made = self.properties.get("optimization")
         if made:
             before, after = (made[when]["bytes"]["weights"] / 1000 for when in ("before", "after"))

@@ -244,7 +244,65 @@ def test_tuned_hyperparameters_are_used_and_settings_stand_above_them(tmp_path, 
     )
 
     assert load_keras(as_tuned).layers[3].units == 5
+    assert not {"unused_hyperparameters", "untuned_hyperparameters"} & as_tuned.properties.keys()
+    assert "untuned_hyperparameters" not in by_hand.properties
     assert load_keras(by_hand).layers[3].units == 7
+
+
+RENAMED = """
+import tf_keras
+
+def build_model(hp):
+    x = tf_keras.layers.Input((1,), name="fare_xf")
+    seen = tf_keras.layers.Dense(hp.Int("width", 4, 16, default=8))(x)
+    if hp.get("deep"):
+        seen = tf_keras.layers.Dense(4)(seen)
+    model = tf_keras.Model({"fare_xf": x}, tf_keras.layers.Dense(1, activation="sigmoid")(seen))
+    model.compile("adam", "binary_crossentropy")
+    return model
+"""
+
+
+def renamed(tmp_path: Path) -> Hyperparameters:
+    """What was tuned, as a search with `tuner/epochs` writes it, for a build_model with `units` in place of `width`."""
+    import keras_tuner
+
+    space = keras_tuner.HyperParameters()
+    space.Int("units", 4, 16, default=5)
+    space.Boolean("deep", default=True)
+    space.values["tuner/epochs"] = 3
+    tuned = Hyperparameters(tmp_path / "tuned")
+    tuned.path.mkdir()
+    tuned.file.write_text(json.dumps(space.get_config()), encoding="utf-8")
+    return tuned
+
+
+def test_tuned_values_that_nobody_asks_for_are_named_and_are_no_hyperparameters_of_the_model(
+    tmp_path, user_module, xf_transformed, xf_graph, capfd
+):
+    function = user_module(RENAMED, "build_model")
+    inputs = {"hyperparameters": renamed(tmp_path)}
+
+    model = train(tmp_path, xf_transformed, xf_graph, build_model=function, steps=1, inputs=inputs)
+
+    said = capfd.readouterr().err
+    assert f"{function} does not ask for these tuned values, which are not used: units 5\n" in said
+    assert f"{function} asks for what was not tuned, and gets its defaults: width 8. Search again" in said
+    assert model.properties["hyperparameters"] == {"width": 8, "deep": True}
+    assert model.properties["unused_hyperparameters"] == {"units": 5}
+    assert model.properties["untuned_hyperparameters"] == {"width": 8}
+    assert model.describe().startswith("1 steps, width not tuned, loss ")
+
+
+def test_an_override_of_a_tuned_value_that_nobody_asks_for_is_refused(tmp_path, user_module, xf_transformed, xf_graph):
+    settings = {
+        "build_model": user_module(RENAMED, "build_model"),
+        "inputs": {"hyperparameters": renamed(tmp_path)},
+        "hyperparameters": {"units": 7},
+    }
+
+    with pytest.raises(ConfigError, match=r"hyperparameters\.units: build_model asks for no such .* deep, width"):
+        train(tmp_path, xf_transformed, xf_graph, **settings)
 
 
 def test_a_build_model_with_a_second_parameter_gets_the_transform_output(
