@@ -22,7 +22,8 @@ from components.release.served_model import ServedModel, available
 from schemas.artifacts import Examples, Model
 
 PARENT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background may have it ignored
 from pathlib import Path
 from components.release import model_server
 with model_server.started("model", Path(sys.argv[1]), Path(sys.argv[2])) as server:
@@ -64,14 +65,17 @@ def test_it_ends_with_the_process_that_started_it(
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as parent:
-        assert parent.stdout is not None
-        server = int(parent.stdout.readline())
-        assert parent.stdout.readline() == "started\n", (tmp_path / "log").read_text()
-        assert is_running(server)
+        try:
+            assert parent.stdout is not None
+            server = int(parent.stdout.readline())
+            assert parent.stdout.readline() == "started\n", (tmp_path / "log").read_text()
+            assert is_running(server)
 
-        parent.send_signal(number)
+            parent.send_signal(number)
 
-        wait_until(lambda: not is_running(server), f"the server outlives its parent by {number.name}")
+            wait_until(lambda: not is_running(server), f"the server outlives its parent by {number.name}")
+        finally:
+            parent.kill()  # which else is waited for, should it be there still
 
 
 @contextmanager
