@@ -61,7 +61,7 @@ class AsynchronousFitting(Fitting):
         self.done += steps
         metrics = {name: float(values[-1]) for name, values in history.history.items()}
         if not math.isfinite(metrics.get("loss", 0.0)):
-            raise not_a_number(self.done, self.data, checkpoint)
+            raise not_a_number(self.done, self.data, checkpoint, sooner="")
         self.progress(self.done, self.total, "steps")
         return metrics
 

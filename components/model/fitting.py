@@ -207,8 +207,13 @@ def _watch(fitting: Fitting, checkpoint: Checkpoint) -> Any:
     return Watch()
 
 
-def not_a_number(step: int, data: TrainingData, checkpoint: Checkpoint) -> DataError | UserCodeError:
-    """The error for a loss that is not finite: of the data when a feature has such values, else of the model."""
+def not_a_number(
+    step: int, data: TrainingData, checkpoint: Checkpoint, sooner: str = "; lower checkpoint_steps to have one"
+) -> DataError | UserCodeError:
+    """The error for a loss that is not finite: of the data when a feature has such values, else of the model.
+
+    `sooner` is how to have an earlier checkpoint.
+    """
     import numpy as np
 
     bad: dict[str, int] = {}
@@ -225,7 +230,7 @@ def not_a_number(step: int, data: TrainingData, checkpoint: Checkpoint) -> DataE
         )
     good = checkpoint.last_finite()
     way_on = (
-        "There is no earlier checkpoint with finite weights; lower checkpoint_steps to have one"
+        f"There is no earlier checkpoint with finite weights{sooner}"
         if good is None
         else f"The last good checkpoint is that of step {good.name.split('-')[-1]}. To go on from it with other settings: "
         f"initial_weights: {good}.*"

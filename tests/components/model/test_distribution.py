@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -38,7 +39,8 @@ def build_model(hp):
     model.compile(tf_keras.optimizers.SGD(0.1), "binary_crossentropy", metrics=["accuracy"])
     return model
 """
-SETTINGS = {"label": "late", "epochs": 2, "batch_size": 50, "checkpoint_steps": 3}
+SETTINGS = {"label": "late", "epochs": 6, "batch_size": 50, "checkpoint_steps": 3}
+TWO_WORKERS = {"strategy": "multi_worker_mirrored", "workers": 2}
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +54,18 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield "user_linear.build_model"
 
 
-def train(directory: Path, hours: Any, progress: Progress | None = None, **settings: Any) -> Model:
+def train(
+    directory: Path, hours: Any, progress: Progress | None = None, *, scratch: Path | None = None, **settings: Any
+) -> Model:
+    """A model in a new directory, going on from `scratch` where it is given."""
     directory.mkdir()
-    model, scratch = Model(directory / "model"), Scratch(directory / "scratch")
+    model = Model(directory / "model")
     model.path.mkdir()
-    scratch.path.mkdir()
+    if scratch is None:
+        scratch = directory / "scratch"
+        scratch.mkdir()
     Trainer(**SETTINGS, **settings).run(
-        hours[1], hours[0], seed=Seed(13), scratch=scratch, progress=progress or Progress(), model=model
+        hours[1], hours[0], seed=Seed(13), scratch=Scratch(scratch), progress=progress or Progress(), model=model
     )
     return model
 
@@ -77,18 +84,65 @@ class Told(Progress):
         self.last = (done, total)
 
 
+@pytest.fixture(scope="module")
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, hours: Any, linear: str, told: Told) -> Model:
+    """The model trained by two processes that the step starts."""
+    directory = tmp_path_factory.mktemp("together") / "run"
+    return train(directory, hours, told, build_model=linear, **TWO_WORKERS)
+
+
 @pytest.mark.slow
-def test_workers_on_this_machine_train_as_one_process_does(tmp_path, hours, linear, alone):
-    told = Told()
-
-    together = train(
-        tmp_path / "together", hours, told, build_model=linear, strategy="multi_worker_mirrored", workers=2
-    )
-
+def test_workers_on_this_machine_train_as_one_process_does(together, alone, told):
     for found, expected in zip(load_keras(together).get_weights(), load_keras(alone).get_weights(), strict=True):
         assert found == pytest.approx(expected, rel=1e-4)
     assert together.properties["metrics"] == pytest.approx(alone.properties["metrics"], rel=1e-4)
-    assert told.last[1] == 8
+    assert told.last == (24, 24)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from components.model.trainer import Trainer
+from schemas.artifacts import Model, TransformedExamples, TransformGraph
+from schemas.component import Progress, Scratch, Seed
+
+class KilledAfter8(Progress):
+    def __call__(self, done, total=None, unit="rows"):
+        if done >= 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+examples, graph, scratch, model = map(Path, sys.argv[1:])
+model.mkdir()
+Trainer(build_model="user_linear.build_model", strategy="multi_worker_mirrored", workers=2, **{settings!r}).run(
+    TransformedExamples(examples), TransformGraph(graph), seed=Seed(13), scratch=Scratch(scratch), progress=KilledAfter8(),
+    model=Model(model),
+)
+"""
+
+
+@pytest.mark.slow
+def test_workers_of_a_step_that_is_killed_go_on_from_its_checkpoint_to_the_same_weights(
+    tmp_path, hours, linear, together
+):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-c", KILLED.format(settings=SETTINGS)]
+    command += map(str, (hours[1].path, hours[0].path, scratch, tmp_path / "never"))
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # its workers hold the pipe, too
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    steps = [int(file.stem.split("-")[1]) for file in (scratch / "checkpoints").glob("ckpt-*.index")]
+    assert 0 < max(steps) < 24
+
+    resumed = train(tmp_path / "run", hours, scratch=scratch, build_model=linear, **TWO_WORKERS)
+
+    found, whole = ([array.tobytes() for array in load_keras(one).get_weights()] for one in (resumed, together))
+    assert found == whole
+    assert resumed.curves.read_bytes() == together.curves.read_bytes()
 
 
 PROCESS = """
@@ -116,7 +170,7 @@ def test_the_workers_of_TF_CONFIG_end_with_equal_weights(tmp_path, hours, linear
     started = []
     for index, model in enumerate(models):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        command = [sys.executable, "-c", PROCESS.format(settings=SETTINGS)]
+        command = [sys.executable, "-c", PROCESS.format(settings={**SETTINGS, "epochs": 2})]
         command += map(str, (hours[1].path, hours[0].path, tmp_path / "scratch", model))
         environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
