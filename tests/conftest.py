@@ -10,6 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import importlib.util
 import logging
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ import pytest
 from components.io.keras import arrange
 from pipeline.contract import read_contract
 from schemas.location import ObjectUrl
+
+# Tests stop processes of theirs by these, and a shell that runs the tests in the background has some ignored, for all below it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGQUIT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 
 # How long an example takes depends on what else the machine does: no property fails by the clock.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -22,8 +22,7 @@ from components.release.served_model import ServedModel, available
 from schemas.artifacts import Examples, Model
 
 PARENT = """
-import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background may have it ignored
+import sys, time
 from pathlib import Path
 from components.release import model_server
 with model_server.started("model", Path(sys.argv[1]), Path(sys.argv[2])) as server:
