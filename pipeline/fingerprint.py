@@ -113,15 +113,22 @@ def _parse(file: Path, mtime_ns: int) -> ast.Module:
     return tree
 
 
-def _tree(file: Path) -> ast.Module:
-    return _parse(file, file.stat().st_mtime_ns)
-
-
 def fingerprint_module(file: Path, module: str) -> ModuleFingerprint:
     """The digests of the definitions in one module's file. Raises ConfigError when it is not valid Python."""
+    digests = _digests(file, file.stat().st_mtime_ns)
+    if module.partition(".")[0] in OURS:  # wherever Penstock is installed
+        inside = Path(*module.split("."))
+        return ModuleFingerprint(
+            str(inside / file.name if file.name == "__init__.py" else inside.with_suffix(".py")), digests
+        )
+    return ModuleFingerprint(shown(file), digests)
+
+
+@functools.cache  # the steps of a pipeline reach many modules in common
+def _digests(file: Path, mtime_ns: int) -> Mapping[str, str]:
     layout: list[str] = []
     definitions: dict[str, list[str]] = {}
-    for node in _tree(file).body:
+    for node in _parse(file, mtime_ns).body:
         dumped = ast.dump(node)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             definitions.setdefault(node.name, []).append(dumped)
@@ -134,12 +141,7 @@ def fingerprint_module(file: Path, module: str) -> ModuleFingerprint:
     digests = {name: _sha256("\n".join(dumps)) for name, dumps in definitions.items()}
     # What else there is, and in which order it stands among the definitions: a statement may use or change them.
     digests["<module>"] = _sha256("\n".join(layout))
-    if module.partition(".")[0] in OURS:  # wherever Penstock is installed
-        inside = Path(*module.split("."))
-        return ModuleFingerprint(
-            str(inside / file.name if file.name == "__init__.py" else inside.with_suffix(".py")), digests
-        )
-    return ModuleFingerprint(shown(file), digests)
+    return digests
 
 
 def _assigned_name(node: ast.Assign | ast.AnnAssign) -> str | None:
@@ -154,7 +156,7 @@ def _is_docstring(node: ast.AST) -> bool:
 def _imports(file: Path, module: str) -> Iterator[str]:
     """Names of the modules that a module may import; a name may turn out to be an attribute."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(_tree(file)):
+    for node in _importing(file, file.stat().st_mtime_ns):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -166,13 +168,24 @@ def _imports(file: Path, module: str) -> Iterator[str]:
             if base:
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
-        elif isinstance(node, ast.Call) and _called_name(node) in ("import_module", "__import__"):
+        else:
             first = node.args[0] if node.args else None
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 name = first.value
                 yield f"{package}{name}" if name.startswith(".") and package else name.lstrip(".")
             elif module.partition(".")[0] not in OURS:
                 yield from _whole_package(file.parent, package)
+
+
+@functools.cache  # see _digests
+def _importing(file: Path, mtime_ns: int) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
+    """What imports in a module, functions and all: statements, and calls of what imports by name."""
+    return tuple(
+        node
+        for node in ast.walk(_parse(file, mtime_ns))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        or (isinstance(node, ast.Call) and _called_name(node) in ("import_module", "__import__"))
+    )
 
 
 def _called_name(node: ast.Call) -> str:
