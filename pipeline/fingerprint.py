@@ -242,13 +242,16 @@ def _distributions() -> Mapping[str, list[str]]:
     return importlib.metadata.packages_distributions()
 
 
+_version = functools.cache(importlib.metadata.version)
+
+
 def _versions(tops: Iterable[str]) -> dict[str, str]:
     """Versions of the distributions that provide these top-level packages."""
     found: dict[str, str] = {}
     for top in tops:
         # `google` is shared by dozens of distributions; the one that steps read and write with is protobuf.
         names = ["protobuf"] if top == "google" else _distributions().get(top, [])
-        found.update({name.lower(): importlib.metadata.version(name) for name in names})
+        found.update({name.lower(): _version(name) for name in names})
     return dict(sorted(found.items()))
 
 
