@@ -48,6 +48,7 @@ class Checkpoint:
         # Several workers write a checkpoint together, and their clocks differ.
         self._every_s = CHECKPOINT_S if model.distribute_strategy.num_replicas_in_sync == 1 else math.inf
         self._every_steps = every_steps
+        self._saved_step = 0
         self._saved_at = time.monotonic()
 
     @property
@@ -63,7 +64,8 @@ class Checkpoint:
         latest = tf.train.latest_checkpoint(str(self._directory))
         if latest is not None:
             self._checkpoint.restore(latest).assert_existing_objects_matched()
-        return int(self.step.numpy())
+        self._saved_step = int(self.step.numpy())
+        return self._saved_step
 
     def save(self, step: int, state: dict[str, Any] | None = None) -> None:
         """Write a checkpoint of what there is after `step` steps, with `state` or the state as it was."""
@@ -71,11 +73,11 @@ class Checkpoint:
         if state is not None:
             self._state.assign(json.dumps(state))
         self._manager.save(checkpoint_number=step)
-        self._saved_at = time.monotonic()
+        self._saved_step, self._saved_at = step, time.monotonic()
 
     def save_when_due(self, step: int) -> bool:
         """Write one when enough steps or enough time have passed since the last; gives whether it did."""
-        due = step % self._every_steps == 0 or time.monotonic() - self._saved_at > self._every_s
+        due = step - self._saved_step >= self._every_steps or time.monotonic() - self._saved_at > self._every_s
         if due:
             self.save(step)
         return due
