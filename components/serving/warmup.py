@@ -9,9 +9,10 @@ from components.io import tfrecord
 from components.serving import calls, protos
 from components.serving.servable import Servable
 from components.serving.status import Unanswered
+from schemas.artifacts.infra_blessing import WARMUP_REQUESTS
 from schemas.errors import ArtifactError, DataError
 
-FILE = "assets.extra/tf_serving_warmup_requests"  # a TFRecord of tensorflow.serving.PredictionLog
+FILE = WARMUP_REQUESTS  # a TFRecord of tensorflow.serving.PredictionLog
 MOST_RECORDS = 1000  # what TensorFlow Serving takes
 
 
