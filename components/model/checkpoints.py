@@ -22,6 +22,9 @@ class Checkpoint:
 
     Each one is whole, or not there. The model is built, and has computed its metrics once. `state` is JSON data of the
     caller's. What a user's own code draws from tf.random has no state that could be kept.
+
+    What metrics have added up is kept as the sum over all replicas, and saving gives each replica its equal part of that: a
+    training that goes on and one that is taken up again round alike.
     """
 
     def __init__(self, model: tf_keras.Model, directory: Path, every_steps: int, *, shadow: Path | None = None) -> None:
@@ -34,10 +37,15 @@ class Checkpoint:
                 optimizer.build(model.trainable_variables)  # else its slots only exist after a first step
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._state = tf.Variable("{}", dtype=tf.string, trainable=False)
+        self._sums = [
+            (variable, tf.Variable(variable.numpy(), trainable=False))
+            for metric in model.metrics
+            for variable in metric.variables
+        ]
         self._checkpoint = tf.train.Checkpoint(
             model=model,
             optimizer=optimizer,
-            metrics=list(model.metrics),
+            metrics=[kept for _, kept in self._sums],
             generators=random_generators(model),
             step=self.step,
             state=self._state,
@@ -67,11 +75,19 @@ class Checkpoint:
         self._saved_step = int(self.step.numpy())
         return self._saved_step
 
+    def restore_metrics(self) -> None:
+        """Have the metrics go on from what they had added up when the checkpoint was written."""
+        for variable, kept in self._sums:
+            variable.assign(kept.numpy())
+
     def save(self, step: int, state: dict[str, Any] | None = None) -> None:
         """Write a checkpoint of what there is after `step` steps, with `state` or the state as it was."""
         self.step.assign(step)
         if state is not None:
             self._state.assign(json.dumps(state))
+        for variable, kept in self._sums:
+            kept.assign(variable.numpy())
+        self.restore_metrics()
         self._manager.save(checkpoint_number=step)
         self._saved_step, self._saved_at = step, time.monotonic()
 

@@ -170,18 +170,16 @@ def _watch(fitting: Fitting, checkpoint: Checkpoint) -> Any:
             self.metrics: dict[str, float] = {}
             self._seconds, self._examples = 0.0, 0
             self._since: float | None = None
-            # What the interrupted part of an epoch has added up; Keras begins each fit with a reset.
-            variables = [variable for metric in fitting.model.metrics for variable in metric.variables]
-            self._carried = [(one, one.numpy()) for one in variables] if fitting.done % data.steps else []
+            self._goes_on = fitting.done % data.steps > 0  # in the middle of an epoch
 
         @property
         def examples_per_s(self) -> float | None:
             return self._examples / self._seconds if self._seconds else None
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            for variable, value in self._carried:
-                variable.assign(value)
-            self._carried = []
+            if self._goes_on:
+                checkpoint.restore_metrics()  # Keras begins each fit with a reset
+            self._goes_on = False
             self._since = None
 
         def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
