@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.contract import read_contract, settings_of
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.component import BeamOptions
-from schemas.config import Cache, PipelineConfig
+from schemas.config import Cache, KubeflowConfig, PipelineConfig
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
 
@@ -33,8 +33,13 @@ class Definition:
     parallel: int | None = None
     beam: BeamOptions = field(default_factory=BeamOptions)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    kubeflow: KubeflowConfig | None = None
     target: str = ""  # what the user named, for messages and for commands to repeat
     source: Source | None = None  # where each value was written; None for a pipeline in Python
+
+    def place(self, *path: str | int) -> str:
+        """Where a value was written, for messages: 'pipeline.yaml:12: kubeflow.root', or the path alone of one in Python."""
+        return self.source.at(path) if self.source else ".".join(map(str, path))
 
 
 class StepHandle:
@@ -65,8 +70,16 @@ class Pipeline:
         ledger: str | None = None,
         parallel: int | None = None,
         beam: BeamOptions | None = None,
+        kubeflow: KubeflowConfig | Mapping[str, Any] | None = None,
     ) -> None:
-        self._options = {"name": name, "root": str(root), "seed": seed, "ledger": ledger, "parallel": parallel}
+        self._options = {
+            "name": name,
+            "root": str(root),
+            "seed": seed,
+            "ledger": ledger,
+            "parallel": parallel,
+            "kubeflow": kubeflow,
+        }
         self._beam = beam or BeamOptions()
         self._steps: list[Declared] = []
 
@@ -134,4 +147,5 @@ class Pipeline:
             ledger=config.ledger,
             parallel=config.parallel,
             beam=self._beam,
+            kubeflow=config.kubeflow,
         )

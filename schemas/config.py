@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from schemas.errors import ConfigError
+from schemas.quantities import parse_bytes, parse_cores, parse_duration
 
 JsonScalar = bool | int | float | str | None
 
@@ -56,6 +60,114 @@ class ReleaseConfig(_Closed):
     max_size_mb: int | float | None = None  # Pusher's, of the SavedModel's files together
 
 
+def _readable(parse: Callable[[Any], Any]) -> AfterValidator:
+    """The value as it was written, once `parse` could read it."""
+
+    def check(value: Any) -> Any:
+        try:
+            parse(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    return AfterValidator(check)
+
+
+Cores = Annotated[str | int | float, _readable(parse_cores)]
+Bytes = Annotated[str | int, _readable(parse_bytes)]
+Duration = Annotated[str | int, _readable(parse_duration)]
+AbsolutePath = Annotated[str, Field(pattern=r"^/")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class AcceleratorConfig(_Closed):
+    """What a step's node must have: a resource of that type, so many of it."""
+
+    type: Text  # as nvidia.com/gpu
+    count: int = Field(default=1, ge=1)
+
+
+class TolerationConfig(_Closed):
+    """A taint of nodes that a step's pod may be placed on nevertheless, as Kubernetes writes it."""
+
+    key: str | None = None  # None: of any key, with operator Exists
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None  # None: of any effect
+    seconds: int | None = Field(default=None, ge=0)  # with NoExecute, for how long
+
+
+class VolumeConfig(_Closed):
+    """A PersistentVolumeClaim that every pod of a step mounts."""
+
+    claim: Text
+    path: AbsolutePath
+
+
+class SecretConfig(_Closed):
+    """A Kubernetes Secret, as environment variables or as files."""
+
+    name: Text
+    env: dict[Text, Text] = Field(default_factory=dict)  # environment variable: key in the secret
+    path: AbsolutePath | None = None  # where its keys lie as files
+
+
+class SecretKeyConfig(_Closed):
+    """One key of a Kubernetes Secret."""
+
+    name: Text
+    key: Text
+
+
+class TaskConfig(_Closed):
+    """What a step's pod gets on Kubeflow. What a step says wins over the defaults; its lists and mappings add to theirs."""
+
+    retries: int | None = Field(default=None, ge=0)
+    backoff: Duration | None = None  # before the first retry; twice as long before each later one
+    timeout: Duration | None = None  # of one attempt, as 30m or 2h; then the pod is killed
+    cpu: Cores | None = None  # cores, 2 or 500m: what is set aside, and the most
+    memory: Bytes | None = None  # as 8Gi: what is set aside, and the most
+    accelerator: AcceleratorConfig | None = None
+    node_selector: dict[Text, str] = Field(default_factory=dict)
+    tolerations: list[TolerationConfig] = Field(default_factory=list)
+    volumes: list[VolumeConfig] = Field(default_factory=list)
+    secrets: list[SecretConfig] = Field(default_factory=list)
+    image_pull_secrets: list[Text] = Field(default_factory=list)
+    service_account: Text | None = None  # of the whole run: KFP knows none of a single step
+    env: dict[Text, str] = Field(default_factory=dict)
+    labels: dict[Text, str] = Field(default_factory=dict)
+    tmp: Bytes | None = None  # the most that HOME and TMPDIR may hold; None: what the node has
+
+
+class ResourcesFileConfig(_Closed):
+    """`kubeflow/resources.yaml`: what pods get, for several definitions."""
+
+    defaults: TaskConfig = Field(default_factory=TaskConfig)
+    steps: dict[StepId, TaskConfig] = Field(default_factory=dict)
+
+
+class NotifyConfig(_Closed):
+    """Whom the last task of a run tells how it ended. The address stands here, or in a secret when nobody may read it."""
+
+    webhook: Text | None = None
+    secret: SecretKeyConfig | None = None
+
+
+class KubeflowConfig(_Closed):
+    """How the definition runs on Kubeflow Pipelines. Nothing here changes what a step makes, or its key."""
+
+    image: Text  # which holds Penstock and the definition's files
+    root: Text = "/mnt/penstock/.penstock"  # instead of the definition's, on a volume that every pod mounts
+    ledger: Text | None = None  # a URL without a password, or none; None: the definition's, or none
+    parameters: dict[str, JsonScalar] = Field(default_factory=dict)  # other defaults of the definition's own
+    resources: Text | None = None  # a file with the two next; what stands here wins over it
+    defaults: TaskConfig = Field(default_factory=TaskConfig)
+    steps: dict[StepId, TaskConfig] = Field(default_factory=dict)
+    gate: bool = True  # steps that publish run only if every verdict before them is a blessing
+    exit_handler: bool = True  # a last task ends the run's record, marks what was killed, and notifies
+    notify: NotifyConfig | None = None
+
+
 class PipelineConfig(_Closed):
     """A whole definition, as `pipeline.yaml` has it. Paths are relative to the directory the command is run in."""
 
@@ -67,4 +179,5 @@ class PipelineConfig(_Closed):
     parameters: dict[str, JsonScalar] = Field(default_factory=dict)
     beam: BeamConfig = Field(default_factory=BeamConfig)
     release: ReleaseConfig = Field(default_factory=ReleaseConfig)
+    kubeflow: KubeflowConfig | None = None
     steps: dict[StepId, StepConfig] = Field(min_length=1)

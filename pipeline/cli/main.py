@@ -8,12 +8,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli import kubeflow
+from pipeline.cli.answer import Answer, Json, Target
 from pipeline.interrupts import like_ctrl_c
 from schemas.errors import ConfigError, Interrupted, PenstockError
 from schemas.location import parse
@@ -28,9 +29,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(kubeflow.app)
+
 SERVING = "A serving directory, or s3://bucket/models/taxi, or one version of it."
 
-Target = Annotated[str, typer.Argument(metavar="CONFIG", help="A pipeline.yaml, or module:object for one in Python.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=VALUE", help="Replace one value: parameters.steps=20, or trainer.steps=20."),
@@ -38,7 +40,6 @@ Overrides = Annotated[
 Root = Annotated[
     str | None, typer.Option("--root", metavar="DIR", help="Where artifacts are, instead of the definition's root.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print data instead of text.")]
 To = Annotated[str | None, typer.Option("--to", metavar="STEP", help="Only this step and what it needs.")]
 Force = Annotated[
     list[str] | None,
@@ -48,15 +49,6 @@ BlessAnyway = Annotated[
     str | None,
     typer.Option(metavar="REASON", help="Bless the model whatever the gates say; who, when and why is recorded."),
 ]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a verb says: as data, and as text unless it has said it all already. It goes to stderr when it is an error."""
-
-    data: dict[str, Any]
-    text: str | None = None
-    exit_code: int = 0
 
 
 @app.callback()

@@ -1,0 +1,33 @@
+"""`pipeline kubeflow`: a definition as a package of Kubeflow Pipelines, and what goes with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.cli.answer import Answer, Json, Target
+
+app = typer.Typer(
+    name="kubeflow",
+    help="The same definition on open-source Kubeflow Pipelines.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def compile(  # noqa: A001 the verb
+    config: Target,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.yaml", help="Where to write the package.")],
+    json: Json = False,
+) -> Answer:
+    """Write the package that KFP runs: one container task per step."""
+    from pipeline.runners.kubeflow.compile import write_package
+
+    written = write_package(config, output)
+    data: dict[str, Any] = {"outcome": "compiled", **written.as_json()}
+    return Answer(data, written.as_text())

@@ -1,0 +1,66 @@
+"""A definition as it is on the cluster: its store, its ledger, and its parameters' defaults there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.definition import Definition
+from pipeline.loading import load
+from schemas.config import KubeflowConfig
+from schemas.errors import ConfigError, did_you_mean
+
+NO_LEDGER = "none"  # what `kubeflow.ledger` says when the store alone is the record
+
+
+def load_on_cluster(target: str, parameters: Mapping[str, Any] | None = None, root: str | None = None) -> Definition:
+    """The definition that `target` names, as a pod of the cluster has it.
+
+    Its parameters are its own defaults, over them those of its `kubeflow` section, over them `parameters`. Its root is `root`,
+    or that of the section, and its ledger what the section says; `none` where nothing does. Without `parameters` the graph
+    is the package's. Raises ConfigError with every problem, and for a definition without a `kubeflow` section.
+    """
+    local = load(target)
+    kubeflow = kubeflow_of(local)
+    problems = tuple(parameter_problems(local, kubeflow))
+    if problems:
+        raise ConfigError(*problems)
+    values = {**kubeflow.parameters, **(parameters or {})}
+    overrides = [f"parameters.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
+    definition = load(target, overrides) if overrides else local
+    return replace(
+        definition,
+        root=Path(root or kubeflow.root),
+        ledger=kubeflow.ledger or definition.ledger or NO_LEDGER,
+    )
+
+
+def kubeflow_of(definition: Definition) -> KubeflowConfig:
+    """The definition's `kubeflow` section. Raises ConfigError when it has none."""
+    if definition.kubeflow is None:
+        raise ConfigError(
+            f"{definition.target}: there is no section `kubeflow`, which says the image and the volume to run with. "
+            f"Add `kubeflow: {{image: registry.example.com/team/{definition.graph.name}:1}}`"
+        )
+    return definition.kubeflow
+
+
+def parameter_problems(definition: Definition, kubeflow: KubeflowConfig) -> Iterator[str]:
+    """What is wrong with the defaults that the section gives the definition's parameters."""
+    for name, value in kubeflow.parameters.items():
+        place = definition.place("kubeflow", "parameters", name)
+        if name not in definition.parameters:
+            known = ", ".join(definition.parameters) or "none"
+            hint = did_you_mean(name, definition.parameters) or f" It has: {known}"
+            yield f"{place}: the definition has no parameter '{name}'.{hint}"
+        elif not same_type(definition.parameters[name], value):
+            kind, other = type(definition.parameters[name]).__name__, type(value).__name__
+            yield f"{place}: {value!r} is of type {other}, and the parameter '{name}' is of type {kind}"
+
+
+def same_type(default: Any, value: Any) -> bool:
+    """Whether a parameter with this default may have this value."""
+    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)

@@ -1,0 +1,68 @@
+"""What a package expects of its image, and how the two are told apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.runners.kubeflow.expectation import Expectation, expected, problems
+from pipeline.runners.kubeflow.on_cluster import load_on_cluster
+from schemas.errors import ConfigError
+
+
+@pytest.fixture
+def definition(project: Path) -> str:
+    file = project / "pipeline.yaml"
+    file.write_text(file.read_text() + "kubeflow: {image: example.com/toy:1}\n")
+    return "pipeline.yaml"
+
+
+def test_an_image_of_the_same_files_is_as_expected(definition: str) -> None:
+    expectation = Expectation.from_json(expected(load_on_cluster(definition), "apply").to_json())
+
+    assert problems(expectation, load_on_cluster(definition), "apply") == ()
+    assert {"project_functions", "project_helpers", "project_steps"} == set(expectation.code)
+
+
+def test_a_helper_that_differs_is_named_with_both_digests(definition: str, project: Path) -> None:
+    expectation = expected(load_on_cluster(definition), "apply")
+    (project / "project_helpers.py").write_text("def scale(number):\n    return number + 1\n")
+
+    (problem,) = problems(expectation, load_on_cluster(definition), "apply")
+
+    here = expected(load_on_cluster(definition), "apply")
+    assert f"project_helpers is {expectation.code['project_helpers']} in the package" in problem
+    assert f"{here.code['project_helpers']} in the image" in problem
+
+
+def test_a_module_that_the_image_lacks_is_named(definition: str, project: Path) -> None:
+    expectation = expected(load_on_cluster(definition), "apply")
+    (project / "project_functions.py").unlink()
+
+    (problem,) = problems(expectation, load_on_cluster(definition), "apply")
+
+    assert "project_functions is not in the image" in problem
+
+
+def test_another_version_and_another_graph_are_named_with_both_sides(definition: str) -> None:
+    expectation = expected(load_on_cluster(definition), "count")
+    other = replace(expectation, penstock="0.0.1", graph="sha256:" + "0" * 64)
+
+    version, graph = problems(other, load_on_cluster(definition), "count")
+
+    assert "Penstock 0.0.1" in version
+    assert f"Penstock {expectation.penstock}" in version
+    assert "sha256:000000000000" in graph
+    assert expectation.graph[:19] in graph
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '"x"', '{"penstock": "1"}', '{"penstock": "1", "graph": "g", "code": {}, "more": 1}'],
+    ids=["empty", "list", "text", "half", "more"],
+)
+def test_a_text_that_is_no_expectation_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--expect"):
+        Expectation.from_json(text)
