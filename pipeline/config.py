@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from schemas.config import BeamConfig, PipelineConfig, ReleaseConfig, ResourcesConfig, StepConfig
+from schemas.config import PipelineConfig, StepConfig
 from schemas.errors import ConfigError, did_you_mean
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 KeyPath = tuple[str | int, ...]
+ModelT = TypeVar("ModelT", bound="BaseModel")
 _PARTS_OF_A_STEP = ((), *((info.alias or name,) for name, info in StepConfig.model_fields.items()))
 _PARAMETER = re.compile(r"\$\{([^}]*)\}")
 
@@ -44,7 +48,7 @@ def read_config(file: Path, overrides: Iterable[str] = ()) -> tuple[PipelineConf
 
     Raises ConfigError with every problem of the shape; settings of components are checked when the graph is built.
     """
-    raw, lines = _read_yaml(file)
+    raw, lines = read_yaml(file, "a mapping with name and steps", _definitions_near)
     problems: list[str] = []
     overridden: set[KeyPath] = set()
     for override in overrides:
@@ -60,7 +64,18 @@ def read_config(file: Path, overrides: Iterable[str] = ()) -> tuple[PipelineConf
     return config, source
 
 
-def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+def _definitions_near() -> str:
+    near = sorted(str(p) for p in Path().glob("configs/*/pipeline.yaml"))
+    return f". Definitions here: {', '.join(near)}" if near else ""
+
+
+def read_yaml(
+    file: Path, expected: str, instead: Callable[[], str] = lambda: ""
+) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """What a file holds, and the line of every key and item.
+
+    Raises ConfigError when it is not `expected` (a mapping with ...), and when there is no file, saying what there is `instead`.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.constructor import DuplicateKeyError
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -68,10 +83,7 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     try:
         text = file.read_bytes().decode("utf-8-sig")  # editors on Windows put a byte order mark first
     except FileNotFoundError:
-        near = sorted(str(p) for p in Path().glob("configs/*/pipeline.yaml"))
-        raise ConfigError(
-            f"{file}: there is no such file" + (f". Definitions here: {', '.join(near)}" if near else "")
-        ) from None
+        raise ConfigError(f"{file}: there is no such file{instead()}") from None
     except UnicodeDecodeError as error:
         before = error.object[: error.start].count(b"\n")
         byte = error.object[error.start]
@@ -94,9 +106,9 @@ def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     except YAMLError as error:
         raise ConfigError(f"{file}: not valid YAML: {error}") from error
     if loaded is None:
-        raise ConfigError(f"{file}: there is nothing in it; a definition has at least a name and steps")
+        raise ConfigError(f"{file}: there is nothing in it; expected {expected}")
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{file}: expected a mapping with name and steps, found {type(loaded).__name__}")
+        raise ConfigError(f"{file}: expected {expected}, found {type(loaded).__name__}")
     lines: dict[KeyPath, int] = {(): 1}
     return _plain(loaded, (), lines), lines
 
@@ -196,34 +208,74 @@ def _fill_parameters(node: Any, parameters: Any, path: KeyPath, source: Source, 
 
 
 def _check_shape(raw: Any, source: Source, problems: list[str]) -> PipelineConfig | None:
+    return check_shape(PipelineConfig, raw, source, problems)
+
+
+def check_shape(model: type[ModelT], raw: Any, source: Source, problems: list[str]) -> ModelT | None:
+    """`raw` as the model, or None and what is wrong with it in `problems`, each with its place."""
     from pydantic import ValidationError
 
     try:
-        return PipelineConfig.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
+        seen: dict[KeyPath, str] = {}
         for item in error.errors(include_url=False):
-            loc = tuple(part for part in item["loc"] if part not in ("[key]", "bool", "int", "float", "str"))
-            problems.append(f"{source.at(loc)}: {_explain(item['type'], item, loc)}")
+            loc = tuple(part for part in item["loc"] if not (isinstance(part, str) and _ARM.fullmatch(part)))
+            seen.setdefault(
+                loc, f"{source.at(loc)}: {_explain(item['type'], item, loc, model)}"
+            )  # of the arms of a union, one
+        problems.extend(seen.values())
         return None
 
 
-def _explain(kind: str, item: Any, loc: KeyPath) -> str:
+_ARM = re.compile(
+    r"\[key\]|bool|int|float|str|function-after\[.*"
+)  # what pydantic adds for a key, an arm of a union, a check
+
+
+def _explain(kind: str, item: Any, loc: KeyPath, model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
-        # By the sections on the way: a step's own beam and resources are three deep.
-        sections = {"steps": StepConfig, "beam": BeamConfig, "release": ReleaseConfig}
-        parts_of_a_step = {"beam": BeamConfig, "resources": ResourcesConfig}
-        model: Any = sections.get(str(loc[0]), PipelineConfig)
-        if loc[0] == "steps" and len(loc) == 4:
-            model = parts_of_a_step.get(str(loc[2]), StepConfig)
-        known = [info.alias or name for name, info in model.model_fields.items()]
+        known = [info.alias or name for name, info in _section(model, loc[:-1]).model_fields.items()]
         return "no such setting." + (did_you_mean(str(loc[-1]), known) or f" There are: {', '.join(known)}")
     if kind == "missing":
         return "missing"
+    if kind == "value_error":
+        return str(item["ctx"]["error"])
     if kind == "string_pattern_mismatch":
-        allowed = "digits and hyphens" if loc == ("name",) else "digits and underscores"
-        wanted = f"lower-case letters, {allowed}, beginning with a letter"
-        if "inputs" in loc:
-            wanted = "step.output, as in example_gen.examples"
-        return f"{item['input']!r} is not valid here: expected {wanted}"
+        return f"{item['input']!r} is not valid here: expected {_wanted(loc)}"
     message = item["msg"][:1].lower() + item["msg"][1:]
     return f"{item['input']!r} is not valid here: {message}"
+
+
+def _wanted(loc: KeyPath) -> str:
+    """What a text of a certain form is to look like."""
+    if "inputs" in loc:
+        return "step.output, as in example_gen.examples"
+    if loc[-1] == "path":
+        return "an absolute path in the pod, as /mnt/penstock"
+    if loc[-1] == "webhook":
+        return "an address that begins with https:// or http://"
+    if loc[-2:-1] == ("env",):
+        return "the name of an environment variable: letters, digits and underscores"
+    if loc[-1] in ("claim", "service_account") or "secret" in loc or "secrets" in loc or "image_pull_secrets" in loc:
+        return "a name that Kubernetes takes: lower-case letters, digits, hyphens and dots"
+    allowed = "digits and hyphens" if loc == ("name",) else "digits and underscores"
+    return f"lower-case letters, {allowed}, beginning with a letter"
+
+
+def _section(model: type[BaseModel], path: KeyPath) -> type[BaseModel]:
+    """The model of the section at a path, through sections that may be missing, mappings and lists."""
+    from pydantic import BaseModel
+
+    for part in path:
+        fields = {info.alias or name: info.annotation for name, info in model.model_fields.items()}
+        if (
+            part in fields
+        ):  # anything else is a name in a mapping or a position in a list, of the model that was just found
+            waiting: list[Any] = [fields[str(part)]]
+            while waiting:
+                hint = waiting.pop()
+                if isinstance(hint, type) and issubclass(hint, BaseModel):
+                    model = hint
+                waiting.extend(get_args(hint))
+    return model

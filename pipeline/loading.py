@@ -19,7 +19,7 @@ from pipeline.graph import Declared, Graph, Step, Wire, build_graph, check_wires
 from pipeline.lint import lint
 from pipeline.release import gate_settings
 from schemas.component import BeamOptions
-from schemas.config import PipelineConfig, StepConfig
+from schemas.config import JsonScalar, PipelineConfig, StepConfig
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
@@ -195,6 +195,7 @@ def _load_object(target: str, overrides: list[str]) -> Definition:
         raise
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{_raised(error)}, when '{target}' was imported") from error
+    parameters: dict[str, Any] = {}
     if callable(found) and not isinstance(found, Pipeline):
         arguments = {}
         for override in overrides:
@@ -204,9 +205,11 @@ def _load_object(target: str, overrides: list[str]) -> Definition:
                 raise ConfigError(f"--set {override}: {target} is Python; it takes only parameters.NAME=value")
             arguments[name] = _yaml_value(value)
         try:
-            inspect.signature(found).bind(**arguments)
+            bound = inspect.signature(found).bind(**arguments)
         except TypeError as error:
             raise ConfigError(f"{target}: {error}") from error
+        bound.apply_defaults()
+        parameters = {name: value for name, value in bound.arguments.items() if isinstance(value, JsonScalar)}
         try:
             found = found(**arguments)
         except ConfigError:
@@ -219,7 +222,7 @@ def _load_object(target: str, overrides: list[str]) -> Definition:
         raise ConfigError(
             f"{target} is {type(found).__name__}; expected a pipeline.definition.Pipeline or a function that returns one"
         )
-    return found.definition()
+    return replace(found.definition(), parameters=parameters)
 
 
 def _yaml_value(text: str) -> Any:

@@ -76,7 +76,9 @@ def _readable(parse: Callable[[Any], Any]) -> AfterValidator:
 Cores = Annotated[str | int | float, _readable(parse_cores)]
 Bytes = Annotated[str | int, _readable(parse_bytes)]
 Duration = Annotated[str | int, _readable(parse_duration)]
-AbsolutePath = Annotated[str, Field(pattern=r"^/")]
+AbsolutePath = Annotated[str, Field(pattern=r"^/.*[^/]$")]
+KubernetesName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -84,11 +86,11 @@ class AcceleratorConfig(_Closed):
     """What a step's node must have: a resource of that type, so many of it."""
 
     type: Text  # as nvidia.com/gpu
-    count: int = Field(default=1, ge=1)
+    count: Literal[1, 2, 4, 8, 16] = 1  # KFP takes no others
 
 
 class TolerationConfig(_Closed):
-    """A taint of nodes that a step's pod may be placed on nevertheless, as Kubernetes writes it."""
+    """A taint of nodes on which a step's pod may be placed nevertheless, as Kubernetes writes it."""
 
     key: str | None = None  # None: of any key, with operator Exists
     operator: Literal["Equal", "Exists"] = "Equal"
@@ -98,58 +100,68 @@ class TolerationConfig(_Closed):
 
 
 class VolumeConfig(_Closed):
-    """A PersistentVolumeClaim that every pod of a step mounts."""
+    """A PersistentVolumeClaim, and where a step's pod has it."""
 
-    claim: Text
+    claim: KubernetesName
     path: AbsolutePath
 
 
 class SecretConfig(_Closed):
     """A Kubernetes Secret, as environment variables or as files."""
 
-    name: Text
-    env: dict[Text, Text] = Field(default_factory=dict)  # environment variable: key in the secret
+    name: KubernetesName
+    env: dict[EnvironmentName, Text] = Field(default_factory=dict)  # environment variable: key in the secret
     path: AbsolutePath | None = None  # where its keys lie as files
 
 
 class SecretKeyConfig(_Closed):
     """One key of a Kubernetes Secret."""
 
-    name: Text
+    name: KubernetesName
     key: Text
 
 
 class TaskConfig(_Closed):
     """What a step's pod gets on Kubeflow. What a step says wins over the defaults; its lists and mappings add to theirs."""
 
-    retries: int | None = Field(default=None, ge=0)
-    backoff: Duration | None = None  # before the first retry; twice as long before each later one
+    retries: int | None = Field(default=None, ge=0, le=100)
+    backoff: Duration | None = (
+        None  # before the first retry, 30 s where nothing is said; twice as long before each later one
+    )
     timeout: Duration | None = None  # of one attempt, as 30m or 2h; then the pod is killed
-    cpu: Cores | None = None  # cores, 2 or 500m: what is set aside, and the most
-    memory: Bytes | None = None  # as 8Gi: what is set aside, and the most
+    cpu: Cores | None = None  # the most, as 2 or 500m
+    cpu_request: Cores | None = None  # what is set aside; None: as much as `cpu`
+    memory: Bytes | None = None  # the most, as 8Gi
+    memory_request: Bytes | None = None  # what is set aside; None: as much as `memory`
+    tmp: Bytes | None = None  # the most that HOME and TMPDIR may hold; None: what the node has
     accelerator: AcceleratorConfig | None = None
     node_selector: dict[Text, str] = Field(default_factory=dict)
     tolerations: list[TolerationConfig] = Field(default_factory=list)
     volumes: list[VolumeConfig] = Field(default_factory=list)
     secrets: list[SecretConfig] = Field(default_factory=list)
-    image_pull_secrets: list[Text] = Field(default_factory=list)
-    service_account: Text | None = None  # of the whole run: KFP knows none of a single step
-    env: dict[Text, str] = Field(default_factory=dict)
+    image_pull_secrets: list[KubernetesName] = Field(default_factory=list)
+    env: dict[EnvironmentName, str] = Field(default_factory=dict)
     labels: dict[Text, str] = Field(default_factory=dict)
-    tmp: Bytes | None = None  # the most that HOME and TMPDIR may hold; None: what the node has
+    annotations: dict[Text, str] = Field(default_factory=dict)
+
+
+class TaskDefaultsConfig(TaskConfig):
+    """What every pod of a run gets where its step says nothing else."""
+
+    service_account: KubernetesName | None = None  # of the whole run: KFP knows none of a single task
 
 
 class ResourcesFileConfig(_Closed):
     """`kubeflow/resources.yaml`: what pods get, for several definitions."""
 
-    defaults: TaskConfig = Field(default_factory=TaskConfig)
+    defaults: TaskDefaultsConfig = Field(default_factory=TaskDefaultsConfig)
     steps: dict[StepId, TaskConfig] = Field(default_factory=dict)
 
 
 class NotifyConfig(_Closed):
     """Whom the last task of a run tells how it ended. The address stands here, or in a secret when nobody may read it."""
 
-    webhook: Text | None = None
+    webhook: Annotated[str, Field(pattern=r"^https?://")] | None = None
     secret: SecretKeyConfig | None = None
 
 
@@ -161,7 +173,7 @@ class KubeflowConfig(_Closed):
     ledger: Text | None = None  # a URL without a password, or none; None: the definition's, or none
     parameters: dict[str, JsonScalar] = Field(default_factory=dict)  # other defaults of the definition's own
     resources: Text | None = None  # a file with the two next; what stands here wins over it
-    defaults: TaskConfig = Field(default_factory=TaskConfig)
+    defaults: TaskDefaultsConfig = Field(default_factory=TaskDefaultsConfig)
     steps: dict[StepId, TaskConfig] = Field(default_factory=dict)
     gate: bool = True  # steps that publish run only if every verdict before them is a blessing
     exit_handler: bool = True  # a last task ends the run's record, marks what was killed, and notifies

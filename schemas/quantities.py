@@ -7,7 +7,7 @@ import re
 from schemas.errors import ConfigError
 
 _CORES = re.compile(r"\d+(?:\.\d+)?|\d+m")
-_BYTES = re.compile(r"\d+(?:[KMGTPE]i?)?")  # no fractions, and no small k: KFP refuses both
+_BYTES = re.compile(r"\d+(?:[KMGT]i?)?")  # no fractions, and no small k: KFP refuses both
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SECONDS = (86_400, 3_600, 60, 1)
 

@@ -15,11 +15,17 @@ from components.release.pusher import Pusher
 from pipeline.definition import Pipeline
 
 MODEL = "configs.taxi.model.build_model"
+KUBEFLOW = {
+    "image": "registry.example.com/team/penstock:0.1.0",
+    "root": "/mnt/penstock/.penstock",
+    "resources": "kubeflow/resources.yaml",
+    "parameters": {"destination": "/mnt/penstock/serving/taxi"},
+}
 
 
-def taxi(train_steps: int = 1000, max_trials: int = 3) -> Pipeline:
+def taxi(train_steps: int = 1000, max_trials: int = 3, destination: str = "serving/taxi") -> Pipeline:
     """`pipeline run configs.taxi.definition:taxi --set parameters.train_steps=20` runs it."""
-    pipeline = Pipeline(name="chicago-taxi", seed=13)
+    pipeline = Pipeline(name="chicago-taxi", seed=13, kubeflow=KUBEFLOW)
     example_gen = pipeline.step(
         "example_gen", ExampleGen(source="pkg://tfx/examples/chicago_taxi_pipeline/data/simple/*.csv")
     )
@@ -59,7 +65,7 @@ def taxi(train_steps: int = 1000, max_trials: int = 3) -> Pipeline:
     )
     pipeline.step(
         "pusher",
-        Pusher(destination="serving/taxi", max_size_mb=50.0),
+        Pusher(destination=destination, max_size_mb=50.0),
         blessing=evaluator.blessing,
         infra_blessing=infra_validator.infra_blessing,
     )

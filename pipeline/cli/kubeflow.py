@@ -26,8 +26,10 @@ def compile(  # noqa: A001 the verb
     json: Json = False,
 ) -> Answer:
     """Write the package that KFP runs: one container task per step."""
-    from pipeline.runners.kubeflow.compile import write_package
+    from pipeline.runners.kubeflow.compile import compile_package
+    from pipeline.runners.kubeflow.package import write
 
-    written = write_package(config, output)
-    data: dict[str, Any] = {"outcome": "compiled", **written.as_json()}
-    return Answer(data, written.as_text())
+    package = compile_package(config)
+    write(package, output)
+    data: dict[str, Any] = {"outcome": "compiled", "file": str(output), **package.as_json()}
+    return Answer(data, f"{output}: {package.name}, {len(package.tasks)} tasks\n{package.as_text()}")

@@ -3,105 +3,75 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.contract import read_contract
+from pipeline.contract import Contract, read_contract
 from pipeline.definition import Definition
-from pipeline.graph import Step
+from pipeline.graph import Graph, Step, Wire
+from pipeline.runners.kubeflow.checks import check_on_cluster
 from pipeline.runners.kubeflow.expectation import expected
 from pipeline.runners.kubeflow.names import (
     BLESSED,
     EXECUTIONS,
+    EXIT_TASK,
     METRICS,
     OUTCOME,
     ROC,
     RUN,
-    STATUS,
     SUMMARY,
     came_from,
     kebab,
 )
-from pipeline.runners.kubeflow.on_cluster import kubeflow_of, load_on_cluster
+from pipeline.runners.kubeflow.on_cluster import kubeflow_of
+from pipeline.runners.kubeflow.package import Package
+from pipeline.runners.kubeflow.resources import Resources, apply, apply_notification
 from schemas.artifact import Artifact
 from schemas.artifacts import (
     Evaluation,
     Examples,
+    ExportedModels,
     Model,
     PushedModel,
+    Statistics,
+    TransformStatistics,
 )
+from schemas.config import KubeflowConfig
 from schemas.dotted_path import resolve
+from schemas.errors import ConfigError
 
-EXIT_TASK = "ended"
+if TYPE_CHECKING:
+    from kfp.dsl import PipelineTask
 
-
-@dataclass(frozen=True)
-class Package:
-    """A compiled pipeline: its text, and what it says of itself."""
-
-    text: str
-    name: str
-    image: str
-    tasks: tuple[str, ...]
-    parameters: Mapping[str, Any]  # with their defaults on the cluster
+_EMPTY = inspect.Parameter.empty
 
 
-@dataclass(frozen=True)
-class Written:
-    """A package in a file."""
-
-    package: Package
-    file: Path
-
-    def as_json(self) -> dict[str, Any]:
-        """What `--json` prints."""
-        return {
-            "file": str(self.file),
-            "pipeline": self.package.name,
-            "image": self.package.image,
-            "tasks": list(self.package.tasks),
-            "parameters": dict(self.package.parameters),
-        }
-
-    def as_text(self) -> str:
-        """What there is in the package, for the terminal."""
-        parameters = ", ".join(f"{name}={value}" for name, value in self.package.parameters.items())
-        return "\n".join(
-            [
-                f"{self.file}: {self.package.name}, {len(self.package.tasks)} tasks",
-                f"  image       {self.package.image}",
-                f"  tasks       {', '.join(self.package.tasks)}",
-                f"  parameters  {parameters or 'none'}",
-            ]
-        )
-
-
-def write_package(target: str, file: Path) -> Written:
-    """Compile the definition that `target` names into `file`. Raises ConfigError with every problem; then nothing is written."""
-    package = compile_package(load_on_cluster(target))
-    file.write_text(package.text, encoding="utf-8")
-    return Written(package, file)
-
-
-def compile_package(definition: Definition) -> Package:
-    """The package of a definition as it is on the cluster (load_on_cluster). Raises ConfigError with every problem."""
-    kubeflow = kubeflow_of(definition)
-    pipeline = _pipeline(definition)
+def compile_package(target: str) -> Package:
+    """The package of the definition that `target` names. Raises ConfigError with every problem."""
+    checked = check_on_cluster(target)
+    if checked.errors:
+        raise ConfigError(*checked.errors)
+    definition = checked.definition
+    text = _text(_pipeline(_Compilation(definition, kubeflow_of(definition), checked.resources)))
     return Package(
-        text=_text(pipeline),
+        text=text,
+        target=definition.target,
         name=definition.graph.name,
-        image=kubeflow.image,
+        image=kubeflow_of(definition).image,
+        root=str(definition.root),
         tasks=tuple(kebab(step.id) for step in definition.graph.steps),
         parameters=dict(definition.parameters),
+        service_account=checked.resources.service_account,
+        warnings=checked.warnings,
+        unused=checked.resources.unused,
     )
 
 
 def _text(pipeline: Any) -> str:
     """The package as YAML. KFP's compiler writes files only."""
-    import tempfile
-
     from kfp import compiler
 
     with tempfile.TemporaryDirectory() as directory:
@@ -110,166 +80,179 @@ def _text(pipeline: Any) -> str:
         return file.read_text(encoding="utf-8")
 
 
-def _pipeline(definition: Definition) -> Any:
+@dataclass(frozen=True)
+class _Compilation:
+    """A definition on its way through KFP's DSL."""
+
+    definition: Definition
+    kubeflow: KubeflowConfig
+    resources: Resources
+    tasks: dict[str, PipelineTask] = field(default_factory=dict)  # step: its task, of those that are made so far
+
+    @property
+    def graph(self) -> Graph:
+        return self.definition.graph
+
+    def contract(self, step: str) -> Contract:
+        return read_contract(resolve(self.graph[step].component))
+
+
+def _pipeline(it: _Compilation) -> Any:
+    """The pipeline, made when KFP calls its function."""
     from kfp import dsl
 
-    parameters = definition.parameters
-    build = _function(
-        definition.graph.name,
-        lambda given: _tasks(definition, given),
-        {name: (type(value), value) for name, value in parameters.items()},
-    )
-    return dsl.pipeline(name=definition.graph.name)(build)
-
-
-def _tasks(definition: Definition, parameters: Mapping[str, Any]) -> None:
-    from kfp import dsl
-
-    kubeflow = kubeflow_of(definition)
-    graph = definition.graph
-    made: dict[str, Any] = {}
-    verdicts = {step.id for step in graph.steps if read_contract(resolve(step.component)).blesses}
-    gated = _gated(definition) if kubeflow.gate else {}
-
-    def add(step: Step) -> None:
-        inputs = {port: made[wire.step].outputs[wire.output] for port, wire in step.inputs.items()}
-        executions = {came_from(parent): made[parent].outputs[EXECUTIONS] for parent in step.parents}
-        task = _component(definition, step)(
-            **parameters, **{RUN: dsl.PIPELINE_JOB_ID_PLACEHOLDER}, **executions, **inputs
-        )
-        task.set_caching_options(enable_caching=False)
-        task.set_display_name(step.id)
-        made[step.id] = task
-
-    def add_gated(conditions: tuple[str, ...]) -> None:
-        for step in graph.steps:
-            if gated.get(step.id) == conditions:
-                add(step)
-        deeper = [other for other in gated.values() if len(other) > len(conditions)]
-        if deeper:
-            following = min(deeper, key=len)
-            enter([verdict for verdict in following if verdict not in conditions], following)
-
-    def enter(verdicts_left: list[str], conditions: tuple[str, ...]) -> None:
-        if not verdicts_left:
-            add_gated(conditions)
+    def build(parameters: Mapping[str, Any]) -> None:
+        if not it.kubeflow.exit_handler:
+            _add_steps(it, parameters)
             return
-        first, *rest = verdicts_left
-        with dsl.If(made[first].outputs[BLESSED] == True, name=f"{kebab(first)}-blessed"):  # noqa: E712 KFP's own operator
-            enter(rest, conditions)
+        last = _exit_component(it)(**parameters, **{RUN: dsl.PIPELINE_JOB_ID_PLACEHOLDER})
+        _arrange(it, last, None)
+        apply_notification(it.kubeflow, last)
+        with dsl.ExitHandler(last, name=it.graph.name):
+            _add_steps(it, parameters)
 
-    def add_all() -> None:
-        for step in graph.steps:
-            if step.id not in gated:
-                add(step)
-        add_gated(())
-
-    assert verdicts >= {verdict for conditions in gated.values() for verdict in conditions}
-    if kubeflow.exit_handler:
-        last = _exit_component(definition)(**parameters, **{RUN: dsl.PIPELINE_JOB_ID_PLACEHOLDER})
-        last.set_caching_options(enable_caching=False)
-        last.set_display_name(EXIT_TASK)
-        with dsl.ExitHandler(last, name=graph.name):
-            add_all()
-    else:
-        add_all()
+    defaults = {name: (type(value), value) for name, value in it.definition.parameters.items()}
+    return dsl.pipeline(name=it.graph.name)(_function(it.graph.name.replace("-", "_"), build, defaults))
 
 
-def _gated(definition: Definition) -> dict[str, tuple[str, ...]]:
-    """The steps that publish and those after them, each with the steps whose blessing it needs, in their order."""
-    graph = definition.graph
-    contracts = {step.id: read_contract(resolve(step.component)) for step in graph.steps}
+def _add_steps(it: _Compilation, parameters: Mapping[str, Any]) -> None:
+    """A task for every step: first those that always run, then those that wait for blessings, in groups."""
+    from kfp import dsl
+
+    gated = _gated(it) if it.kubeflow.gate else {}
+
+    def add(conditions: tuple[str, ...] | None) -> None:
+        for step in it.graph.steps:
+            if gated.get(step.id) == conditions:
+                _add_step(it, step, parameters)
+
+    def within(asked: list[str], then: Callable[[], None]) -> None:
+        if not asked:
+            then()
+            return
+        blessed = it.tasks[asked[0]].outputs[BLESSED]
+        with dsl.If(blessed == True, name=f"{kebab(asked[0])}-blessed"):  # noqa: E712 KFP's operator
+            within(asked[1:], then)
+
+    def add_group(number: int, outer: tuple[str, ...]) -> None:
+        if number == len(groups):
+            return
+        conditions = groups[number]
+
+        def then() -> None:
+            add(conditions)
+            add_group(number + 1, conditions)
+
+        within([verdict for verdict in conditions if verdict not in outer], then)
+
+    # Whoever publishes waits for all that stands before it, so of two groups the one asks for all that the other asks for.
+    groups = sorted(set(gated.values()), key=len)
+    add(None)
+    add_group(0, ())
+
+
+def _gated(it: _Compilation) -> dict[str, tuple[str, ...]]:
+    """The steps that publish and all that come after them, each with the steps whose blessing it waits for."""
     gated: dict[str, tuple[str, ...]] = {}
-    for step in graph.steps:
-        before = graph.ancestors(step.id)
-        wanted = {verdict for other in before if other in gated for verdict in gated[other]}
-        publishes = contracts[step.id].publishes
+    for step in it.graph.steps:
+        before = it.graph.ancestors(step.id)
+        wanted = {verdict for other in before for verdict in gated.get(other, ())}
+        publishes = it.contract(step.id).publishes
         if publishes:
-            wanted |= {other for other in before if contracts[other].blesses}
+            wanted |= {other for other in before if it.contract(other).blesses}
         if publishes or any(other in gated for other in before):
-            gated[step.id] = tuple(other.id for other in graph.steps if other.id in wanted)
+            gated[step.id] = tuple(other.id for other in it.graph.steps if other.id in wanted)
     return gated
 
 
-def _component(definition: Definition, step: Step) -> Any:
+def _add_step(it: _Compilation, step: Step, parameters: Mapping[str, Any]) -> None:
     from kfp import dsl
 
-    contract = read_contract(resolve(step.component))
-    ports = {
-        port: dsl.Input[_ui_type(_made_by(definition, wire.step, wire.output))] for port, wire in step.inputs.items()
-    }
-    outputs: dict[str, Any] = {output: dsl.Output[_ui_type(kind)] for output, kind in contract.outputs.items()}
-    outputs[SUMMARY] = dsl.Output[dsl.Markdown]
-    kinds = tuple(contract.outputs.values())
-    if any(issubclass(kind, (Evaluation, Model)) for kind in kinds):
-        outputs[METRICS] = dsl.Output[dsl.Metrics]
-    if any(issubclass(kind, Evaluation) for kind in kinds):
-        outputs[ROC] = dsl.Output[dsl.ClassificationMetrics]
-    said: dict[str, Any] = {OUTCOME: dsl.OutputPath(str), EXECUTIONS: dsl.OutputPath(str)}
+    executions = {came_from(parent): it.tasks[parent].outputs[EXECUTIONS] for parent in step.parents}
+    artifacts = {port: it.tasks[wire.step].outputs[wire.output] for port, wire in step.inputs.items()}
+    run = {RUN: dsl.PIPELINE_JOB_ID_PLACEHOLDER}
+    task = _component(it, step)(**parameters, **run, **executions, **artifacts)
+    _arrange(it, task, step.id)
+    it.tasks[step.id] = task
+
+
+def _arrange(it: _Compilation, task: PipelineTask, step: str | None) -> None:
+    """What has nothing to do with what a task works on."""
+    task.set_caching_options(enable_caching=False)  # KFP's cache looks at no data; ours does
+    task.set_display_name(step or EXIT_TASK)
+    apply(it.resources.of(step), task)
+
+
+def _component(it: _Compilation, step: Step) -> Any:
+    from kfp import dsl
+
+    contract = it.contract(step.id)
+    takes: dict[str, Any] = {came_from(parent): str for parent in step.parents}
+    takes |= {port: dsl.Input[_ui_type(_kind(it, wire))] for port, wire in step.inputs.items()}
+    takes |= {OUTCOME: dsl.OutputPath(str), EXECUTIONS: dsl.OutputPath(str)}
     if contract.blesses:
-        said[BLESSED] = dsl.OutputPath(bool)
-    arguments = [
-        "step", definition.target, step.id, "--root", str(definition.root), "--expect", expected(definition, step.id).to_json(),
-        "--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
-    ]  # fmt: skip
-    taken: dict[str, Any] = {name: type(value) for name, value in definition.parameters.items()}
-    taken |= {RUN: str, **{came_from(parent): str for parent in step.parents}, **ports, **said, **outputs}
-    return _container(definition, step.id, arguments, taken)
-
-
-def _exit_component(definition: Definition) -> Any:
-    from kfp import dsl
-
-    arguments = [
-        "kubeflow", "ended", definition.target, "--root", str(definition.root), "--expect", expected(definition).to_json(),
-        "--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER,
-    ]  # fmt: skip
-    taken: dict[str, Any] = {name: type(value) for name, value in definition.parameters.items()}
-    taken |= {RUN: str, STATUS: dsl.PipelineTaskFinalStatus, SUMMARY: dsl.Output[dsl.Markdown]}
-    return _container(definition, EXIT_TASK, arguments, taken)
-
-
-def _container(definition: Definition, name: str, arguments: list[str], takes: Mapping[str, Any]) -> Any:
-    from kfp import dsl
-
-    image = kubeflow_of(definition).image
-    spec = dsl.ContainerSpec(image=image, command=["pipeline"], args=arguments)
-    empty = inspect.Parameter.empty
-    return dsl.container_component(
-        _function(name, lambda _: spec, {input_: (kind, empty) for input_, kind in takes.items()})
+        takes[BLESSED] = dsl.OutputPath(bool)
+    takes |= {output: dsl.Output[_ui_type(kind)] for output, kind in contract.outputs.items()}
+    takes[SUMMARY] = dsl.Output[dsl.Markdown]
+    if any(issubclass(kind, Evaluation | Model) for kind in contract.outputs.values()):
+        takes[METRICS] = dsl.Output[dsl.Metrics]
+    if any(issubclass(kind, Evaluation) for kind in contract.outputs.values()):
+        takes[ROC] = dsl.Output[dsl.ClassificationMetrics]
+    return _container(
+        it, step.id, ["step", it.definition.target, step.id], expected(it.definition, step.id).to_json(), takes
     )
 
 
-def _function(
-    name: str, body: Callable[[Mapping[str, Any]], Any], takes: Mapping[str, tuple[Any, Any]]
-) -> Callable[..., Any]:
-    """A function with a made-up signature, which is how KFP's DSL is told what a component or a pipeline takes."""
+def _exit_component(it: _Compilation) -> Any:
+    """The last task. It takes no final status: the backend 2.5 cannot give one, and the run's record in the store says more."""
+    from kfp import dsl
 
+    command = ["kubeflow", EXIT_TASK, it.definition.target]
+    return _container(it, EXIT_TASK, command, expected(it.definition).to_json(), {SUMMARY: dsl.Output[dsl.Markdown]})
+
+
+def _container(it: _Compilation, name: str, command: list[str], expectation: str, takes: Mapping[str, Any]) -> Any:
+    from kfp import dsl
+
+    rest = ["--root", str(it.definition.root), "--expect", expectation]
+    spec = dsl.ContainerSpec(
+        image=it.kubeflow.image,
+        command=["pipeline"],
+        args=[*command, *rest, "--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER],
+    )
+    given = {parameter: type(value) for parameter, value in it.definition.parameters.items()}
+    signature = {taken: (kind, _EMPTY) for taken, kind in {**given, RUN: str, **takes}.items()}
+    return dsl.container_component(_function(name, lambda _: spec, signature))
+
+
+def _function(name: str, body: Callable[[Mapping[str, Any]], Any], takes: Mapping[str, tuple[Any, Any]]) -> Any:
+    """A function with a made-up signature, which is how KFP's DSL is told what a component or a pipeline takes.
+
+    `takes` has the type and the default of each argument.
+    """
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     signature = inspect.Signature(
-        [
-            inspect.Parameter(taken, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
-            for taken, (kind, default) in takes.items()
-        ]
+        [inspect.Parameter(taken, kind, annotation=hint, default=default) for taken, (hint, default) in takes.items()]
     )
 
     def function(*args: Any, **kwargs: Any) -> Any:
         return body(signature.bind(*args, **kwargs).arguments)
 
-    function.__name__ = function.__qualname__ = name.replace("-", "_")
+    function.__name__ = function.__qualname__ = name
     function.__signature__ = signature  # type: ignore[attr-defined]
     return function
 
 
-def _made_by(definition: Definition, step: str, output: str) -> type[Artifact]:
-    return read_contract(resolve(definition.graph[step].component)).outputs[output]
+def _kind(it: _Compilation, wire: Wire) -> type[Artifact]:
+    return it.contract(wire.step).outputs[wire.output]
 
 
 def _ui_type(kind: type[Artifact]) -> Any:
     """What the UI takes an artifact for."""
     from kfp import dsl
 
-    if issubclass(kind, (Model, PushedModel)):
+    if issubclass(kind, Model | PushedModel | ExportedModels):
         return dsl.Model
-    if issubclass(kind, Examples):
+    if issubclass(kind, Examples | Statistics | TransformStatistics):
         return dsl.Dataset
     return dsl.Artifact

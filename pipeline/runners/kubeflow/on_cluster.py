@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +29,27 @@ def load_on_cluster(target: str, parameters: Mapping[str, Any] | None = None, ro
     problems = tuple(parameter_problems(local, kubeflow))
     if problems:
         raise ConfigError(*problems)
-    values = {**kubeflow.parameters, **(parameters or {})}
-    overrides = [f"parameters.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in values.items()]
-    definition = load(target, overrides) if overrides else local
+    return _on_cluster(local, {**kubeflow.parameters, **(parameters or {})}, root)
+
+
+def local_and_on_cluster(target: str) -> tuple[Definition, Definition]:
+    """A definition as it is here and as it is on the cluster, without those of the section's parameters that are wrong.
+
+    An absolute path below the working directory is taken as the relative one: the image has the same files elsewhere.
+    Raises as `load_on_cluster` does.
+    """
+    if ":" not in target or target.endswith((".yaml", ".yml")):
+        file = Path(os.path.normpath(target))
+        target = str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
+    local = load(target)
+    given = kubeflow_of(local).parameters
+    return local, _on_cluster(local, {name: value for name, value in given.items() if _fits(local, name, value)}, None)
+
+
+def _on_cluster(local: Definition, parameters: Mapping[str, Any], root: str | None) -> Definition:
+    kubeflow = kubeflow_of(local)
+    overrides = [f"parameters.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parameters.items()]
+    definition = load(local.target, overrides) if overrides else local
     return replace(
         definition,
         root=Path(root or kubeflow.root),
@@ -56,11 +75,14 @@ def parameter_problems(definition: Definition, kubeflow: KubeflowConfig) -> Iter
             known = ", ".join(definition.parameters) or "none"
             hint = did_you_mean(name, definition.parameters) or f" It has: {known}"
             yield f"{place}: the definition has no parameter '{name}'.{hint}"
-        elif not same_type(definition.parameters[name], value):
+        elif not _fits(definition, name, value):
             kind, other = type(definition.parameters[name]).__name__, type(value).__name__
             yield f"{place}: {value!r} is of type {other}, and the parameter '{name}' is of type {kind}"
 
 
-def same_type(default: Any, value: Any) -> bool:
-    """Whether a parameter with this default may have this value."""
-    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+def _fits(definition: Definition, name: str, value: Any) -> bool:
+    """Whether there is a parameter of this name that may have this value."""
+    if name not in definition.parameters:
+        return False
+    default = definition.parameters[name]
+    return default is None or type(value) is type(default) or (isinstance(default, float) and type(value) is int)
