@@ -1,4 +1,11 @@
-"""File locks that end with their holder, and say who that is."""
+"""File locks that end with their holder, and say who that is.
+
+They are flock's. On a disk of this machine they hold between all its processes, in whatever container. On a volume of several
+machines they hold where the file system carries flock to its server: NFS 4, NFS 3 with its lock daemon (the Linux client
+takes a byte-range lock of the whole file for a flock), CephFS, GlusterFS, Lustre mounted with `flock`, SMB. They hold between the
+processes of one machine only where a mount says so (`nolock`, `local_lock=flock`, `nobrl`) and on file systems made of an object
+store. A machine that is gone keeps its locks until the server gives up on it, on NFS 4 for a minute and a half.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +21,11 @@ from pathlib import Path
 from schemas.owner import Owner
 
 _POLL_S = 0.1
+_FIRST_POLL_S = 0.005
+
+
+class NotGivenError(Exception):
+    """A lock that others did not give up in time; says who has it."""
 
 
 def try_lock(path: Path, *, shared: bool = False) -> int | None:
@@ -36,9 +49,11 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
         os.close(descriptor)  # the holder before us removed the file: what is locked now is nobody's lock
 
 
-def unlock(descriptor: int, path: Path) -> None:
-    """Give the lock back, and remove its file when nobody else holds it."""
+def unlock(descriptor: int, path: Path, *, keep: bool = False) -> None:
+    """Give the lock back, and remove its file when nobody else holds it, unless it is to be kept."""
     try:
+        if keep:
+            return
         with contextlib.suppress(BlockingIOError):  # others share it: the file is theirs now
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_file_at(descriptor, path):
@@ -50,19 +65,32 @@ def unlock(descriptor: int, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, note: str, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+def locked(
+    path: Path,
+    note: str,
+    on_wait: Callable[[str], None] | None = None,
+    *,
+    keep: bool = False,
+    patience_s: float | None = None,
+) -> Iterator[None]:
     """Hold the lock on `path`, waiting for as long as somebody else does.
 
-    `on_wait` is called once, before waiting, with what the holder said of itself: its process, and its `note`.
+    `on_wait` is called once, before waiting, with what the holder said of itself: its process, and its `note`. With `keep`
+    the file stays when the lock is given back. Raises NotGivenError, with what the holder said, when `patience_s` is over.
     """
     descriptor = try_lock(path)
-    attempts = 0
+    begun = time.monotonic()
+    pause = _FIRST_POLL_S
     # Polled and not a blocking flock: that one could only be interrupted in the main thread.
     while descriptor is None:
-        if attempts == 1 and on_wait is not None:  # not the first time: is_locked may have been looking
+        waited = time.monotonic() - begun
+        if waited >= _POLL_S and on_wait is not None:  # not the first time: is_locked may have been looking
             on_wait(_holder(path))
-        attempts += 1
-        time.sleep(_POLL_S)
+            on_wait = None
+        if patience_s is not None and waited >= patience_s:
+            raise NotGivenError(_holder(path))
+        time.sleep(pause * (0.5 + random.random()))  # those who wait do not all look at the same moment
+        pause = min(2 * pause, _POLL_S)
         descriptor = try_lock(path)
     pid = os.getpid()
     try:
@@ -71,7 +99,7 @@ def locked(path: Path, note: str, on_wait: Callable[[str], None] | None = None) 
         yield
     finally:
         if os.getpid() == pid:
-            unlock(descriptor, path)
+            unlock(descriptor, path, keep=keep)
 
 
 @contextlib.contextmanager

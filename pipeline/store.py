@@ -4,7 +4,7 @@
       store/<step>/<key>/           one execution: manifest.json and one directory per output
       staging/<step>-<key>-<random>/   an execution that is being made, with its owner's lock
       scratch/<step>/<key>/         checkpoints and trials of an execution that is not published yet
-      runs/<run id>/                run.json, <step>.order.json, <step>.log
+      runs/<run id>/                run.json and its lock, <step>.order.json, <step>.log
       locks/                        who works on what, and who uses what
       ledger.sqlite                 an index of all this, which can be made again from it
 
@@ -133,7 +133,7 @@ class Store:
 
         Several pipelines may share a root, and call their steps alike.
         """
-        manifests = (execution.manifest for execution in self._of(self.root / "store" / step))
+        manifests = (execution.manifest for execution in self.executions_of(step))
         return max(
             (manifest for manifest in manifests if manifest.pipeline == pipeline),
             key=lambda manifest: manifest.created_at,
@@ -144,6 +144,10 @@ class Store:
         """All executions with a readable manifest, oldest first."""
         found = [e for step in disk.directories(self.root / "store") for e in self._of(step)]
         return sorted(found, key=lambda e: (e.manifest.created_at, e.step, e.key))
+
+    def executions_of(self, step: str) -> list[Execution]:
+        """The executions of one step with a readable manifest, by their keys."""
+        return list(self._of(self.root / "store" / step))
 
     def _of(self, step_directory: Path) -> Iterator[Execution]:
         for directory in disk.directories(step_directory):

@@ -186,7 +186,9 @@ class PipelineConfig(_Closed):
     name: Name
     root: str = ".penstock"  # artifacts, scratch and ledger
     seed: int | None = Field(default=None, ge=0, lt=2**31)
-    ledger: str | None = None  # SQLAlchemy URL; None: ledger.sqlite under the root
+    ledger: str | None = (
+        None  # SQLAlchemy URL; None: ledger.sqlite under the root; none, in words: no index but the store
+    )
     parallel: int | None = Field(default=None, ge=1)  # steps at once; None: one per processor
     parameters: dict[str, JsonScalar] = Field(default_factory=dict)
     beam: BeamConfig = Field(default_factory=BeamConfig)

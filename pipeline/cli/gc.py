@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.garbage import Garbage, collect, find_garbage
-from pipeline.ledger import Ledger, recorded_runs
+from pipeline.ledger import Ledger, recorded_runs, resolve_ledger_url
 from pipeline.order import Order
 from pipeline.store import Store
 from schemas.dotted_path import resolve
@@ -77,7 +77,7 @@ def collect_garbage(root: str, *, ledger: str | None = None, keep_runs: int = 5,
     garbage = find_garbage(store, keep, {record.id for record in records} - runs)
     if not remove:
         return Collected(store.root, tuple(garbage), False)
-    index = Ledger(store, ledger)
+    index = Ledger(store, resolve_ledger_url(None, asked=ledger))
     index.runs(1)  # a ledger that cannot be reached is an error before anything is removed, not after
     removed = collect(store, garbage)
     index.rebuild()

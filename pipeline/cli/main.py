@@ -40,6 +40,22 @@ Overrides = Annotated[
 Root = Annotated[
     str | None, typer.Option("--root", metavar="DIR", help="Where artifacts are, instead of the definition's root.")
 ]
+LedgerUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger",
+        metavar="URL",
+        help="The ledger: a database's URL, or none for the store alone. Else PENSTOCK_LEDGER, else the definition's.",
+    ),
+]
+LedgerOfRoot = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger",
+        metavar="URL",
+        help="The ledger when it is not in the root: a database's URL, or none for the store alone. Else PENSTOCK_LEDGER.",
+    ),
+]
 To = Annotated[str | None, typer.Option("--to", metavar="STEP", help="Only this step and what it needs.")]
 Force = Annotated[
     list[str] | None,
@@ -70,6 +86,7 @@ def run(
     to: To = None,
     force: Force = None,
     root: Root = None,
+    ledger: LedgerUrl = None,
     bless_anyway: BlessAnyway = None,
     json: Json = False,
 ) -> Answer:
@@ -84,6 +101,7 @@ def run(
             to=to,
             force=force or (),
             root=root,
+            ledger=ledger,
             bless_anyway=bless_anyway,
             listener=display,
         )
@@ -133,7 +151,7 @@ def dag(
 @app.command()
 def runs(
     root: Annotated[str, typer.Option("--root", metavar="DIR", help="Where artifacts are.")] = ".penstock",
-    ledger: Annotated[str | None, typer.Option(metavar="URL", help="The ledger, when it is not in the root.")] = None,
+    ledger: LedgerOfRoot = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     json: Json = False,
 ) -> Answer:
@@ -152,7 +170,7 @@ def show(
     run: Annotated[str, typer.Argument(help="A run's id, its beginning, or 'latest'.")] = "latest",
     step: Annotated[str | None, typer.Argument(help="One step of it, in detail.")] = None,
     root: Annotated[str, typer.Option("--root", metavar="DIR", help="Where artifacts are.")] = ".penstock",
-    ledger: Annotated[str | None, typer.Option(metavar="URL", help="The ledger, when it is not in the root.")] = None,
+    ledger: LedgerOfRoot = None,
     json: Json = False,
 ) -> Answer:
     """Show what a run did, or one of its steps: settings, inputs, outputs, log."""
@@ -217,7 +235,7 @@ def verify(
 @app.command()
 def gc(
     root: Annotated[str, typer.Option("--root", metavar="DIR", help="Where artifacts are.")] = ".penstock",
-    ledger: Annotated[str | None, typer.Option(metavar="URL", help="The ledger, when it is not in the root.")] = None,
+    ledger: LedgerOfRoot = None,
     keep_runs: Annotated[int, typer.Option(min=0, help="How many of each pipeline's newest runs to keep.")] = 5,
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove it; without this, only say what would be removed.")

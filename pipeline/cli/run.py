@@ -14,7 +14,7 @@ from pipeline import log
 from pipeline.contract import read_contract
 from pipeline.definition import Definition
 from pipeline.graph import Graph
-from pipeline.ledger import Action, Ledger
+from pipeline.ledger import Action, Ledger, resolve_ledger_url
 from pipeline.lint import raise_errors
 from pipeline.loading import load
 from pipeline.people import who
@@ -77,12 +77,13 @@ def run_pipeline(
     to: str | None = None,
     force: Iterable[str] = (),
     root: str | None = None,
+    ledger: str | None = None,
     bless_anyway: str | None = None,
     listener: Callable[[log.Event], None] | None = None,
 ) -> RunResult:
     """Run the pipeline that `target` names on this machine: `load`, then `run_definition`."""
     definition = load(target, overrides, root)
-    return run_definition(definition, to=to, force=force, bless_anyway=bless_anyway, listener=listener)
+    return run_definition(definition, to=to, force=force, ledger=ledger, bless_anyway=bless_anyway, listener=listener)
 
 
 def run_definition(
@@ -90,12 +91,14 @@ def run_definition(
     *,
     to: str | None = None,
     force: Iterable[str] = (),
+    ledger: str | None = None,
     bless_anyway: str | None = None,
     listener: Callable[[log.Event], None] | None = None,
 ) -> RunResult:
     """Run every step whose key is not in the store, up to and including step `to`.
 
-    `force` names steps that run whatever the store holds. `bless_anyway` is the reason why models are blessed whatever the
+    `force` names steps that run whatever the store holds. `ledger` is a URL that goes before PENSTOCK_LEDGER and the
+    definition's own. `bless_anyway` is the reason why models are blessed whatever the
     gates say; it is recorded, with who says so and when, in the blessing and in the passport. `listener` is told what happens, as it happens. What goes wrong in
     a step is in the result. Raises ConfigError for a definition that cannot run, StoreError for a root that cannot be
     written or a destination that cannot be reached, ArtifactError for a corrupt artifact, and KeyboardInterrupt after stopping cleanly; the run is recorded as
@@ -113,14 +116,14 @@ def run_definition(
     reach_destinations(graph)
     store = Store(definition.root).open()
     store.remove_dead_staging()
-    ledger = Ledger(store, definition.ledger)
-    record = ledger.start_run(graph.name, definition.graph.digest, definition.parameters)
+    index = Ledger(store, resolve_ledger_url(definition.ledger, asked=ledger))
+    record = index.start_run(graph.name, definition.graph.digest, definition.parameters)
     try:
         tell(log.RunStarted(graph.name, record.id, tuple(step.id for step in graph.steps)))
         local = LocalRun(
             graph=graph,
             store=store,
-            ledger=ledger,
+            ledger=index,
             run=record.id,
             listener=tell,
             beam=definition.beam,
@@ -132,7 +135,7 @@ def run_definition(
     except BaseException as error:
         how: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         with contextlib.suppress(PenstockError):  # why the run ended matters more than that this cannot be written
-            ledger.end_run(record.id, how)
+            index.end_run(record.id, how)
         if how == "interrupted":
             tell(log.RunFinished(how, time.monotonic() - started, {}, {}))
         raise
@@ -140,7 +143,7 @@ def run_definition(
     ended: Literal["done", "failed", "refused"] = (
         "failed" if "failed" in actions else "refused" if "refused" in actions else "done"
     )
-    ledger.end_run(record.id, ended)
+    index.end_run(record.id, ended)
     metrics, paths = summary(graph, local.executions)
     seconds = time.monotonic() - started
     tell(log.RunFinished(ended, seconds, metrics, paths))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from pipeline.ledger import Ledger, RunRecord
+from pipeline.ledger import Ledger, RunRecord, resolve_ledger_url
 from pipeline.log import duration
 from pipeline.store import Store
 from schemas.errors import ConfigError
@@ -17,7 +17,7 @@ def list_runs(root: str, *, ledger: str | None = None, limit: int = 20) -> list[
     store = Store(root)
     if not store.root.is_dir():
         raise ConfigError(f"{root}: there is no such directory; `pipeline run` makes it, or give the right --root")
-    return Ledger(store, ledger).runs(limit)
+    return Ledger(store, resolve_ledger_url(None, asked=ledger)).runs(limit)
 
 
 def runs_text(records: Sequence[RunRecord]) -> str:

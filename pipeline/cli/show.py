@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.runs import as_columns
-from pipeline.ledger import Ledger, RunRecord, StepRecord
+from pipeline.ledger import Ledger, RunRecord, StepRecord, resolve_ledger_url
 from pipeline.log import duration
 from pipeline.store import Execution, Store
 from schemas.errors import ConfigError, did_you_mean
@@ -97,7 +97,7 @@ class ShownStep:
 def show_run(root: str, run: str = "latest", *, ledger: str | None = None) -> ShownRun:
     """A run by its id, the beginning of its id, or 'latest'. Raises ConfigError when there is none."""
     store = _store(root)
-    record = Ledger(store, ledger).run(run)
+    record = Ledger(store, resolve_ledger_url(None, asked=ledger)).run(run)
     outputs: dict[str, dict[str, Path]] = {}
     for step in record.steps:
         execution = store.find(step.step, step.key) if step.key else None
@@ -109,7 +109,7 @@ def show_run(root: str, run: str = "latest", *, ledger: str | None = None) -> Sh
 def show_step(root: str, run: str, step: str, *, ledger: str | None = None) -> ShownStep:
     """One step of a run. Raises ConfigError when the run has no such step."""
     store = _store(root)
-    found = Ledger(store, ledger).run(run)
+    found = Ledger(store, resolve_ledger_url(None, asked=ledger)).run(run)
     for record in found.steps:
         if record.step == step:
             execution = store.find(step, record.key) if record.key else None

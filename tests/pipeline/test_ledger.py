@@ -19,6 +19,7 @@ from pipeline.ledger import Ledger, StepRecord
 from pipeline.manifest import InputRecord
 from pipeline.store import Execution, Store
 from schemas.errors import ConfigError, StoreError
+from schemas.owner import Owner
 
 KEY = "ab" * 32
 OTHER_KEY = "cd" * 32
@@ -166,6 +167,76 @@ class TestState:
         ledger.rebuild()
 
         assert ledger.run(run).state == "interrupted"
+
+
+class TestARunOfManyProcesses:
+    def test_is_made_by_the_first_that_joins_and_is_running_until_it_is_ended(self, ledger: Ledger) -> None:
+        made = ledger.join_run("taxi", "sha256:1", {"train_steps": 20}, run="b1946ac9")
+        joined = ledger.join_run("taxi", "sha256:1", {"train_steps": 20}, run="b1946ac9")
+
+        assert joined == made
+        assert (made.owner, made.state, made.parameters) == (None, "running", {"train_steps": 20})
+        assert ledger.runs() == [made]
+        assert ledger.end_run("b1946ac9", "done").state == "done"
+
+    def test_goes_on_when_it_is_joined_after_its_end(self, ledger: Ledger) -> None:
+        ledger.join_run("taxi", "sha256:1", run="b1946ac9")
+        ledger.record_step("b1946ac9", StepRecord(step="read", key=KEY, action="run"))
+        ledger.end_run("b1946ac9", "failed")
+
+        again = ledger.join_run("taxi", "sha256:1", run="b1946ac9")
+
+        assert (again.state, again.ended_at) == ("running", None)
+        assert [step.step for step in again.steps] == ["read"]
+        assert ledger.run("b1946ac9") == again
+
+    def test_cannot_be_one_of_two_pipelines(self, ledger: Ledger) -> None:
+        ledger.join_run("taxi", "sha256:1", run="nightly")
+
+        with pytest.raises(ConfigError, match="run nightly is one of pipeline taxi"):
+            ledger.join_run("churn", "sha256:2", run="nightly")
+
+    @pytest.mark.parametrize("id_", ["", "../elsewhere", "{{$.pipeline_job_uuid}}", "x" * 65, ".hidden"])
+    def test_has_an_id_that_can_be_a_directory(self, ledger: Ledger, store: Store, id_: str) -> None:
+        with pytest.raises(ConfigError, match="cannot be the id of a run"):
+            ledger.join_run("taxi", "sha256:1", run=id_)
+        assert not store.root.exists()
+
+    def test_says_which_steps_are_at_work_and_since_when(self, ledger: Ledger) -> None:
+        ledger.join_run("taxi", "sha256:1", run="b1946ac9")
+
+        assert ledger.begin_step("b1946ac9", "trainer", KEY, "train_steps changed") is None
+
+        (step,) = ledger.run("b1946ac9").steps
+        assert (step.action, step.key, step.reason) == ("running", KEY, "train_steps changed")
+        assert step.owner == Owner.current()
+        assert step.started_at is not None
+
+    def test_hands_the_next_attempt_the_record_of_one_that_never_ended(self, ledger: Ledger, store: Store) -> None:
+        ledger.join_run("taxi", "sha256:1", run="b1946ac9")
+        killed = in_another_process(
+            store.root, "ledger.begin_step('b1946ac9', 'trainer', '', 'new')\nos.kill(os.getpid(), 9)"
+        )
+        killed.communicate()
+
+        stale = ledger.begin_step("b1946ac9", "trainer", KEY, "new")
+
+        assert stale is not None
+        assert stale.owner is not None
+        assert (stale.owner.pid, stale.owner.is_dead()) == (killed.pid, True)
+        ledger.record_step("b1946ac9", StepRecord(step="trainer", key=KEY, action="run"))
+        assert ledger.begin_step("b1946ac9", "trainer", KEY, "new") is None
+
+    def test_that_ends_calls_a_step_failed_that_never_reported(self, ledger: Ledger) -> None:
+        ledger.join_run("taxi", "sha256:1", run="b1946ac9")
+        ledger.record_step("b1946ac9", StepRecord(step="read", key=KEY, action="run"))
+        ledger.begin_step("b1946ac9", "trainer", OTHER_KEY, "new")
+
+        ended = ledger.end_run("b1946ac9", "failed")
+
+        assert [step.action for step in ended.steps] == ["run", "failed"]
+        assert ended.steps[1].message == "it never reported: its pod was killed or evicted"
+        assert ledger.run("b1946ac9") == ended
 
 
 class TestExecutions:
@@ -333,10 +404,10 @@ class TestDatabase:
         from sqlalchemy.dialects import mysql, postgresql
         from sqlalchemy.schema import CreateIndex, CreateTable
 
-        from pipeline.ledger import _metadata
+        from pipeline.ledger.tables import metadata
 
         for dialect in (postgresql.dialect(), mysql.dialect()):
-            for table in _metadata().sorted_tables:
+            for table in metadata().sorted_tables:
                 assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
                 for index in table.indexes:
                     assert "CREATE INDEX" in str(CreateIndex(index).compile(dialect=dialect))
