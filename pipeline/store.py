@@ -19,7 +19,7 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -239,10 +239,12 @@ class Store:
             disk.write_atomically(path, record)
         return path
 
-    def run_records(self) -> dict[str, dict[str, Any]]:
-        """What `write_run` wrote, by run id, in the order of the ids. Unreadable records are left out."""
+    def run_records(self, only: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+        """What `write_run` wrote, by run id, in the order of the ids; only of some, if asked. Unreadable records are left out."""
         records = {}
         for directory in disk.directories(self.root / "runs"):
+            if only is not None and directory.name not in only:
+                continue
             with contextlib.suppress(OSError, ValueError):
                 record = json.loads((directory / "run.json").read_bytes())
                 if isinstance(record, dict):

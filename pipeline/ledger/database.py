@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import math
 import random
@@ -12,28 +13,36 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.ledger.failures import advice as advice_on
+from pipeline.ledger.failures import kind_of
 from pipeline.ledger.tables import metadata
-from pipeline.ledger.url import parse, shown
+from pipeline.ledger.url import parse, secrets_of, shown
 from schemas.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import URL, Connection, Engine
 
 T = TypeVar("T")
 
 _BUSY_TIMEOUT_S = 60.0
-_ATTEMPTS = 10
+_CONFLICTS = 20  # that a transaction may lose before it is given up
 _CONNECT_TIMEOUT_S = 10
 # SQLite's. A writer takes the write lock at once and waits for it: one that has read first would fail instead of waiting.
-_READ, _WRITE = "BEGIN", "BEGIN IMMEDIATE"
+_READ, _WRITE, _WRITE_AT_ONCE = ("BEGIN",), ("BEGIN IMMEDIATE",), ("PRAGMA busy_timeout = 0", "BEGIN IMMEDIATE")
+
+
+class NoTables(Exception):
+    """The database has not the ledger's tables, or not all of their columns: nobody made them yet, or somebody removed them."""
 
 
 class Database:
     """One database by its URL, or an SQLite file. Everything raises StoreError when it cannot be used, ConfigError for a URL that is none."""
 
-    def __init__(self, url: str | None, file: Path | None) -> None:
+    def __init__(self, url: str | None, file: Path | None, patience_s: float) -> None:
         self._url = url
         self.file = file
+        self._patience_s = patience_s  # with a server that has gone away
+        self._reached = False
 
     @property
     def name(self) -> str:
@@ -45,59 +54,96 @@ class Database:
         """sqlite, postgresql or mysql."""
         return self._engine.dialect.name
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A transaction that reads."""
-        with self.reaching(), self._engine.connect().execution_options(begin=_READ) as connection, connection.begin():
-            yield connection
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Do `work` in a transaction that sees the rows as they are at one moment. Raises NoTables where there are none."""
+        return self._do(work, begin=_READ, isolation="REPEATABLE READ")
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Do `work` in a transaction, and again when the database sacrifices it to another one's (a deadlock)."""
-        from sqlalchemy.exc import DBAPIError
+        """Do `work` in a transaction, and again when that helps. Raises NoTables where there are none."""
+        return self._do(work, begin=_WRITE)
 
-        with self.reaching():
-            for attempts_left in reversed(range(_ATTEMPTS)):
-                try:
-                    with (
-                        self._engine.connect().execution_options(begin=_WRITE) as connection,
-                        connection.begin(),
-                    ):
-                        return work(connection)
-                except DBAPIError:
-                    # SQLite has waited for its lock as long as it should, and has no other reason that passes.
-                    if attempts_left == 0 or self.dialect == "sqlite":
-                        raise
-                    time.sleep(0.1 + 0.3 * random.random())
-        raise AssertionError("the last attempt returns or raises")
+    def write_unless_busy(self, what: str, work: Callable[[Connection], None]) -> None:
+        """Do `work` in a transaction that has the lock on `what` alone; do nothing when another writer has it now."""
+        from sqlalchemy import text
+        from sqlalchemy.exc import OperationalError
+
+        def alone(connection: Connection) -> None:
+            if self.dialect == "postgresql":
+                number = {"number": _number(what)}
+                if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:number)"), number).scalar():
+                    return
+            work(connection)
+
+        try:
+            self._do(alone, begin=_WRITE_AT_ONCE)
+        except StoreError as error:
+            cause = error.__cause__
+            if not (
+                isinstance(cause, OperationalError) and getattr(cause.orig, "sqlite_errorname", "") == "SQLITE_BUSY"
+            ):
+                raise
 
     def make_tables(self) -> None:
         """Make the tables that are not there, and the columns that tables of an earlier version have not."""
-        from sqlalchemy import inspect, text
-        from sqlalchemy.schema import CreateColumn
+        from sqlalchemy import text
 
-        with self.reaching():
-            found = inspect(self._engine)
-            if not found.has_table("runs"):
-                if self.dialect == "sqlite":
-                    with self._engine.connect().execution_options(begin=None) as connection:
-                        connection.execute(text("PRAGMA journal_mode=WAL"))  # kept in the file: readers wait for nobody
-                # A run of another root may make the same tables at the same time: then the next attempt finds them.
-                self.write(metadata().create_all)
-                return
-            missing = [
-                (table, column)
-                for table in metadata().sorted_tables
-                for column in table.columns
-                if column.name not in {existing["name"] for existing in found.get_columns(table.name)}
-            ]
+        def make(connection: Connection) -> None:
+            self.lock(connection, "tables")  # others may be making them too
+            metadata().create_all(connection)
+            for table, column in _missing_columns(connection):
+                connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column}"))
 
-            def add(connection: Connection) -> None:
-                for table, column in missing:
-                    definition = CreateColumn(column).compile(dialect=connection.dialect)
-                    connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {definition}"))
+        with contextlib.suppress(NoTables):
+            self.read(_look)
+            return
+        if self.dialect == "sqlite":
+            with self._reaching(), self._engine.connect().execution_options(begin=()) as connection:
+                connection.execute(text("PRAGMA journal_mode=WAL"))  # kept in the file: readers wait for nobody
+        self.write(make)
 
-            if missing:
-                self.write(add)
+    def lock(self, connection: Connection, what: str, *, shared: bool = False) -> None:
+        """Have PostgreSQL let nobody else into what `what` names until the transaction ends, or only those who share it.
+
+        SQLite has one writer at a time anyway. MySQL does without: there, what collides is done again.
+        """
+        from sqlalchemy import text
+
+        if self.dialect == "postgresql":
+            how = "_shared" if shared else ""
+            connection.execute(text(f"SELECT pg_advisory_xact_lock{how}(:number)"), {"number": _number(what)})
+
+    def _do(self, work: Callable[[Connection], T], *, begin: tuple[str, ...], isolation: str | None = None) -> T:
+        from sqlalchemy.exc import DBAPIError
+
+        options: dict[str, Any] = {"begin": begin}
+        if isolation is not None and self.dialect != "sqlite":
+            options["isolation_level"] = isolation
+        conflicts, away_since, pause = 0, None, 0.05
+        with self._reaching():
+            while True:
+                try:
+                    with self._engine.connect().execution_options(**options) as connection, connection.begin():
+                        done = work(connection)
+                except DBAPIError as error:
+                    kind = kind_of(error, self.dialect)
+                    if kind == "no tables":
+                        raise NoTables from error
+                    if kind == "final":
+                        raise
+                    if kind == "conflict":
+                        conflicts += 1
+                        if conflicts == _CONFLICTS:
+                            raise
+                    else:
+                        away_since = away_since or time.monotonic()
+                        # One that was never reached is more likely a mistake in the URL than a server that restarts.
+                        if time.monotonic() - away_since >= min(self._patience_s, math.inf if self._reached else 5.0):
+                            raise
+                    time.sleep(pause * (0.5 + random.random()))
+                    pause = min(2 * pause, 2.0)
+                else:
+                    self._reached = True
+                    return done
 
     @functools.cached_property
     def _engine(self) -> Engine:
@@ -111,8 +157,8 @@ class Database:
                 url,
                 # A connection that is kept would be shared with the step processes that are forked from this one.
                 poolclass=NullPool,
-                json_serializer=_portable_json,
-                connect_args={"timeout": _BUSY_TIMEOUT_S} if sqlite else {},
+                json_serializer=portable_json,
+                connect_args=_connect_args(url),
             )
         except NoSuchModuleError as error:
             raise ConfigError(
@@ -130,24 +176,67 @@ class Database:
         return engine
 
     @contextlib.contextmanager
-    def reaching(self) -> Iterator[None]:
+    def _reaching(self) -> Iterator[None]:
         """Turn the database's own errors into ours."""
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
         except SQLAlchemyError as error:
-            cause = str(getattr(error, "orig", None) or error).strip()
-            advice = (
-                f"Nothing but the index is lost when you remove {self.file}: it is made again from the store"
-                if self.file is not None
-                else "Is the database up, and may this user write there? Nothing is lost: once it is back, `pipeline run` "
-                "goes on from what is finished"
-            )
-            raise StoreError(f"the ledger {self.name} cannot be used: {cause}. {advice}.") from error
+            # Not the error itself: that one quotes the statement and its values.
+            cause = " ".join(str(getattr(error, "orig", None) or error).split())
+            if self.file is not None:
+                advice = f"Nothing but the index is lost when you remove {self.file}: it is made again from the store."
+            else:
+                url = self._engine.url
+                advice = (
+                    f"{advice_on(error, url.username or 'this user', url.database or 'the database')}. Nothing is lost: "
+                    f"what has finished is in the store, and the next run goes on from there."
+                )
+            raise StoreError(
+                f"the ledger {self.name} cannot be used: {self._without_password(cause)}. {advice}"
+            ) from error
+
+    def _without_password(self, said: str) -> str:
+        for secret in secrets_of(self._url or ""):
+            said = said.replace(secret, "***")
+        return said
 
 
-def _portable_json(value: Any) -> str:
+def _connect_args(url: URL) -> dict[str, Any]:
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return {"timeout": _BUSY_TIMEOUT_S}
+    if backend != "postgresql" or url.get_driver_name() != "psycopg":
+        return {}
+    # What the URL says goes before. A statement prepared on the server is one that a connection pooler may not find again.
+    ours = {"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": "penstock", "prepare_threshold": None}
+    return {name: value for name, value in ours.items() if name not in url.query}
+
+
+def _look(connection: Connection) -> None:
+    from sqlalchemy import select
+
+    for table in metadata().sorted_tables:
+        connection.execute(select(table).limit(0))
+
+
+def _missing_columns(connection: Connection) -> list[tuple[str, str]]:
+    """(table, definition of the column) of what tables of an earlier version have not."""
+    from sqlalchemy import inspect
+    from sqlalchemy.schema import CreateColumn
+
+    missing = []
+    for table in metadata().sorted_tables:
+        found = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in found:
+                missing.append((table.name, str(CreateColumn(column).compile(dialect=connection.dialect))))
+    return missing
+
+
+def portable_json(value: Any) -> str:
+    """As JSON that every database takes."""
     return json.dumps(_finite(value))
 
 
@@ -168,6 +257,10 @@ def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    statement = connection.get_execution_options().get("begin", _READ)
-    if statement is not None:
+    for statement in connection.get_execution_options().get("begin", _READ):
         connection.exec_driver_sql(statement)
+
+
+def _number(what: str) -> int:
+    """The number of an advisory lock, 64 bits that nothing else in the database is likely to use."""
+    return int.from_bytes(hashlib.sha256(f"penstock {what}".encode()).digest()[:8], signed=True)

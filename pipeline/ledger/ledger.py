@@ -29,7 +29,7 @@ class Index(Protocol):
     def is_under_root(self) -> bool:
         """Whether it is where the store is: without a root there is no index either."""
 
-    def put(self, record: RunRecord, execution: Execution | None) -> None: ...
+    def put(self, record: RunRecord, execution: Execution | None, *, new: bool) -> None: ...
     def runs(self, limit: int | None, pipeline: str | None) -> list[RunRecord]: ...
     def ids(self, beginning: str, limit: int) -> list[str]: ...
     def run(self, run: str) -> RunRecord | None: ...
@@ -48,10 +48,11 @@ class Ledger:
     for a URL that is none.
     """
 
-    def __init__(self, store: Store, url: str | None = None) -> None:
+    def __init__(self, store: Store, url: str | None = None, *, patience_s: float = 60.0) -> None:
+        """`patience_s` is how long a database that had answered may be away, as while its server restarts."""
         self.store = store
         self._files = RunFiles(store)
-        self._index: Index = StoreIndex(store) if is_none(url) else DatabaseIndex(store, url)
+        self._index: Index = StoreIndex(store) if is_none(url) else DatabaseIndex(store, url, patience_s)
 
     # Recording
 
@@ -62,7 +63,7 @@ class Ledger:
         id_ = run or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         record = self._new(id_, pipeline, graph_digest, parameters, Owner.current())
         with self._files.locked(id_, make=True):
-            self._record(record)
+            self._record(record, new=True)
         return record
 
     def join_run(
@@ -75,6 +76,7 @@ class Ledger:
         """
         with self._files.locked(run, make=True):
             record = self._files.find(run)
+            new = record is None
             if record is None:
                 record = self._new(run, pipeline, graph_digest, parameters, None)
             elif record.pipeline != pipeline:
@@ -85,7 +87,7 @@ class Ledger:
                 return record
             else:
                 record = replace(record, outcome=None, ended_at=None)
-            self._record(record)
+            self._record(record, new=new)
             return record
 
     def begin_step(self, run: str, step: str, key: str, reason: str) -> StepRecord | None:
@@ -176,10 +178,10 @@ class Ledger:
             self._record(record, execution)
             return record
 
-    def _record(self, record: RunRecord, execution: Execution | None = None) -> None:
+    def _record(self, record: RunRecord, execution: Execution | None = None, *, new: bool = False) -> None:
         """Write the record, whose lock is held, so that the index gets the changes of a run in the order the file does."""
         self._files.write(record)
-        self._index.put(record, execution)
+        self._index.put(record, execution, new=new)
 
     def _is_nowhere(self) -> bool:
         """Whether there is no root yet: only looking does not make one."""

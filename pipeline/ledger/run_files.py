@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from pipeline import disk, locks
 from pipeline.ledger.records import RunRecord
@@ -76,10 +76,10 @@ class RunFiles:
         self._store.write_run(record.id, record.to_json())
 
 
-def recorded_runs(store: Store) -> list[RunRecord]:
-    """The runs under one root as the store has them, newest first. Records that cannot be read are left out."""
+def recorded_runs(store: Store, only: Collection[str] | None = None) -> list[RunRecord]:
+    """The runs under one root as the store has them, newest first; only some of them, if asked. Unreadable ones are left out."""
     records = []
-    for found in store.run_records().values():
+    for found in store.run_records(only).values():
         with contextlib.suppress(ValueError, KeyError, TypeError):
             records.append(RunRecord.from_json(found))
     return sorted(records, key=lambda record: (record.started_at, record.id), reverse=True)

@@ -20,7 +20,7 @@ class StoreIndex:
         """What to call it before people."""
         return str(self._store.root)
 
-    def put(self, record: RunRecord, execution: Execution | None) -> None:
+    def put(self, record: RunRecord, execution: Execution | None, *, new: bool) -> None:
         """Nothing: what is recorded is in the store already."""
 
     def runs(self, limit: int | None, pipeline: str | None) -> list[RunRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -104,19 +105,26 @@ def tables() -> Tables:
     return Tables(*(made[name] for name in Tables._fields))
 
 
-def put(connection: Connection, table: Table, **values: Any) -> None:
-    """Insert a row, or change the one with its primary key: what each database writes in a way of its own."""
-    from sqlalchemy import and_, insert, literal, select, update
-    from sqlalchemy.exc import IntegrityError
-
-    same = and_(*(column == values[column.name] for column in table.primary_key.columns))
-    change = update(table).where(same).values(values)
-    # Not by trying the update first: MySQL would lock the gap where the row is not, and writers deadlock there.
-    if connection.execute(select(literal(1)).select_from(table).where(same)).first():
-        connection.execute(change)
+def put(connection: Connection, table: Table, *rows: Mapping[str, Any]) -> None:
+    """Insert rows, or change those whose primary key is there, in one statement, so that writers cannot come in between."""
+    if not rows:
         return
-    try:
-        with connection.begin_nested():
-            connection.execute(insert(table).values(values))
-    except IntegrityError:  # another process was quicker
-        connection.execute(change)
+    keys = [column.name for column in table.primary_key.columns]
+    others = [name for name in rows[0] if name not in keys]
+    statement: Any
+    if connection.dialect.name in ("mysql", "mariadb"):
+        from sqlalchemy.dialects.mysql import insert as mysql_insert
+
+        statement = mysql_insert(table)
+        statement = statement.on_duplicate_key_update({name: statement.inserted[name] for name in others})
+    else:
+        if connection.dialect.name == "sqlite":
+            from sqlalchemy.dialects.sqlite import insert
+        else:
+            from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+        statement = insert(table)
+        statement = statement.on_conflict_do_update(
+            index_elements=keys, set_={name: statement.excluded[name] for name in others}
+        )
+    # In the order of their keys, as every writer does: two that write the same rows wait for one another, and do not deadlock.
+    connection.execute(statement, sorted(rows, key=lambda row: [row[key] for key in keys]))

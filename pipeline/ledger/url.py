@@ -66,3 +66,20 @@ def shown(url: str) -> str:
     user, at, place = rest.rpartition("@")
     name, colon, _ = user.partition(":")
     return f"{scheme}://{name}{':***' if colon else ''}{at}{place}"
+
+
+def secrets_of(url: str) -> list[str]:
+    """What a message must not repeat of a URL: its password as it is written and as it is meant, options included.
+
+    Not one of three characters or fewer: taken out of every word, it would make the message unreadable and itself plain.
+    """
+    from urllib.parse import parse_qsl, unquote
+
+    _, _, rest = url.partition("://")
+    rest, _, query = rest.partition("?")
+    written = rest.rpartition("@")[0].partition(":")[2]
+    options = [value for name, value in parse_qsl(query) if "password" in name.lower()]
+    found = {written, unquote(written), *options}
+    return sorted(
+        (secret for secret in found if len(secret) > 3), key=len, reverse=True
+    )  # the longer first: it holds the other
