@@ -33,6 +33,8 @@ for number in (signal.SIGQUIT, signal.SIGHUP):
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
+os.environ.pop("PENSTOCK_LEDGER", None)  # where the ledger is: each test says that itself
+
 # As every step's process does: whoever imports KerasTuner later (tfx among others) gets one that works with tf_keras.
 arrange()
 

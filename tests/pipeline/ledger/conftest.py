@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, and databases in it."""
+"""Ledgers of every kind, with a PostgreSQL server of the tests' own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.ledger import Ledger
+from pipeline.manifest import InputRecord
+from pipeline.store import Execution, Store
+
+KEY = "ab" * 32
+OTHER_KEY = "cd" * 32
 PASSWORD = "open:sesame/50%"
 IN_A_URL = "open%3Asesame%2F50%25"
 
@@ -75,11 +81,11 @@ class Server:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
-    def database(self) -> str:
-        """The name of a new and empty database."""
+    def empty(self) -> str:
+        """The URL of a place without tables: a schema, which takes less than a database to make."""
         name = f"ledger_{next(self._numbers)}"
-        self.sql(f"CREATE DATABASE {name}")
-        return name
+        self.sql(f"CREATE SCHEMA {name}")
+        return self.url("postgres", more=f"&options=-csearch_path%3D{name}")
 
     def _as(self) -> dict[str, Any]:
         who = {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
@@ -96,6 +102,51 @@ def _programs() -> Path | None:
     found = [Path(name).resolve().parent for name in (shutil.which("initdb"),) if name]
     found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
     return next((path for path in found if (path / "initdb").exists() and (path / "postgres").exists()), None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "root")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(None, id="sqlite"),
+        pytest.param("none", id="none"),
+        pytest.param("postgresql", id="postgresql", marks=pytest.mark.postgres),
+    ]
+)
+def url(request: pytest.FixtureRequest) -> str | None:
+    """Every kind of ledger, as its URL."""
+    if request.param != "postgresql":
+        return request.param
+    server: Server = request.getfixturevalue("server")
+    return server.empty()
+
+
+@pytest.fixture
+def ledger(store: Store, url: str | None) -> Ledger:
+    return Ledger(store, url)
+
+
+@pytest.fixture
+def publish() -> Callable[..., Execution]:
+    """`publish(store, run, step=..., key=..., auc=...)`: a trainer's execution."""
+
+    def make(store: Store, run: str, *, step: str = "trainer", key: str = KEY, auc: float = 0.75) -> Execution:
+        with store.stage(step, key) as staging:
+            (staging.output("model") / "saved_model.pb").write_text("graph")
+            return staging.publish(
+                component="components.model.trainer.Trainer",
+                pipeline="taxi",
+                run=run,
+                seconds=1.5,
+                key_parts={},
+                inputs={"examples": InputRecord("transform", OTHER_KEY, "examples", "Examples", "sha256:0")},
+                outputs={"model": ("Model", {"metrics": {"auc": auc}})},
+            )
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The ledger finds runs, what they made and from what, and loses nothing that the store has."""
+"""Every kind of ledger finds runs, what they made and from what, and loses nothing that the store has."""
 
 from __future__ import annotations
 
@@ -6,62 +6,38 @@ import json
 import math
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-import textwrap
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.garbage import collect, find_garbage
-from pipeline.ledger import Ledger, StepRecord
-from pipeline.manifest import InputRecord
+from pipeline.ledger import Ledger, StepRecord, recorded_runs
 from pipeline.store import Execution, Store
 from schemas.errors import ConfigError, StoreError
 from schemas.owner import Owner
+
+Children = Any  # of conftest.py, which cannot be imported
+Publish = Callable[..., Execution]
 
 KEY = "ab" * 32
 OTHER_KEY = "cd" * 32
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "root")
+def holding_on(work: Callable[[], object], children: Children) -> tuple[int, str]:
+    """Do `work` in a process that then does nothing more; gives its pid and what it said."""
+    ours, theirs = os.pipe()
 
+    def do() -> None:
+        os.write(theirs, str(work()).encode())
+        time.sleep(600)
 
-@pytest.fixture
-def ledger(store: Store) -> Ledger:
-    return Ledger(store)
-
-
-def publish(store: Store, run: str, *, auc: float = 0.75) -> Execution:
-    with store.stage("trainer", KEY) as staging:
-        (staging.output("model") / "saved_model.pb").write_text("graph")
-        return staging.publish(
-            component="components.model.trainer.Trainer",
-            pipeline="taxi",
-            run=run,
-            seconds=1.5,
-            key_parts={},
-            inputs={"examples": InputRecord("transform", OTHER_KEY, "examples", "Examples", "sha256:0")},
-            outputs={"model": ("Model", {"metrics": {"auc": auc}})},
-        )
-
-
-def in_another_process(root: Path, code: str) -> subprocess.Popen[str]:
-    """Run `code`, which finds a `ledger` and a `store` at `root`, in a Python of its own."""
-    head = (
-        "import os, sys\nfrom pipeline.ledger import Ledger, StepRecord\nfrom pipeline.store import Store\n"
-        f"store = Store({str(root)!r})\nledger = Ledger(store)\n"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", head + textwrap.dedent(code)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
+    pid = children.start(do)
+    return pid, os.read(ours, 1000).decode()
 
 
 class TestRuns:
@@ -138,15 +114,11 @@ class TestState:
         assert run.state == "running"
         assert ledger.end_run(run.id, "done").state == "done"
 
-    def test_of_a_run_whose_process_was_killed_is_interrupted(self, ledger: Ledger, store: Store) -> None:
-        process = in_another_process(
-            store.root, "print(ledger.start_run('taxi', 'sha256:1').id, flush=True)\nsys.stdin.read()"
-        )
-        assert process.stdout is not None
-        run = process.stdout.readline().strip()
+    def test_of_a_run_whose_process_was_killed_is_interrupted(self, ledger: Ledger, children: Children) -> None:
+        pid, run = holding_on(lambda: ledger.start_run("taxi", "sha256:1").id, children)
         before = ledger.run(run).state
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        os.kill(pid, signal.SIGKILL)
+        children.status(pid)
 
         assert (before, ledger.run(run).state) == ("running", "interrupted")
 
@@ -212,18 +184,19 @@ class TestARunOfManyProcesses:
         assert step.owner == Owner.current()
         assert step.started_at is not None
 
-    def test_hands_the_next_attempt_the_record_of_one_that_never_ended(self, ledger: Ledger, store: Store) -> None:
+    def test_hands_the_next_attempt_the_record_of_one_that_never_ended(
+        self, ledger: Ledger, children: Children
+    ) -> None:
         ledger.join_run("taxi", "sha256:1", run="b1946ac9")
-        killed = in_another_process(
-            store.root, "ledger.begin_step('b1946ac9', 'trainer', '', 'new')\nos.kill(os.getpid(), 9)"
-        )
-        killed.communicate()
+        killed, _ = holding_on(lambda: ledger.begin_step("b1946ac9", "trainer", "", "new"), children)
+        os.kill(killed, signal.SIGKILL)
+        children.status(killed)
 
         stale = ledger.begin_step("b1946ac9", "trainer", KEY, "new")
 
         assert stale is not None
         assert stale.owner is not None
-        assert (stale.owner.pid, stale.owner.is_dead()) == (killed.pid, True)
+        assert (stale.owner.pid, stale.owner.is_dead()) == (killed, True)
         ledger.record_step("b1946ac9", StepRecord(step="trainer", key=KEY, action="run"))
         assert ledger.begin_step("b1946ac9", "trainer", KEY, "new") is None
 
@@ -239,8 +212,57 @@ class TestARunOfManyProcesses:
         assert ledger.run("b1946ac9") == ended
 
 
+class TestRecords:
+    def test_say_what_the_store_says(self, ledger: Ledger, store: Store, publish: Publish) -> None:
+        ledger.join_run("taxi", "sha256:1", {"train_steps": 20, "rate": 0.1, "name": "a", "gate": True}, run="b1946ac9")
+        ledger.begin_step("b1946ac9", "trainer", KEY, "new")
+        ledger.record_step("b1946ac9", StepRecord(step="read", key=KEY, action="reuse", seconds=0.123), None)
+
+        assert ledger.runs() == recorded_runs(store)
+
+    def test_of_an_earlier_version_can_be_read(self, ledger: Ledger, store: Store) -> None:
+        owner = {"host": "a", "boot_id": "b", "pid_namespace": "c", "pid": 1, "started": "2"}
+        step = {"step": "read", "key": KEY, "action": "run", "reason": "", "seconds": 1.0, "message": ""}
+        record = {"id": "old", "pipeline": "taxi", "graph_digest": "sha256:1", "outcome": None, "ended_at": None,
+                  "started_at": "2026-01-01T00:00:00.000+00:00", "parameters": {}, "root": "/x", "owner": owner,
+                  "steps": [step], "format": 1}  # fmt: skip
+        store.write_run("old", record)
+
+        (found,) = ledger.runs()
+
+        assert (found.id, found.state, found.steps[0].step) == ("old", "running", "read")
+        assert ledger.end_run("old", "interrupted").state == "interrupted"
+        assert ledger.run("old").state == "interrupted"
+
+    def test_may_hold_any_text_that_an_error_has(self, ledger: Ledger, store: Store) -> None:
+        run = ledger.start_run("taxi", "sha256:1").id
+        message = "no such file: caf\udce9.csv \0 " + "x" * 100_000
+
+        ledger.record_step(run, StepRecord(step="read", action="failed", message=message, reason="\0"))
+
+        assert ledger.run(run).steps[0].message.startswith("no such file: caf")
+        assert recorded_runs(store)[0].steps[0].message == message
+
+
+class TestARecordThatIsGone:
+    def test_is_an_error_that_says_so_and_comes_back_for_nobody(self, ledger: Ledger, store: Store) -> None:
+        run = ledger.start_run("taxi", "sha256:1").id
+        collect(store, find_garbage(store, set(), drop_runs=[run]))
+
+        with pytest.raises(StoreError, match=f"the record of run {run}.*Was it removed while the run went on"):
+            ledger.record_step(run, StepRecord(step="trainer", action="run"))
+        assert not (store.root / "runs" / run).exists()
+
+    def test_is_not_made_anew_over_one_that_cannot_be_read(self, ledger: Ledger, store: Store) -> None:
+        ledger.join_run("taxi", "sha256:1", run="b1946ac9")
+        (store.root / "runs/b1946ac9/run.json").write_text("{")
+
+        with pytest.raises(StoreError, match="the record of run b1946ac9"):
+            ledger.join_run("taxi", "sha256:1", run="b1946ac9")
+
+
 class TestExecutions:
-    def test_have_artifacts_and_edges_in_both_directions(self, ledger: Ledger, store: Store) -> None:
+    def test_have_artifacts_and_edges_in_both_directions(self, ledger: Ledger, store: Store, publish: Publish) -> None:
         run = ledger.start_run("taxi", "sha256:1").id
         execution = publish(store, run)
         ledger.record_step(run, StepRecord(step="trainer", key=KEY, action="run"), execution)
@@ -254,35 +276,16 @@ class TestExecutions:
         assert ledger.readers_of("transform", OTHER_KEY) == [edge]
         assert ledger.readers_of("trainer", KEY) == []
 
-    def test_may_have_a_metric_that_is_not_a_number(self, ledger: Ledger, store: Store) -> None:
+    def test_may_have_a_metric_that_is_not_a_number(self, ledger: Ledger, store: Store, publish: Publish) -> None:
         run = ledger.start_run("taxi", "sha256:1").id
         ledger.record_step(run, StepRecord(step="trainer", action="run"), publish(store, run, auc=math.nan))
 
-        assert ledger.artifacts("trainer", KEY)[0].properties == {"metrics": {"auc": "nan"}}
+        (model,) = ledger.artifacts("trainer", KEY)
+        assert str(model.properties["metrics"]["auc"]) == "nan"
 
 
 class TestRebuilding:
-    def test_a_deleted_ledger_comes_back_by_itself(self, ledger: Ledger, store: Store) -> None:
-        run = ledger.start_run("taxi", "sha256:1").id
-        ledger.record_step(run, StepRecord(step="trainer", key=KEY, action="run"), publish(store, run))
-        ledger.end_run(run, "done")
-        before = (ledger.runs(), ledger.artifacts("trainer", KEY), ledger.inputs_of("trainer", KEY))
-
-        (store.root / "ledger.sqlite").unlink()
-
-        again = Ledger(store)
-        assert (again.runs(), again.artifacts("trainer", KEY), again.inputs_of("trainer", KEY)) == before
-
-    def test_it_may_be_deleted_while_a_run_goes_on(self, ledger: Ledger, store: Store) -> None:
-        run = ledger.start_run("taxi", "sha256:1").id
-        (store.root / "ledger.sqlite").unlink()
-
-        ledger.record_step(run, StepRecord(step="trainer", key=KEY, action="run"), publish(store, run))
-
-        assert [step.step for step in ledger.run(run).steps] == ["trainer"]
-        assert len(ledger.artifacts("trainer", KEY)) == 1
-
-    def test_forgets_what_the_store_no_longer_has(self, ledger: Ledger, store: Store) -> None:
+    def test_forgets_what_the_store_no_longer_has(self, ledger: Ledger, store: Store, publish: Publish) -> None:
         run = ledger.start_run("taxi", "sha256:1").id
         ledger.record_step(run, StepRecord(step="trainer", key=KEY, action="run"), publish(store, run))
         ledger.end_run(run, "done")
@@ -301,20 +304,29 @@ class TestRebuilding:
 
         assert ledger.runs() == [good]
 
-    def test_finds_artifacts_again_after_the_root_was_moved(self, ledger: Ledger, store: Store, tmp_path: Path) -> None:
+    def test_finds_artifacts_again_after_the_root_was_moved(
+        self, ledger: Ledger, store: Store, url: str | None, publish: Publish, tmp_path: Path
+    ) -> None:
         run = ledger.start_run("taxi", "sha256:1").id
         ledger.record_step(run, StepRecord(step="trainer", key=KEY, action="run"), publish(store, run))
 
         store.root.rename(tmp_path / "moved")
 
-        moved = Ledger(Store(tmp_path / "moved"))
+        moved = Ledger(Store(tmp_path / "moved"), url)
         assert moved.artifacts("trainer", KEY)[0].path.is_dir()
         assert moved.rebuild() == (1, 1)
         assert len(moved.runs()) == 1
 
-    def test_in_a_shared_database_keeps_the_rows_of_other_roots(self, tmp_path: Path) -> None:
-        url = f"sqlite:///{tmp_path / 'shared.sqlite'}"
-        one, other = (Ledger(Store(tmp_path / name), url) for name in ("one", "other"))
+    @pytest.mark.parametrize(
+        "url",
+        [pytest.param(None, id="sqlite"), pytest.param("postgresql", id="postgresql", marks=pytest.mark.postgres)],
+        indirect=True,
+    )
+    def test_in_a_shared_database_keeps_the_rows_of_other_roots(
+        self, url: str | None, tmp_path: Path, publish: Publish
+    ) -> None:
+        shared = url or f"sqlite:///{tmp_path / 'shared.sqlite'}"
+        one, other = (Ledger(Store(tmp_path / name), shared) for name in ("one", "other"))
         first = one.start_run("taxi", "sha256:1").id
         one.record_step(first, StepRecord(step="trainer", key=KEY, action="run"), publish(one.store, first))
         second = other.start_run("churn", "sha256:2")
@@ -328,89 +340,106 @@ class TestRebuilding:
         assert one.artifacts("trainer", KEY) == []
 
 
+class TestARootOfSeveralLedgers:
+    def test_shows_in_each_what_was_recorded_with_another(self, ledger: Ledger, store: Store, publish: Publish) -> None:
+        before = ledger.start_run("taxi", "sha256:1", run="before")
+        ledger.end_run("before", "done")
+        on_a_cluster = Ledger(store, "none")
+        on_a_cluster.join_run("taxi", "sha256:1", run="b1946ac9")
+        on_a_cluster.begin_step("b1946ac9", "trainer", KEY, "new")
+        running = ledger.run("b1946ac9")
+        on_a_cluster.record_step(
+            "b1946ac9", StepRecord(step="trainer", key=KEY, action="run"), publish(store, "b1946ac9")
+        )
+        ended = on_a_cluster.end_run("b1946ac9", "done")
+
+        assert [step.action for step in running.steps] == ["running"]
+        assert ledger.runs(1) == [ended]
+        assert len(ledger.artifacts("trainer", KEY)) == 1
+        assert ledger.run("before").id == before.id
+
+    def test_forgets_in_each_what_was_removed_with_another(self, ledger: Ledger, store: Store) -> None:
+        ledger.start_run("taxi", "sha256:1", run="dropped")
+        kept = ledger.start_run("taxi", "sha256:1", run="kept")
+
+        collect(store, find_garbage(store, set(), drop_runs=["dropped"]))
+
+        assert ledger.runs() == [kept]
+
+
 class TestSeveralProcesses:
-    def test_record_at_once_and_lose_nothing(self, ledger: Ledger, store: Store) -> None:
-        # Four processes find no ledger, make it at the same time, and each records a run of ten steps.
-        code = """
-        sys.stdin.readline()
+    def test_record_at_once_and_lose_nothing(
+        self, ledger: Ledger, store: Store, url: str | None, publish: Publish, children: Children
+    ) -> None:
+        # Four processes find no ledger, make it at the same time, and each adds to one run of theirs all and to one of its own.
+        gate, opened = os.pipe()
+
+        def work(number: int) -> None:
+            os.close(opened)
+            os.read(gate, 1)  # until the last writer is gone: all begin at once
+            mine = Ledger(store, url)
+            mine.join_run("taxi", "sha256:1", run="shared")
+            own = mine.start_run("taxi", "sha256:1", run=f"own-{number}").id
+            for part in range(3):
+                step = f"step_{number}_{part}"
+                mine.begin_step("shared", step, KEY, "new")
+                mine.record_step(
+                    "shared", StepRecord(step=step, key=KEY, action="run"), publish(store, "shared", step=step)
+                )
+                mine.record_step(own, StepRecord(step=step, key=KEY, action="reuse"))
+            mine.end_run(own, "done")
+
+        pids = [children.start(lambda number=number: work(number)) for number in range(4)]
+        os.close(gate)
+        os.close(opened)
+
+        assert [children.status(pid) for pid in pids] == [0] * 4
+        runs = {run.id: run for run in ledger.runs()}
+        steps = {f"step_{number}_{part}" for number in range(4) for part in range(3)}
+        assert set(runs) == {"shared", "own-0", "own-1", "own-2", "own-3"}
+        assert sorted(step.step for step in runs["shared"].steps) == sorted(steps)
+        assert {step.action for step in runs["shared"].steps} == {"run"}
+        assert [(runs[f"own-{n}"].state, len(runs[f"own-{n}"].steps)) for n in range(4)] == [("done", 3)] * 4
+        assert {run.id: run for run in recorded_runs(store)} == runs
+        assert all(len(ledger.artifacts(step, KEY)) == 1 for step in steps)
+
+    def test_forked_ones_use_the_same_ledger_object(self, ledger: Ledger, children: Children) -> None:
         run = ledger.start_run("taxi", "sha256:1").id
-        for number in range(10):
-            ledger.record_step(run, StepRecord(step=f"step_{number}", action="run"))
-        ledger.end_run(run, "done")
-        """
-        processes = [in_another_process(store.root, code) for _ in range(4)]
-
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.close()
-
-        assert [process.wait() for process in processes] == [0] * 4
-        runs = ledger.runs()
-        assert [(run.state, len(run.steps)) for run in runs] == [("done", 10)] * 4
-        assert len(runs) == 4
-
-    def test_forked_ones_use_the_same_ledger_object(self, ledger: Ledger) -> None:
-        run = ledger.start_run("taxi", "sha256:1").id
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                ledger.record_step(run, StepRecord(step="trainer", action="run"))
-                code = 0
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        pid = children.start(lambda: ledger.record_step(run, StepRecord(step="trainer", action="run")))
+        assert children.status(pid) == 0
 
         ledger.record_step(run, StepRecord(step="evaluator", action="run"))
 
         assert [step.step for step in ledger.run(run).steps] == ["trainer", "evaluator"]
 
-    def test_wait_for_one_another_instead_of_failing(self, ledger: Ledger, store: Store) -> None:
-        ledger.start_run("taxi", "sha256:1")
-        busy = sqlite3.connect(store.root / "ledger.sqlite", isolation_level=None)
-        busy.execute("BEGIN IMMEDIATE")
+    def test_that_are_killed_leave_nothing_half_recorded(
+        self, ledger: Ledger, store: Store, publish: Publish, children: Children
+    ) -> None:
+        ledger.join_run("taxi", "sha256:1", run="b1946ac9")
+        execution = publish(store, "b1946ac9")
+        before = StepRecord(step="trainer", key=KEY, action="run")
 
-        writer = in_another_process(store.root, "ledger.start_run('taxi', 'sha256:1', run='waits')\nprint('done')")
-        assert len(ledger.runs()) == 1  # and readers do not wait at all
-        busy.execute("COMMIT")
-        busy.close()
+        def work() -> None:
+            _count_statements()
+            ledger.record_step("b1946ac9", StepRecord(step="evaluator", key=KEY, action="run"), execution)
 
-        assert writer.communicate()[0] == "done\n"
-        assert ledger.run("waits").pipeline == "taxi"
+        ledger.record_step("b1946ac9", before)
+        seen = set()
+        for _ in children.killed_before_each_call(work):
+            (record,) = recorded_runs(store)
+            assert record.step("trainer") == before
+            assert [record] == ledger.runs(), "the index says what the store says"
+            seen.add(len(record.steps))
+        assert seen == {1, 2}
+        assert len(ledger.artifacts("trainer", KEY)) == len(ledger.inputs_of("trainer", KEY)) == 1
 
 
-class TestDatabase:
-    def test_that_is_not_a_url_is_a_mistake_in_the_config(self, store: Store) -> None:
-        with pytest.raises(ConfigError, match="ledger: 'somewhere' is not a database URL"):
-            Ledger(store, "somewhere").runs()
+def _count_statements() -> None:
+    """Have each statement of SQL, and each commit, count as a call at which the process may be killed."""
+    from sqlalchemy import Engine, event
 
-    def test_whose_driver_is_missing_says_what_to_install(self, store: Store) -> None:
-        with pytest.raises(ConfigError, match="ledger: oracledb is not installed"):
-            Ledger(store, "oracle://user:secret@host/x").runs()
-
-    def test_that_is_corrupt_may_be_removed(self, ledger: Ledger, store: Store) -> None:
-        run = ledger.start_run("taxi", "sha256:1")
-        file = store.root / "ledger.sqlite"
-        file.write_text("not a database " * 1000)
-
-        with pytest.raises(StoreError, match="file is not a database") as caught:
-            ledger.runs()
-
-        assert f"when you remove {file}" in str(caught.value)
-        file.unlink()
-        assert ledger.runs() == [run]
-
-    def test_has_types_that_postgresql_and_mysql_have_too(self) -> None:
-        from sqlalchemy.dialects import mysql, postgresql
-        from sqlalchemy.schema import CreateIndex, CreateTable
-
-        from pipeline.ledger.tables import metadata
-
-        for dialect in (postgresql.dialect(), mysql.dialect()):
-            for table in metadata().sorted_tables:
-                assert "CREATE TABLE" in str(CreateTable(table).compile(dialect=dialect))
-                for index in table.indexes:
-                    assert "CREATE INDEX" in str(CreateIndex(index).compile(dialect=dialect))
+    for moment in ("before_cursor_execute", "commit"):
+        event.listen(Engine, moment, lambda *_: sys.audit("os.sql"))
 
 
 def test_importing_the_ledger_does_not_import_sqlalchemy() -> None:
