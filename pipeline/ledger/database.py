@@ -113,7 +113,7 @@ class Database:
             connection.execute(text(f"SELECT pg_advisory_xact_lock{how}(:number)"), {"number": _number(what)})
 
     def _do(self, work: Callable[[Connection], T], *, begin: tuple[str, ...], isolation: str | None = None) -> T:
-        from sqlalchemy.exc import DBAPIError
+        from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
         options: dict[str, Any] = {"begin": begin}
         if isolation is not None and self.dialect != "sqlite":
@@ -124,6 +124,8 @@ class Database:
                 try:
                     with self._engine.connect().execution_options(**options) as connection, connection.begin():
                         done = work(connection)
+                except NoSuchTableError as error:
+                    raise NoTables from error
                 except DBAPIError as error:
                     kind = kind_of(error, self.dialect)
                     if kind == "no tables":
@@ -190,7 +192,7 @@ class Database:
             else:
                 url = self._engine.url
                 advice = (
-                    f"{advice_on(error, url.username or 'this user', url.database or 'the database')}. Nothing is lost: "
+                    f"{advice_on(error, url.username or 'this user', url.database or 'the database')} Nothing is lost: "
                     f"what has finished is in the store, and the next run goes on from there."
                 )
             raise StoreError(

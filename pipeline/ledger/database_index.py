@@ -307,8 +307,8 @@ class DatabaseIndex:
     def _do(self, work: Callable[[], T]) -> T:
         """Do `work` once everything is there, and again if somebody removed it meanwhile."""
         for _ in range(_REMOVALS):
-            self._prepare()
             with contextlib.suppress(NoTables):
+                self._prepare()
                 return work()
             self._ready = False
         raise StoreError(f"the ledger {self.name} loses its tables again and again: who removes them?")

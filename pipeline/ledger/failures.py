@@ -65,39 +65,37 @@ def kind_of(error: SQLAlchemyError, dialect: str) -> Kind:
 
 
 def advice(error: SQLAlchemyError, user: str, database: str) -> str:
-    """What the person who gave the URL can do, one sentence."""
+    """What the person who gave the URL can do: a sentence."""
     cause = getattr(error, "orig", None)
     said = str(cause or error)
     state = getattr(cause, "sqlstate", None)
     if state == "42501" or "permission denied" in said:
         if "for database" in said:
-            return f"Have its owner say: GRANT CONNECT ON DATABASE {database} TO {user}"
+            return f"Have its owner say: GRANT CONNECT ON DATABASE {database} TO {user}."
         schema = re.search(r"permission denied for schema (\S+)", said)
         if schema:
             return (
                 f"Have the database's owner say: GRANT USAGE, CREATE ON SCHEMA {schema[1]} TO {user}; or name a schema of "
-                f"{user}'s own at the end of the URL: ?options=-csearch_path%3DNAME"
+                f"{user}'s own at the end of the URL: ?options=-csearch_path%3DNAME."
             )
-        return (
-            f"Have the tables' owner say: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}"
-        )
+        return f"Have the tables' owner say: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}."
     if re.search(r"database \S+ does not exist|unknown database", said, re.IGNORECASE):
-        return f"Make it (`createdb {database}`), or give the name of one that is there"
+        return f"Make it (`createdb {database}`), or give the name of one that is there."
     if re.search(
         r"authentication failed|access denied|no password supplied|role \S+ does not exist", said, re.IGNORECASE
     ):
         return (
             "Look at user and password of the URL: characters that mean something there are written %40 for @, %2F for /, "
-            "%3A for :, %25 for %"
+            "%3A for :, %25 for %."
         )
     if "pg_hba.conf" in said:
-        return "The server lets nobody in from here like this: ask who runs it, or try ?sslmode=require at the end of the URL"
+        return "The server lets nobody in from here like this: ask who runs it, or try ?sslmode=require at the end of the URL."
     if "SSL" in said or "sslmode" in said:
-        return "Look at sslmode in the URL: disable, prefer, require, verify-ca or verify-full, as the server has it"
+        return "Look at sslmode in the URL: disable, prefer, require, verify-ca or verify-full, as the server has it."
     if re.search(r"resolve host|name or service not known", said, re.IGNORECASE):
-        return "Look at the host in the URL, and whether its name is known where this runs"
+        return "Look at the host in the URL, and whether its name is known where this runs."
     if "invalid connection option" in said:
-        return "Look at the options of the URL, what stands after its question mark"
+        return "Look at the options of the URL, what stands after its question mark."
     if state == "3F000" or "no schema has been selected" in said:
-        return f"Make the schema that search_path names: CREATE SCHEMA NAME AUTHORIZATION {user}"
+        return f"Make the schema that search_path names: CREATE SCHEMA NAME AUTHORIZATION {user}."
     return "Is the database up, and may this user write there?"
