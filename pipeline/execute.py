@@ -88,7 +88,7 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
                 return Outcome(action="reuse", seconds=time.monotonic() - started)
         inputs = {port: _open_input(store, wire) for port, wire in order.inputs.items()}
         refused: Refused | None = None
-        with store.stage(order.step, order.key) as staging:
+        with store.stage(order.step, order.key, run=order.run) as staging:
             outputs = {name: cls(staging.output(name)) for name, cls in contract.outputs.items()}
             arguments = {**inputs, **outputs, **_asked(order, contract, store, progress)}
             arguments |= {port: None for port in contract.inputs if port not in inputs}

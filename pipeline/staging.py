@@ -14,8 +14,12 @@ from pipeline import disk, locks
 from schemas.owner import Owner
 
 
-def make(root: Path, name: str) -> tuple[Path, int]:
-    """A new staging directory with a complete and locked owner.json, and the descriptor of that lock."""
+def make(root: Path, name: str, *, step: str = "", run: str = "") -> tuple[Path, int]:
+    """A new staging directory with a complete and locked owner.json, and the descriptor of that lock.
+
+    Who makes what, and for which run, is in it beside the process.
+    """
+    owner = Owner.current().to_json() | {"step": step, "run": run}
     while True:
         directory = root / "staging" / f"{name}-{secrets.token_hex(6)}"
         directory.mkdir(parents=True)
@@ -28,7 +32,7 @@ def make(root: Path, name: str) -> tuple[Path, int]:
         try:
             if descriptor is None:
                 continue  # somebody who tidies locks/ is looking at it
-            os.pwrite(descriptor, json.dumps(Owner.current().to_json()).encode(), 0)
+            os.pwrite(descriptor, json.dumps(owner).encode(), 0)
             os.fsync(descriptor)
             new.rename(directory / "owner.json")
         except FileNotFoundError:
@@ -44,11 +48,17 @@ def make(root: Path, name: str) -> tuple[Path, int]:
 
 
 @contextlib.contextmanager
-def is_dead(directory: Path) -> Iterator[bool]:
-    """Whether a staging directory's owner is provably dead; its lock is held inside."""
+def is_dead(directory: Path, ended: tuple[str, str] | None = None) -> Iterator[bool]:
+    """Whether a staging directory's owner is provably dead; its lock is held inside.
+
+    A lock that another host holds may not be seen here. So that host's owner counts as dead only where somebody knows that
+    it has ended: `ended` is the (run, step) that it worked for.
+    """
     owner_file = directory / "owner.json"
     try:
-        owner = Owner.from_json(json.loads(owner_file.read_bytes()))
+        found = json.loads(owner_file.read_bytes())
+        owner = Owner.from_json(found)
+        has_ended = ended is not None and (found.get("run"), found.get("step")) == ended
     except FileNotFoundError:
         with contextlib.suppress(OSError):
             directory.rmdir()  # killed between two system calls; harmless when its owner lives, who then takes another
@@ -57,7 +67,7 @@ def is_dead(directory: Path) -> Iterator[bool]:
     except (OSError, ValueError, KeyError, TypeError):
         yield False
         return
-    if not (owner.same_kernel or owner.same_host):
+    if not (owner.same_kernel or owner.same_host or has_ended):
         yield False
         return
     try:
@@ -74,6 +84,9 @@ def is_dead(directory: Path) -> Iterator[bool]:
 def remove(directory: Path) -> None:
     """Remove a staging directory, its owner last: if we are killed here, the rest still has one, and that one is dead."""
     with disk.writing(directory), contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):
+            # At once, so that nobody who is taken for dead by mistake can publish what is half removed.
+            (directory / "execution").rename(directory / f"removed-{secrets.token_hex(4)}")
         for path in directory.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)

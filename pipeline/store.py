@@ -156,9 +156,9 @@ class Store:
 
     # Making
 
-    def stage(self, step: str, key: str) -> Staging:
+    def stage(self, step: str, key: str, *, run: str = "") -> Staging:
         """A context in which an execution is made and published; what is not published by its end is removed."""
-        return Staging(self, step, key)
+        return Staging(self, step, key, run=run)
 
     @contextlib.contextmanager
     def execution_lock(
@@ -208,11 +208,15 @@ class Store:
             path.rename(made.execution_path.parent / "discarded")
             disk.fsync_directory(path.parent)
 
-    def remove_dead_staging(self) -> list[Path]:
-        """Remove what killed processes left in `staging/`; gives the directories. Another host's are left alone."""
+    def remove_dead_staging(self, ended: tuple[str, str] | None = None) -> list[Path]:
+        """Remove what killed processes left in `staging/`; gives the directories.
+
+        Another host's are left alone, but for those of the (run, step) in `ended`: say so only where nothing can be at work
+        on it any more, as in a task of Kubeflow's, which starts an attempt when the one before has ended.
+        """
         removed = []
         for directory in disk.directories(self.root / "staging"):
-            with staging.is_dead(directory) as dead:
+            with staging.is_dead(directory, ended) as dead:
                 if dead:
                     staging.remove(directory)
                     removed.append(directory)
@@ -279,9 +283,10 @@ class Staging:
       execution/    what publish renames to store/<step>/<key>
     """
 
-    def __init__(self, store: Store, step: str, key: str) -> None:
+    def __init__(self, store: Store, step: str, key: str, *, run: str = "") -> None:
         self.step = step
         self.key = key
+        self.run = run
         self._store = store
         self._pid = os.getpid()
         self._directory: Path | None = None
@@ -290,7 +295,9 @@ class Staging:
     def __enter__(self) -> Staging:
         self._pid = os.getpid()
         with disk.writing(self._store.root / "staging"):
-            self._directory, self._lock = staging.make(self._store.root, f"{self.step}-{self.key[:12]}")
+            self._directory, self._lock = staging.make(
+                self._store.root, f"{self.step}-{self.key[:12]}", step=self.step, run=self.run
+            )
             try:
                 self.execution_path.mkdir()
             except BaseException:

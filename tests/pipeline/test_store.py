@@ -17,6 +17,7 @@ import pytest
 
 from pipeline import locks
 from pipeline.manifest import InputRecord
+from pipeline.staging import remove
 from pipeline.store import Execution, Store
 from schemas.errors import ArtifactError, StoreError
 
@@ -483,7 +484,7 @@ class TestExecutionLock:
 class TestDeadStaging:
     def killed_at_work(self, store: Store, children: Children) -> Path:
         def work() -> None:
-            with store.stage("trainer", KEY) as staging:
+            with store.stage("trainer", KEY, run="run-1") as staging:
                 (staging.output("model") / "half").write_text("half")
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -520,6 +521,37 @@ class TestDeadStaging:
         store.remove_dead_staging()
 
         assert left.exists() is not removed
+
+    @pytest.mark.parametrize(
+        ("ended", "removed"), [(("run-1", "trainer"), True), (("run-2", "trainer"), False), (("run-1", "tuner"), False)]
+    )
+    def test_of_another_machine_is_removed_when_its_run_and_step_are_known_to_have_ended(
+        self, store: Store, ended: tuple[str, str], removed: bool, children: Children
+    ) -> None:
+        left = self.killed_at_work(store, children)
+        owner = left / "owner.json"
+        owner.write_text(json.dumps(json.loads(owner.read_text()) | {"host": "another", "boot_id": "other"}))
+
+        assert store.remove_dead_staging(ended) == ([left] if removed else [])
+        assert left.exists() is not removed
+
+    def test_of_a_process_that_is_taken_for_dead_while_it_works_is_kept_as_far_as_its_lock_is_seen(
+        self, store: Store
+    ) -> None:
+        with store.stage("trainer", KEY, run="run-1") as staging:
+            assert store.remove_dead_staging(("run-1", "trainer")) == []
+            assert staging.execution_path.is_dir()
+
+    def test_that_was_removed_under_its_owner_publishes_nothing(self, store: Store) -> None:
+        with pytest.raises((StoreError, ArtifactError)), store.stage("trainer", KEY) as staging:
+            output = staging.output("model")
+            remove(staging.execution_path.parent)
+            staging.publish(
+                component="", pipeline="", run="", seconds=0, key_parts={}, inputs={}, outputs={"model": ("Model", {})}
+            )
+
+        assert not output.exists()
+        assert store.find("trainer", KEY) is None
 
     def test_whose_owner_is_not_known_is_kept(self, store: Store, children: Children) -> None:
         left = self.killed_at_work(store, children)
