@@ -182,15 +182,31 @@ def show(
 
 @app.command()
 def step(
-    order: Annotated[Path, typer.Argument(metavar="ORDER", help="A step's order, runs/<run>/<step>.order.json.")],
+    order: Annotated[
+        str,
+        typer.Argument(metavar="ORDER|CONFIG", help="A step's order, runs/<run>/<step>.order.json; or a definition."),
+    ],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[STEP]", help="A step of the definition, as a task of Kubeflow's.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run it although its outputs are in the store.")] = False,
+    root: Annotated[str | None, typer.Option("--root", metavar="DIR", help="Of a task: where artifacts are.")] = None,
+    expect: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Of a task: what the package says that the image holds.")
+    ] = None,
+    executor_input: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Of a task: what Kubeflow puts in the place of {{$}}.")
+    ] = None,
     json: Json = False,
 ) -> Answer:
-    """Run one step from its order, in this process. What a container's task calls."""
-    from pipeline.cli.step import run_step
+    """Run one step from its order, in this process; or as a task of Kubeflow's, which `pipeline kubeflow compile` writes."""
+    from pipeline.cli.step import run_step, run_step_as_task
 
-    result = run_step(order, force=force)
-    return Answer(result.as_json(), result.as_text(), result.exit_code)
+    if name is None:
+        result = run_step(Path(order), force=force)
+        return Answer(result.as_json(), result.as_text(), result.exit_code)
+    task = run_step_as_task(order, name, root=root, expect=expect, executor_input=executor_input)
+    return Answer(task.as_json(), None, task.exit_code)
 
 
 @app.command()
@@ -305,7 +321,8 @@ def main(arguments: list[str] | None = None) -> None:
     with _stdout_kept_for_the_answer() if as_json else contextlib.nullcontext(), like_ctrl_c():
         answer = _answer(lambda: app(arguments, standalone_mode=False))
     code = _say(answer, as_json)
-    if arguments[:1] == ["step"] and not {"tensorflow", "apache_beam"}.isdisjoint(sys.modules):
+    is_task = arguments[:1] == ["step"] and any(option.startswith("--executor-input") for option in arguments)
+    if is_task or (arguments[:1] == ["step"] and not {"tensorflow", "apache_beam"}.isdisjoint(sys.modules)):
         from pipeline.execute import exit_now
 
         exit_now(code)

@@ -1,4 +1,4 @@
-"""`pipeline step`: one step from its order, in this process."""
+"""`pipeline step`: one step in this process, from its order, or as a task of Kubeflow's."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.execute import Outcome, prepare_process, run_order
 from pipeline.fingerprint import OURS
 from pipeline.order import Order
 from pipeline.store import Store
+from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.runners.kubeflow.task import TaskResult
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,24 @@ def run_step(order: Path, *, force: bool = False) -> StepRun:
     execution = Store(current.root).find(current.step, current.key) if outcome.published else None
     outputs = {name: execution.output(name) for name in execution.manifest.outputs} if execution else {}
     return StepRun(current, replace(outcome, seconds=time.monotonic() - started), outputs)
+
+
+def run_step_as_task(
+    target: str, step: str, *, root: str | None, expect: str | None, executor_input: str | None
+) -> TaskResult:
+    """Run a step of the definition that `target` names as a task of Kubeflow's: `runners.kubeflow.task.run_task`.
+
+    Raises ConfigError when what a package always gives is missing, and what `run_task` raises.
+    """
+    from pipeline.runners.kubeflow.task import run_task
+
+    if root is None or executor_input is None:
+        missing = [name for name, given in (("--root", root), ("--executor-input", executor_input)) if given is None]
+        raise ConfigError(
+            f"pipeline step {target} {step}: a task of Kubeflow's also has {' and '.join(missing)}. On this machine, run "
+            f"`pipeline run {target} --to {step}`, or a step from its order: `pipeline step <root>/runs/<run>/{step}.order.json`"
+        )
+    return run_task(target, step, root=root, expect=expect, executor_input=executor_input)
 
 
 def _forget_modules(order: Order) -> None:
