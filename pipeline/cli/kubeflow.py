@@ -33,3 +33,20 @@ def compile(  # noqa: A001 the verb
     write(package, output)
     data: dict[str, Any] = {"outcome": "compiled", "file": str(output), **package.as_json()}
     return Answer(data, f"{output}: {package.name}, {len(package.tasks)} tasks\n{package.as_text()}")
+
+
+@app.command()
+def ended(
+    config: Target,
+    root: Annotated[str, typer.Option("--root", metavar="DIR", help="Where artifacts are.")],
+    executor_input: Annotated[str, typer.Option(metavar="JSON", help="What Kubeflow puts in the place of {{$}}.")],
+    expect: Annotated[
+        str | None, typer.Option(metavar="JSON", help="What the package says that the image holds.")
+    ] = None,
+    json: Json = False,
+) -> Answer:
+    """End the record of a run whose tasks have ended, and tell the webhook: a package's last task."""
+    from pipeline.runners.kubeflow.ended import end_run
+
+    result = end_run(config, root=root, executor_input=executor_input, expect=expect)
+    return Answer(result.as_json(), None)

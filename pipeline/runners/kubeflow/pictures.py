@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.contract import Contract
 from pipeline.execute import open_output
@@ -12,6 +12,9 @@ from pipeline.log import duration
 from pipeline.store import Execution
 from schemas.artifacts import Evaluation, Model
 from schemas.dotted_path import resolve
+
+if TYPE_CHECKING:
+    from pipeline.runners.kubeflow.ended import EndedRun
 
 _SAID_OF_AN_ARTIFACT = ("span", "version", "blessed", "destination")  # properties that are worth a column
 _LONGEST = 20_000  # characters of a refusal or error in a summary
@@ -111,6 +114,25 @@ def summary(
             f"* made by run `{made.run}` in {duration(made.seconds)}",
         ]
     lines.append(f"* this run: `{run}`")
+    return "\n".join(lines) + "\n"
+
+
+def run_summary(ended: EndedRun) -> str:
+    """A page in Markdown: how a run ended, each of its steps, what was made and where it is."""
+    took = f", after {duration(ended.seconds)}" if ended.seconds is not None else ""
+    lines = [f"# {_plain(ended.pipeline)}: {ended.outcome}", "", f"Run `{ended.run}`: {ended.outcome}{took}.", ""]
+    for text in (ended.error, *ended.reasons):
+        lines += [*_block(text), ""] if text else []
+    lines += ["| step | outcome | seconds | why |", "|---|---|---|---|"]
+    for step, outcome in zip(ended.steps, ended.outcomes, strict=True):
+        first = (step.message or step.reason).partition("\n")[0]
+        lines.append(f"| {_cell(step.step)} | {outcome} | {step.seconds:.1f} | {_cell(first)} |")
+    table = _numbers(ended.metrics)
+    if table:
+        lines += ["", "| metric | value |", "|---|---|"]
+        lines += [f"| {_cell(name)} | {value:.4g} |" for name, value in table.items()]
+    lines += ["", *(f"* {_plain(name)}: `{path}`" for name, path in ended.paths.items())]
+    lines += [f"* {_plain(warning)}" for warning in ended.warnings]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,251 @@
+"""The last task of a run on Kubeflow: ends the run's record, marks what was killed, and tells who wants to know.
+
+It runs however the run went, so it takes what it says from the store, where every task has recorded itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from pipeline import log
+from pipeline.contract import read_contract
+from pipeline.definition import Definition
+from pipeline.graph import Graph
+from pipeline.ledger import Ledger, RunRecord, StepRecord, resolve_ledger_url
+from pipeline.ledger.records import NEVER_REPORTED
+from pipeline.runners.kubeflow import executor_output, names, pictures, webhook
+from pipeline.runners.kubeflow.executor_input import ExecutorInput
+from pipeline.runners.kubeflow.on_cluster import NO_LEDGER
+from pipeline.runners.kubeflow.task import definition_of_task
+from pipeline.runners.local import summary as made_by
+from pipeline.store import Execution, Store
+from schemas.artifacts import Verdict
+from schemas.dotted_path import resolve
+from schemas.errors import ArtifactError, ConfigError, StoreError
+from schemas.location import parse
+
+RunOutcome = Literal["done", "refused", "failed"]
+
+NEVER_BEGAN = "it never began: its pod could not start, or the run was stopped before"
+_OUTCOMES = {"run": "done", "reuse": "reused", "running": "failed"}  # of a task, by what the ledger calls it
+_NOT_WELL = ("FAILED", "CANCELED", "CANCELLED")  # states that Kubeflow gives, where it gives one
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedRun:
+    """How a run ended, as the ledger, the UI and the webhook are told."""
+
+    pipeline: str
+    run: str
+    outcome: RunOutcome
+    steps: tuple[StepRecord, ...] = ()
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)  # what was made and pushed
+    reasons: tuple[str, ...] = ()  # why it was refused
+    error: str = ""  # of the first step that failed
+    warnings: tuple[str, ...] = ()
+    seconds: float | None = None
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """How each of the steps ended, in the words of a task: done, reused, refused, skipped or failed."""
+        return tuple(_OUTCOMES.get(step.action, step.action) for step in self.steps)
+
+    def as_json(self) -> dict[str, Any]:
+        """What the webhook is sent, and `--json` prints."""
+        return {
+            "pipeline": self.pipeline,
+            "run": self.run,
+            "outcome": self.outcome,
+            "seconds": self.seconds,
+            "steps": {
+                step.step: {
+                    "outcome": outcome,
+                    "seconds": step.seconds,
+                    "reason": step.reason,
+                    "message": step.message,
+                    "key": step.key,
+                }
+                for step, outcome in zip(self.steps, self.outcomes, strict=True)
+            },
+            "metrics": dict(self.metrics),
+            "reasons": list(self.reasons),
+            "paths": dict(self.paths),
+            "error": self.error,
+        }
+
+
+def end_run(
+    target: str,
+    *,
+    root: str,
+    executor_input: str,
+    expect: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    listener: Callable[[log.Event], None] | None = None,
+) -> EndedRun:
+    """End a run on Kubeflow whose other tasks have ended, and tell the webhook, if there is one.
+
+    Raises ConfigError where `{{$}}` names no run, or one that nobody has recorded while the image's definition cannot be
+    read; StoreError when the record cannot be written, after telling the webhook. An image that differs from the package is a warning: the
+    run has ended either way. So is a webhook that cannot be told.
+    """
+    environ = os.environ if environ is None else environ
+    tell = listener or log.PlainDisplay(sys.stdout)
+    given = ExecutorInput.from_json(executor_input)
+    run = given.text(names.RUN)
+    definition, warnings = _definition(target, given, root, expect)
+    store = Store(root).open()
+    ledger = Ledger(store, resolve_ledger_url(definition.ledger if definition else NO_LEDGER, environ))
+    if definition is not None:
+        graph = definition.graph
+        record = ledger.join_run(graph.name, graph.digest, definition.parameters, run=run)
+    else:
+        try:
+            record = ledger.run(run)
+        except ConfigError as error:
+            raise ConfigError(*warnings, *error.problems) from error
+    ended = _how_it_ended(record, definition.graph if definition else None, store, _state(given), warnings)
+    unwritten: StoreError | None = None
+    try:
+        for step in ended.steps:
+            if record.step(step.step) is None:
+                ledger.record_step(run, step)
+        ended = replace(ended, seconds=ledger.end_run(run, ended.outcome).seconds)
+    except StoreError as error:
+        unwritten = error
+    for warning in ended.warnings:
+        tell(log.StepNote("ended", warning))
+    tell(log.RunFinished(ended.outcome, ended.seconds or 0.0, ended.metrics, ended.paths))
+    notify = definition.kubeflow.notify if definition and definition.kubeflow else None
+    address = webhook.address_from(environ, notify.webhook if notify else None)
+    problem = webhook.notify(address, ended.as_json(), webhook.token_from(environ)) if address else None
+    if problem:
+        tell(log.StepNote("ended", f"warning: {problem}"))
+    if unwritten is not None:
+        raise unwritten
+    _tell_kubeflow(given, ended)
+    return ended
+
+
+def _definition(
+    target: str, given: ExecutorInput, root: str, expect: str | None
+) -> tuple[Definition | None, tuple[str, ...]]:
+    """The definition in the image, if that can be read, and what is wrong with it."""
+    try:
+        return definition_of_task(target, given, root=root, expect=expect, step=None), ()
+    except ConfigError as error:
+        warnings = error.problems
+    try:
+        return definition_of_task(target, given, root=root, expect=None, step=None), warnings
+    except ConfigError:
+        return None, warnings
+
+
+def _state(given: ExecutorInput) -> str:
+    """What Kubeflow says of the tasks before, where the package asks for it (backends from 2.14 on know)."""
+    status = given.parameters.get(names.STATUS)
+    return str(status.get("state", "")) if isinstance(status, Mapping) else ""
+
+
+def _how_it_ended(
+    record: RunRecord, graph: Graph | None, store: Store, state: str, warnings: tuple[str, ...]
+) -> EndedRun:
+    recorded = tuple(_settled(step) for step in record.steps)
+    executions = dict(_executions(recorded, store))
+    unblessed = dict(_unblessed(graph, executions)) if graph else {}
+    steps = recorded + (tuple(_never_recorded(graph, recorded, unblessed)) if graph else ())
+    failed = [step for step in steps if step.action == "failed"]
+    refused = [step for step in steps if step.action == "refused"]
+    left_out = [step for step in steps if step.action == "skipped"]
+    outcome: RunOutcome = "done"
+    error = ""
+    if failed or state in _NOT_WELL:
+        outcome = "failed"
+        error = (
+            f"{failed[0].step}: {failed[0].message}" if failed else f"Kubeflow gives it the state {state}"
+        )
+    elif refused or (unblessed and left_out):
+        outcome = "refused"
+    elif graph is None:
+        outcome, error = "failed", warnings[0]  # what else there was to do, nobody knows
+    reasons = [step.message for step in refused]
+    for of_step in unblessed.values() if outcome == "refused" else ():
+        reasons += [reason for reason in of_step if reason not in "\n".join(reasons)]
+    metrics, paths = made_by(graph, executions) if graph else ({}, {})
+    return EndedRun(
+        pipeline=record.pipeline,
+        run=record.id,
+        outcome=outcome,
+        steps=steps,
+        metrics=metrics,
+        paths={name: str(parse(path).absolute()) for name, path in paths.items()},
+        reasons=tuple(reasons),
+        error=error,
+        warnings=warnings,
+    )
+
+
+def _settled(step: StepRecord) -> StepRecord:
+    """The record as the end of the run leaves it: who is running still has been killed."""
+    if step.action != "running":
+        return step
+    return StepRecord(step=step.step, key=step.key, action="failed", reason=step.reason, message=NEVER_REPORTED)
+
+
+def _executions(steps: tuple[StepRecord, ...], store: Store) -> Iterator[tuple[str, Execution]]:
+    for step in steps:
+        if step.action in ("run", "reuse") and step.key:
+            try:
+                found = store.find(step.step, step.key)
+            except ArtifactError:
+                continue  # who reads it next will say so
+            if found is not None:
+                yield step.step, found
+
+
+def _unblessed(graph: Graph, executions: Mapping[str, Execution]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every step whose verdict is no blessing, with its reasons."""
+    for step in graph.steps:
+        for output, kind in read_contract(resolve(step.component)).outputs.items():
+            if issubclass(kind, Verdict) and step.id in executions:
+                properties = executions[step.id].manifest.outputs[output].properties
+                if not properties.get("blessed"):
+                    yield step.id, tuple(properties.get("reasons") or ())
+
+
+def _never_recorded(
+    graph: Graph, recorded: tuple[StepRecord, ...], unblessed: Mapping[str, tuple[str, ...]]
+) -> Iterator[StepRecord]:
+    """A record for every step that has none: left out because of one before it, or never begun."""
+    actions = {step.step: step.action for step in recorded}
+    for step in graph.steps:
+        if step.id in actions:
+            continue
+        before = graph.ancestors(step.id)
+        why = next(
+            (
+                f"{other.id} {'did not bless the model' if other.id in unblessed else actions[other.id]}"
+                for other in graph.steps
+                if other.id in before and (other.id in unblessed or actions.get(other.id) in ("refused", "failed"))
+            ),
+            None,
+        )
+        if why is not None:
+            yield StepRecord(step=step.id, action="skipped", reason=why)
+        else:
+            actions[step.id] = "failed"
+            yield StepRecord(step=step.id, action="failed", message=NEVER_BEGAN)
+
+
+def _tell_kubeflow(given: ExecutorInput, ended: EndedRun) -> None:
+    """The page of the run in the UI, where the package has one."""
+    page = given.outputs.get(names.SUMMARY)
+    if page is not None and page.path is not None:
+        executor_output.put(page.path, pictures.run_summary(ended))
+    metadata = {names.SUMMARY: {"outcome": ended.outcome, "run": ended.run}}
+    executor_output.write(given, {names.OUTCOME: ended.outcome}, metadata)

@@ -1,0 +1,58 @@
+"""Tells somebody how a run ended: JSON by HTTP to an address of theirs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+ADDRESS = "PENSTOCK_WEBHOOK"  # environment: the address, where it is not in the definition because nobody may read it
+TOKEN = "PENSTOCK_WEBHOOK_TOKEN"  # environment: what is sent as `Authorization: Bearer ...`, from a secret
+
+_TIMEOUT_S = 10.0
+_ATTEMPTS = 2
+_PAUSE_S = 1.0  # between them
+
+
+def notify(address: str, said: Mapping[str, Any], token: str = "") -> str | None:
+    """Send `said` to `address`; gives why that failed, or None. Never raises, and never tells the address: it may be a secret."""
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    try:
+        parts = urlsplit(address)
+        place = f"the webhook at {parts.hostname}"
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return "the webhook's address is none: expected http:// or https:// and a host"
+        body = json.dumps(said, allow_nan=False, default=str).encode()
+        headers = {"Content-Type": "application/json", "User-Agent": "penstock"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        problem = ""
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(_PAUSE_S)
+            try:
+                with urlopen(Request(address, body, headers), timeout=_TIMEOUT_S):
+                    return None
+            except HTTPError as error:
+                problem = f"{place} answered {error.code} {error.reason}"
+                if error.code < 500:
+                    break  # it will say the same again
+            except OSError as error:
+                problem = f"{place} cannot be reached: {getattr(error, 'reason', error)}"
+    except Exception as error:  # noqa: BLE001 nothing that goes wrong here is a reason to fail a finished run
+        return f"the webhook was not told: {type(error).__name__}"
+    return problem
+
+
+def address_from(environ: Mapping[str, str], configured: str | None) -> str | None:
+    """The environment's address, or else the definition's."""
+    return environ.get(ADDRESS, "").strip() or configured
+
+
+def token_from(environ: Mapping[str, str]) -> str:
+    """What proves to the other side who tells; empty where it asks for nothing."""
+    return environ.get(TOKEN, "").strip()
