@@ -1,0 +1,129 @@
+"""What docker/Dockerfile makes: no image is built here, its COPY instructions are applied to a directory.
+
+This environment's libraries stand in for those that `uv sync` installs into the image, and this machine's /usr for the base image's.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+DOCKERFILE = (CHECKOUT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+PACKAGES = ("schemas", "components", "pipeline", "configs")
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "serving.Dockerfile"])
+def test_hadolint_finds_nothing(name: str) -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    found = subprocess.run([linter, CHECKOUT / "docker" / name], capture_output=True, text=True)
+
+    assert (found.stdout, found.stderr, found.returncode) == ("", "", 0)
+
+
+def test_the_versions_are_those_of_the_lock_and_the_makefile() -> None:
+    locked = {package["name"]: package["version"] for package in tomllib.loads(_read("uv.lock"))["package"]}
+    python = _read(".python-version").strip()
+
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {
+        f"apache/beam_python{python}_sdk:{locked['apache-beam']}",
+        *re.findall(rf"python:{re.escape(python)}\.\d+-(?:slim-)?bookworm", DOCKERFILE),
+    }
+    assert re.findall(r"uv==(\S+)", DOCKERFILE) == re.findall(r"^UV_VERSION := (\S+)", _read("Makefile"), re.MULTILINE)
+
+
+def test_a_change_of_the_users_code_makes_one_layer_anew() -> None:
+    last_stage = DOCKERFILE.split("\nFROM ")[-1]
+
+    assert re.findall(r"^(?:COPY|RUN|ADD) .*", last_stage, re.MULTILINE)[-1] == "COPY configs configs/"
+
+
+def test_the_image_holds_every_file_of_the_packages_and_nothing_else(image: Any) -> None:
+    app = image.path("/app")
+    wanted = {
+        str(file.relative_to(CHECKOUT))
+        for package in PACKAGES
+        for file in (CHECKOUT / package).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+    assert {str(file.relative_to(app)) for file in app.rglob("*") if file.is_file()} == wanted
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        (".venv/bin/python", False),
+        (".git/HEAD", False),
+        (".penstock/ledger.db", False),
+        ("serving/taxi/1/saved_model.pb", False),
+        ("configs/taxi/__pycache__/features.pyc", False),
+        ("configs/taxi/.env", False),
+        ("components/serving/server.py", True),
+        ("configs/taxi/pipeline.yaml", True),
+        ("uv.lock", True),
+    ],
+)
+def test_what_a_checkout_or_a_run_makes_is_kept_from_the_builder(path: str, kept: bool, ignored: Any) -> None:
+    assert ignored(path) is not kept
+
+
+def test_the_user_is_a_number_and_not_root(image: Any) -> None:
+    """Kubernetes can tell by a number alone that a user is not root."""
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", image.user)
+
+
+@pytest.mark.namespaces
+def test_only_tmp_and_the_volume_can_be_written_to(container: Any) -> None:
+    tried = "for place in /app /opt/venv /tmp $HOME $TMPDIR /mnt/penstock; do touch $place/x 2>&-; echo $place $?; done; id -u"
+
+    said = container.run("sh", "-c", tried).stdout.split("\n")
+
+    assert said == ["/app 1", "/opt/venv 1", "/tmp 0", "/tmp 0", "/tmp 0", "/mnt/penstock 0", "65532", ""]
+
+
+@pytest.mark.namespaces
+def test_the_image_says_what_pipeline_does(container: Any) -> None:
+    ran = container.run()
+
+    assert ran.returncode == 0, ran.stderr
+    assert "Machine-learning pipelines from files to a served model" in ran.stdout
+
+
+@pytest.mark.namespaces
+def test_options_alone_go_to_beams_boot(container: Any) -> None:
+    """Runners start a worker's container with nothing else: --id=1-1 --provision_endpoint=..., or --worker_pool."""
+    assert container.run("--id=1-1", "--provision_endpoint=localhost:1").stdout == (
+        "boot --id=1-1 --provision_endpoint=localhost:1\n"
+    )
+    assert container.run("echo", "--id=1-1").stdout == "--id=1-1\n"
+
+
+@pytest.mark.namespaces
+def test_the_example_is_ready_to_run_in_the_image(container: Any) -> None:
+    ran = container.run("pipeline", "check", "configs/taxi/pipeline.yaml")
+
+    assert (ran.stdout, ran.returncode) == ("configs/taxi/pipeline.yaml: 10 steps, ready to run\n", 0), ran.stderr
+
+
+@pytest.mark.namespaces
+def test_a_step_runs_in_the_image_and_leaves_its_output_on_the_volume(container: Any) -> None:
+    """As a user who has no name, who owns nothing but the volume, and without git."""
+    ran = container.run(
+        "pipeline", "run", "configs/taxi/pipeline.yaml", "--to", "schema_gen", "--root", "/mnt/penstock/.penstock"
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    (schema,) = container.volume.glob(".penstock/store/schema_gen/*/schema/schema.pbtxt")
+    assert schema.stat().st_uid == 65532
+    assert schema.read_bytes() == (CHECKOUT / "schemas/datasets/taxi.pbtxt").read_bytes()
+
+
+def _read(name: str) -> str:
+    return (CHECKOUT / name).read_text(encoding="utf-8")
