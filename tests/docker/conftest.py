@@ -122,14 +122,14 @@ set -eu
 root=$1 volume=$2 user=$3; shift 3
 bind() { mkdir -p "$root$2"; mount --bind "$1" "$root$2"; mount -o remount,bind,ro "$root$2"; }
 mount --bind "$root" "$root"
+mkdir -p "$root/tmp" "$root/dev/shm" "$root/proc" "$root/mnt/penstock"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+mount --rbind /proc "$root/proc"
+for name in null zero random urandom; do touch "$root/dev/$name"; mount --bind "/dev/$name" "$root/dev/$name"; done
 bind /usr /usr
 for name in bin lib lib64 sbin; do [ ! -L "/$name" ] || ln -sfn "$(readlink "/$name")" "$root/$name"; done
-for name in $READ_ONLY; do bind "${name%%=*}" "${name#*=}"; done
-mkdir -p "$root/tmp" "$root/dev/shm" "$root/proc" "$root/mnt/penstock"
-for name in null zero random urandom; do touch "$root/dev/$name"; mount --bind "/dev/$name" "$root/dev/$name"; done
-mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
-mount --rbind /proc "$root/proc"
+for name in $READ_ONLY; do bind "${name%%=*}" "${name#*=}"; done # after /tmp, since this environment may lie there
 mount --bind "$volume" "$root/mnt/penstock"
 mount -o remount,bind,ro "$root"
 exec chroot "$root" /usr/bin/setpriv --reuid="${user%:*}" --regid="${user#*:}" --clear-groups --no-new-privs \
