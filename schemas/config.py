@@ -169,6 +169,9 @@ class KubeflowConfig(_Closed):
     """How the definition runs on Kubeflow Pipelines. Nothing here changes what a step makes, or its key."""
 
     image: Text  # which holds Penstock and the definition's files
+    endpoint: Text | None = None  # of Kubeflow's API; KFP_ENDPOINT and --endpoint win
+    namespace: Text | None = None  # of the user whose runs they are; KFP_NAMESPACE and --namespace win
+    experiment: Text | None = None  # under which runs are listed; None: the pipeline's name
     root: Text = "/mnt/penstock/.penstock"  # instead of the definition's, on a volume that every pod mounts
     ledger: Text | None = None  # a URL without a password, or none; None: the definition's, or none
     parameters: dict[str, JsonScalar] = Field(default_factory=dict)  # other defaults of the definition's own

@@ -8,6 +8,8 @@
     ├── StoreError           the root cannot be written, the disk is full                      exit 1
     ├── UserCodeError        the user's own function failed; its exception is the cause        exit 1
     ├── StepFailed           a step ended without its outputs: crashed, killed                 exit 1
+    ├── KubeflowError        Kubeflow Pipelines' API refuses, or answers something else        exit 1
+    │   └── Unreachable      it does not answer; it may later                                  exit 1
     ├── Interrupted          Ctrl-C or SIGTERM                                                 exit 130
     └── Refused              a gate said no; this is an outcome, not a failure                 exit 3
         ├── AnomaliesFound   ExampleValidator, on_anomaly: fail
@@ -63,6 +65,14 @@ class UserCodeError(PenstockError):
 
 class StepFailed(PenstockError):
     """A step ended without its outputs."""
+
+
+class KubeflowError(PenstockError):
+    """The API of Kubeflow Pipelines refuses, or something else answers in its place."""
+
+
+class Unreachable(KubeflowError):
+    """The API of Kubeflow Pipelines does not answer, or says that it cannot now. Asking again later may help."""
 
 
 class Interrupted(PenstockError):

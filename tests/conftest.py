@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import importlib.util
 import logging
 import signal
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -147,3 +148,37 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     made = Bucket(f"test-{uuid.uuid4().hex}", s3_endpoint, boto3.client("s3"))
     made.client.create_bucket(Bucket=made.name)
     return made
+
+
+@pytest.fixture
+def kfp_api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Kubeflow Pipelines' API: a KfpApi (tests/kfp_api/server.py), which the environment leads to."""
+    from kfp.client import Client
+
+    for name in [name for name in os.environ if name.startswith(("KFP_", "KF_PIPELINES_"))]:
+        monkeypatch.delenv(name)
+    # kfp.Client's own settings, which it looks for in the home directory when it is imported.
+    monkeypatch.setattr(Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "kfp/context.json"))
+    server = load_kfp_api()
+    with server.serving(server.KfpApi()) as api:
+        monkeypatch.setenv("KFP_ENDPOINT", api.url)
+        yield api
+
+
+def load_kfp_api() -> Any:
+    """tests/kfp_api/server.py as a module: tests are in no package."""
+    if "kfp_api_server" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("kfp_api_server", Path(__file__).parent / "kfp_api/server.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules["kfp_api_server"] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules["kfp_api_server"]
+
+
+@pytest.fixture
+def toy_package(tmp_path: Path) -> Path:
+    """A small compiled package: read, fit_model, judge, push if judge has blessed, and at last `ended`."""
+    file = tmp_path / "toy.yaml"
+    file.write_text((Path(__file__).parent / "kfp_api/toy.yaml").read_text())
+    return file

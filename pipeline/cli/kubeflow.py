@@ -9,6 +9,16 @@ import typer
 
 from pipeline.cli.answer import Answer, Json, Target
 
+Endpoint = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Where Kubeflow Pipelines is. Also KFP_ENDPOINT; KFP_TOKEN is who asks."),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", metavar="NS", help="Of a user, where there are several. Also KFP_NAMESPACE."),
+]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its name.")]
+
 app = typer.Typer(
     name="kubeflow",
     help="The same definition on open-source Kubeflow Pipelines.",
@@ -33,6 +43,111 @@ def compile(  # noqa: A001 the verb
     write(package, output)
     data: dict[str, Any] = {"outcome": "compiled", "file": str(output), **package.as_json()}
     return Answer(data, f"{output}: {package.name}, {len(package.tasks)} tasks\n{package.as_text()}")
+
+
+@app.command()
+def run(
+    config: Annotated[
+        str, typer.Argument(metavar="CONFIG|PACKAGE.yaml", help="A definition, or what `compile` wrote.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="parameters.X=VALUE", help="Another value for this run; may be repeated."),
+    ] = None,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    experiment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Among which runs it is listed; else the pipeline's name.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="RUN", help="What the run is called; else the pipeline and the time.")
+    ] = None,
+    service_account: Annotated[
+        str | None, typer.Option("--service-account", metavar="SA", help="Whose rights the pods have.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it until it ends, as `wait` does.")] = False,
+    json: Json = False,
+) -> Answer:
+    """Upload the package if it is not there, and run it."""
+    from pipeline import log
+    from pipeline.cli.kubeflow_run import run_on_kubeflow
+    from pipeline.runners.kubeflow.follow import Follower
+
+    api, started = run_on_kubeflow(
+        config,
+        overrides=overrides or (),
+        endpoint=endpoint,
+        namespace=namespace,
+        experiment=experiment,
+        name=name,
+        service_account=service_account,
+        warn=_warn,
+    )
+    if not wait:
+        return Answer({"outcome": "started", **started.as_json()}, started.as_text())
+    if not json:
+        print(started.as_text(), flush=True)
+    with log.SilentDisplay() if json else log.display() as display:
+        view = Follower(api, started.run, display).follow()
+    return Answer({**started.as_json(), **view.as_json()}, "\n" + view.as_text(), view.exit_code)
+
+
+@app.command()
+def wait(
+    run: Run,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Give up after this, as 90s, 30m or 2h; the run goes on.")
+    ] = None,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    json: Json = False,
+) -> Answer:
+    """Follow a run until it ends. Exit code 1: it failed, or the time is up; 3: a gate refused."""
+    from pipeline import log
+    from pipeline.cli.kubeflow_run import wait_for
+
+    with log.SilentDisplay() if json else log.display() as display:
+        view = wait_for(run, timeout=timeout, endpoint=endpoint, namespace=namespace, listener=display, warn=_warn)
+    return Answer(view.as_json(), "\n" + view.as_text(), view.exit_code)
+
+
+@app.command()
+def logs(
+    run: Run,
+    step: Annotated[str | None, typer.Argument(metavar="[STEP]", help="One step's; else all of them.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the step has ended.")] = False,
+    root: Annotated[
+        str | None,
+        typer.Option("--root", metavar="DIR", help="The store, where it is mounted here: its logs outlive pods."),
+    ] = None,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    json: Json = False,
+) -> Answer:
+    """Print what a run's steps wrote. Exit code 1: no log is left."""
+    from pipeline.cli.kubeflow_run import logs_of
+
+    def write(text: str) -> None:
+        if not json:
+            print(text, end="", flush=True)
+
+    found = logs_of(
+        run,
+        step,
+        follow=follow,
+        root=root,
+        endpoint=endpoint,
+        namespace=namespace,
+        write=write,
+        warn=_warn,
+    )
+    said_already = follow and not found.exit_code
+    return Answer(found.as_json(), None if said_already else found.as_text(), found.exit_code)
+
+
+def _warn(message: str) -> None:
+    typer.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
+    typer.echo(message, err=True)
 
 
 @app.command()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.config import Source, check_shape, read_yaml
-from pipeline.contract import read_contract
 from pipeline.definition import Definition
 from schemas.config import (
     KubeflowConfig,

@@ -52,7 +52,9 @@ def test_an_example_compiles_to_its_golden_package(name: str, monkeypatch: pytes
     What a task expects of the image changes with every edit of an example; it is not in the files.
     """
     monkeypatch.chdir(CHECKOUT)
-    text = re.sub(r"^(\s*- )'\{\"code\":.*\}'$", r"\1EXPECTATION", compile_package(EXAMPLES[name]).text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^(\s*- )'\{\"code\":.*\}'$", r"\1EXPECTATION", compile_package(EXAMPLES[name]).text, flags=re.MULTILINE
+    )
     golden = GOLDEN / f"{name}.yaml"
     if os.environ.get("RENEW_GOLDEN"):
         golden.write_text(text, encoding="utf-8")

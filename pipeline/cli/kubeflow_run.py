@@ -1,0 +1,128 @@
+"""`pipeline kubeflow run`, `wait` and `logs`: a definition or its package run on Kubeflow Pipelines, and watched."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import log
+from pipeline.runners.kubeflow.api import Access, Api, connect
+from pipeline.runners.kubeflow.follow import Follower, RunView, find_run
+from pipeline.runners.kubeflow.package_file import PackageFile, is_package, read_package
+from pipeline.runners.kubeflow.submit import Started, start
+from pipeline.runners.kubeflow.task_logs import RunLogs, follow_log, read_logs
+from schemas.config import KubeflowConfig
+from schemas.errors import ConfigError
+from schemas.quantities import parse_duration
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A package to run, and what the definition's `kubeflow` section says of where and as whom; nothing for a package alone."""
+
+    package: PackageFile
+    section: KubeflowConfig | None = None
+    service_account: str | None = None
+
+
+@contextlib.contextmanager
+def prepared(target: str, warn: Warn) -> Iterator[Prepared]:
+    """The package that `target` is or is compiled into. Raises ConfigError with every problem."""
+    file = Path(target)
+    if file.suffix in (".yaml", ".yml") and is_package(file):
+        yield Prepared(read_package(file))
+        return
+    from pipeline.loading import load
+    from pipeline.runners.kubeflow.compile import compile_package
+
+    compiled = compile_package(target)
+    for warning in compiled.warnings:
+        warn(warning)
+    with tempfile.TemporaryDirectory() as directory:
+        written = Path(directory) / f"{compiled.name}.yaml"
+        written.write_text(compiled.text, encoding="utf-8")
+        yield Prepared(read_package(written), load(target).kubeflow, compiled.service_account)
+
+
+def run_on_kubeflow(
+    target: str,
+    *,
+    overrides: Iterable[str] = (),
+    endpoint: str | None = None,
+    namespace: str | None = None,
+    experiment: str | None = None,
+    name: str | None = None,
+    service_account: str | None = None,
+    warn: Warn = lambda _: None,
+) -> tuple[Api, Started]:
+    """Have the definition or package uploaded, and start a run of it with parameters as in `parameters.x=value`.
+
+    Nothing is asked of Kubeflow before the package and the parameters are known to be right. Raises ConfigError with every
+    problem, and KubeflowError.
+    """
+    with prepared(target, warn) as ready:
+        arguments = ready.package.arguments(tuple(overrides))
+        api = connect(Access.found(endpoint, namespace, section=ready.section), warn)
+        started = start(
+            api,
+            ready.package,
+            arguments,
+            name=name,
+            experiment=experiment or (ready.section.experiment if ready.section else None),
+            service_account=service_account or ready.service_account,
+        )
+    return api, started
+
+
+def wait_for(
+    run: str,
+    *,
+    timeout: str | None = None,
+    endpoint: str | None = None,
+    namespace: str | None = None,
+    listener: Callable[[log.Event], None] | None = None,
+    warn: Warn = lambda _: None,
+) -> RunView:
+    """Follow a run, by id or name, until it ends; `listener` hears of each change of a task.
+
+    Raises ConfigError for a run that is not there, Interrupted on Ctrl-C, and PenstockError after `timeout`.
+    """
+    timeout_s = _seconds(timeout)
+    api = connect(Access.found(endpoint, namespace), warn)
+    return Follower(api, find_run(api, run).run_id, listener or log.SilentDisplay()).follow(timeout_s)
+
+
+def _seconds(timeout: str | None) -> float | None:
+    try:
+        return parse_duration(timeout) if timeout is not None else None
+    except ConfigError as error:
+        raise ConfigError(f"--timeout: {error}") from error
+
+
+def logs_of(
+    run: str,
+    step: str | None = None,
+    *,
+    follow: bool = False,
+    root: str | None = None,
+    endpoint: str | None = None,
+    namespace: str | None = None,
+    write: Callable[[str], None] = lambda _: None,
+    warn: Warn = lambda _: None,
+) -> RunLogs:
+    """The logs of a run's steps, or of one; with `follow` one step's is given to `write` as it grows.
+
+    Raises ConfigError for a run or a step that is not there, and KubeflowError.
+    """
+    if follow and step is None:
+        raise ConfigError("--follow: say the log of which step, as in `pipeline kubeflow logs RUN trainer --follow`")
+    api = connect(Access.found(endpoint, namespace), warn)
+    where = Path(root) if root else None
+    if follow and step is not None:
+        return follow_log(api, run, step, write, where)
+    return read_logs(api, run, step, where)

@@ -1,0 +1,146 @@
+"""Package -> a run on Kubeflow Pipelines: its version uploaded if it is not there, its parameters checked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pipeline.runners.kubeflow.api import AlreadyThere, Api, PackageRefused
+from pipeline.runners.kubeflow.package_file import PackageFile
+from schemas.errors import KubeflowError
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A pipeline's version in Kubeflow. `new` when this call put it there."""
+
+    pipeline: str
+    version: str
+    new: bool
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run that Kubeflow has taken."""
+
+    run: str
+    name: str
+    pipeline: str
+    version: str
+    uploaded: bool
+    experiment: str
+    arguments: Mapping[str, Any]
+    page: str | None  # where the UI shows it
+    endpoint: str
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "run": self.run,
+            "name": self.name,
+            "pipeline": self.pipeline,
+            "version": self.version,
+            "uploaded": self.uploaded,
+            "experiment": self.experiment,
+            "parameters": dict(self.arguments),
+            "url": self.page,
+        }
+
+    def as_text(self) -> str:
+        """What was uploaded and started, and where to look."""
+        lines = [
+            f"{self.version}  {'uploaded' if self.uploaded else 'was there already'}",
+            f"run {self.run}  '{self.name}', experiment '{self.experiment}'",
+        ]
+        if self.arguments:
+            lines.append("parameters: " + ", ".join(f"{name}={value}" for name, value in self.arguments.items()))
+        lines.append(self.page or f"{self.endpoint} has no pages: the UI shows it at #/runs/details/{self.run}")
+        return "\n".join(lines)
+
+
+def upload(api: Api, package: PackageFile) -> Uploaded:
+    """Have this very package as a version of its pipeline; nothing is uploaded when it is there.
+
+    Any number of processes may do so at once: who comes second takes what the first has made. Raises PackageRefused with what
+    the API server found wrong, and KubeflowError.
+    """
+    pipeline = api.find_pipeline(package.name)
+    created = pipeline is None
+    if pipeline is None:
+        try:
+            pipeline = api.create_pipeline(package.name, "Made by Penstock")
+        except AlreadyThere:
+            created = False
+            pipeline = api.find_pipeline(package.name)
+            if pipeline is None:
+                raise
+    version = api.find_version(pipeline, package.version)
+    if version:
+        return Uploaded(pipeline, version, new=False)
+    try:
+        version = api.upload_version(
+            pipeline, package.version, package.file, f"Made by Penstock from {package.file.name}"
+        )
+    except KubeflowError as error:
+        # 2.5 answers 500 where later ones say 409.
+        theirs = None if isinstance(error, PackageRefused) else api.find_version(pipeline, package.version)
+        if theirs:
+            return Uploaded(pipeline, theirs, new=False)
+        if created:
+            with contextlib.suppress(KubeflowError):  # somebody else's version may be in it by now
+                api.delete_empty_pipeline(pipeline)
+        raise
+    return Uploaded(pipeline, version, new=True)
+
+
+def start(
+    api: Api,
+    package: PackageFile,
+    arguments: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    experiment: str | None = None,
+    service_account: str | None = None,
+) -> Started:
+    """Upload the package if need be and start a run of it in `experiment`, by default the one named like the pipeline.
+
+    Raises KubeflowError.
+    """
+    uploaded = upload(api, package)
+    name = name or f"{package.name} {datetime.now():%Y-%m-%d %H-%M-%S}"
+    experiment = experiment or package.name
+    run = api.create_run(
+        name,
+        pipeline=uploaded.pipeline,
+        version=uploaded.version,
+        experiment=_experiment(api, experiment),
+        arguments=arguments,
+        service_account=service_account,
+    )
+    return Started(
+        run=run,
+        name=name,
+        pipeline=package.name,
+        version=package.version,
+        uploaded=uploaded.new,
+        experiment=experiment,
+        arguments=arguments,
+        page=api.page_of(run),
+        endpoint=api.endpoint,
+    )
+
+
+def _experiment(api: Api, name: str) -> str:
+    found = api.find_experiment(name)
+    if found:
+        return found
+    try:
+        return api.create_experiment(name)
+    except AlreadyThere:
+        theirs = api.find_experiment(name)
+        if theirs is None:
+            raise
+        return theirs
