@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from components.model.checkpoints import Checkpoint
 from components.model.fitting import Fitted, Fitting, evaluate, not_a_number
 from schemas.errors import StepFailed
 
@@ -53,17 +52,18 @@ class AsynchronousFitting(Fitting):
     def _prepare(self) -> None:
         self.model.evaluate(self._batches(0, 1), steps=1, verbose=0)
 
-    def _fit(self, first: int, steps: int, checkpoint: Checkpoint) -> dict[str, float]:
+    def _train(self) -> None:
         started = time.monotonic()
-        history = self.model.fit(self._batches(first, steps), steps_per_epoch=steps, verbose=0)
+        steps = min(self.data.train.steps - self.done % self.data.train.steps, self.total - self.done)
+        history = self.model.fit(self._batches(self.done, steps), steps_per_epoch=steps, verbose=0)
         examples = min(steps * self.data.train.batch_size, self.data.train.rows)
         self._timed.append((examples, time.monotonic() - started))
         self.done += steps
         metrics = {name: float(values[-1]) for name, values in history.history.items()}
         if not math.isfinite(metrics.get("loss", 0.0)):
-            raise not_a_number(self.done, self.data, checkpoint, sooner="")
+            raise not_a_number(self.done, self.data, self._checkpoint, sooner="")
         self.progress(self.done, self.total, "steps")
-        return metrics
+        self._epoch_ended(metrics)
 
     def _evaluate(self, *, train: bool = True, validation: bool = True) -> dict[str, float]:
         self.twin.set_weights(self.model.get_weights())

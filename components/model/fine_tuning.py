@@ -43,7 +43,8 @@ class FineTuning:
         self.progress(self.done + step, self.total, "steps")
         if step < steps:
             batches = self.data.train.shuffled(self.seed, self.done + step, steps - step)
-            network.fit(batches, callbacks=[*callbacks, self._watch(checkpoint, stage, step, steps)], verbose=0)
+            watch = self._watch(checkpoint, stage, step, steps)
+            network.fit(batches, steps_per_epoch=steps - step, callbacks=[*callbacks, watch], verbose=0)
         checkpoint.save(steps)
         self.done += steps
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,6 +55,10 @@ class Fitting:
     early_stopping: EarlyStopping | None = None
     shadow: Path | None = None  # of a worker that is not the chief: where its part in checkpoints goes
     done: int = field(default=0, init=False)  # steps
+    curve: list[dict[str, float]] = field(default_factory=list, init=False)
+    _checkpoint: Checkpoint = field(init=False)
+    _best: BestWeights = field(init=False)
+    _stopping: Stopping = field(init=False)
     _watch: Any = field(default=None, init=False)
 
     def run(self) -> Fitted:
@@ -66,35 +71,39 @@ class Fitting:
             raise _out_of_memory(self.done + 1, self.data.train.batch_size, error) from error
 
     def _run(self) -> Fitted:
-        model, epoch_steps = self.model, self.data.train.steps
         self._prepare()
-        checkpoint = Checkpoint(model, self.directory, self.checkpoint_steps, shadow=self.shadow)
-        best = BestWeights(model, self.directory / "best", shadow=self.shadow)
-        self.done = step = checkpoint.restore()
-        curve: list[dict[str, float]] = checkpoint.state.get("curve", [])
-        stopping = Stopping(**checkpoint.state.get("stopping", {}))
-        self.progress(step, self.total, "steps")
-        while step < self.total and not stopping.stopped:
-            epoch = step // epoch_steps + 1
-            end = min(self.total, epoch * epoch_steps)
-            metrics = self._fit(step, end - step, checkpoint)
-            row = {"step": end, "epoch": epoch, "learning_rate": _learning_rate(model), **metrics}
-            if self.data.evaluation is not None:
-                row |= self._evaluate(train=False)
-            step = end
-            curve.append(row)
-            self.logs.validated(step, {name: value for name, value in row.items() if name not in ("step", "epoch")})
-            if self.early_stopping is not None and stopping.see(
-                self.early_stopping.value(_metrics(row)), step, self.early_stopping
-            ):
-                best.save(step)
-            checkpoint.save(step, {"curve": curve, "stopping": vars(stopping)})
-            best.drop_others(stopping.best_step)
+        self._checkpoint = Checkpoint(self.model, self.directory, self.checkpoint_steps, shadow=self.shadow)
+        self._best = BestWeights(self.model, self.directory / "best", shadow=self.shadow)
+        self.done = self._checkpoint.restore()
+        self.curve = self._checkpoint.state.get("curve", [])
+        self._stopping = Stopping(**self._checkpoint.state.get("stopping", {}))
+        self.progress(self.done, self.total, "steps")
+        while self.done < self.total and not self._stopping.stopped:
+            self._train()
         self.logs.close()
-        restored = self.early_stopping is not None and self.early_stopping.restore_best and stopping.best_step
-        if restored and stopping.best_step != step:
-            best.restore(stopping.best_step)
-        return Fitted(step, stopping.best_step if restored else step, curve, self.examples_per_s)
+        best_step = self._stopping.best_step
+        restored = self.early_stopping is not None and self.early_stopping.restore_best and best_step
+        if restored and best_step != self.done:
+            self._best.restore(best_step)
+        return Fitted(self.done, best_step if restored else self.done, self.curve, self.examples_per_s)
+
+    def _epoch_ended(self, metrics: Mapping[str, float]) -> bool:
+        """Validate, and keep what there is; gives whether more is to be trained. `metrics` are those of the epoch's own steps."""
+        step = self.done
+        epoch = math.ceil(step / self.data.train.steps)
+        row = {"step": step, "epoch": epoch, "learning_rate": _learning_rate(self.model), **metrics}
+        if self.data.evaluation is not None:
+            row |= self._evaluate(train=False)
+        self.curve.append(row)
+        self.logs.validated(step, {name: value for name, value in row.items() if name not in ("step", "epoch")})
+        stopping = self._stopping
+        if self.early_stopping is not None and stopping.see(
+            self.early_stopping.value(_metrics(row)), step, self.early_stopping
+        ):
+            self._best.save(step)
+        self._checkpoint.save(step, {"curve": self.curve, "stopping": vars(stopping)})
+        self._best.drop_others(stopping.best_step)
+        return not stopping.stopped
 
     def metrics(self, fitted: Fitted) -> dict[str, float]:
         """The metrics of the trained model, as `evaluate` gives them."""
@@ -109,18 +118,49 @@ class Fitting:
 
     def _prepare(self) -> None:
         """Metrics have variables once they were computed, layers of a subclassed model once they were called."""
-        self.model.evaluate(self.data.train.in_order(1), verbose=0)
+        model = self.model
+        model.evaluate(self.data.train.in_order(1), verbose=0)
+        if model.distribute_strategy.num_replicas_in_sync == 1:
+            model.make_train_function()
+            model.train_function = _found_once(model.train_function)
+            model.test_function = _found_once(model.test_function)
 
-    def _fit(self, first: int, steps: int, checkpoint: Checkpoint) -> dict[str, float]:
-        """Train on so many batches of one epoch, from batch `first` on; gives the metrics of the epoch so far."""
+    def _train(self) -> None:
+        """Train on: to the end of the epoch that is under way, or on all the whole epochs that are left, or on the rest."""
+        epoch_steps, left = self.data.train.steps, self.total - self.done
+        into = self.done % epoch_steps
+        steps, epochs = (epoch_steps, left // epoch_steps) if not into else (epoch_steps - into, 1)
+        if not epochs or steps > left:
+            steps, epochs = left, 1
         if self._watch is None:
-            self._watch = _watch(self, checkpoint)
-        self.model.fit(self.data.train.shuffled(self.seed, first, steps), callbacks=[self._watch], verbose=0)
-        metrics: dict[str, float] = self._watch.metrics
-        return metrics
+            self._watch = _watch(self, self._checkpoint)
+        # One data set for all of them: to make one, and an iterator of it, costs more than some epochs. Keras is told how many
+        # steps there are: one that has to find the end by asking for a batch too many counts that as a step of the optimizer's,
+        # and so would the learning rate's schedule.
+        batches = self.data.train.shuffled(self.seed, self.done, steps * epochs)
+        self.model.fit(batches, epochs=epochs, steps_per_epoch=steps, callbacks=[self._watch], verbose=0)
 
     def _evaluate(self, *, train: bool = True, validation: bool = True) -> dict[str, float]:
         return evaluate(self.model, self.data, self.eval_steps, train=train, validation=validation)
+
+
+def _found_once(function: Any) -> Any:
+    """`function`, a tf.function of an iterator, with its graph looked up once for each iterator.
+
+    tf.function does so at every call by all that the iterator's elements are, which for a table of twenty features takes as
+    long as a small model's step. Anything that is no tf.function, as of a model that runs eagerly, is given back as it is.
+    """
+    if not hasattr(function, "get_concrete_function"):
+        return function
+    graphs: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+    def call(iterator: Any) -> Any:
+        graph = graphs.get(iterator)
+        if graph is None:
+            graph = graphs[iterator] = function.get_concrete_function(iterator)
+        return graph(iterator)
+
+    return call
 
 
 def evaluate(
@@ -167,7 +207,6 @@ def _watch(fitting: Fitting, checkpoint: Checkpoint) -> Any:
     class Watch(tf_keras.callbacks.Callback):
         def __init__(self) -> None:
             super().__init__()
-            self.metrics: dict[str, float] = {}
             self._seconds, self._examples = 0.0, 0
             self._since: float | None = None
             self._goes_on = fitting.done % data.steps > 0  # in the middle of an epoch
@@ -200,7 +239,8 @@ def _watch(fitting: Fitting, checkpoint: Checkpoint) -> Any:
             self._since = time.monotonic()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.metrics = {name: float(value) for name, value in (logs or {}).items()}
+            if not fitting._epoch_ended({name: float(value) for name, value in (logs or {}).items()}):
+                self.model.stop_training = True
 
     return Watch()
 

@@ -223,7 +223,7 @@ def _epochs(
     )
     for begin in range(first * size, last, size):
         steps = min(size, last - begin)
-        model.fit(data.train.shuffled(seed, begin, steps), callbacks=[watch], verbose=0)
+        model.fit(data.train.shuffled(seed, begin, steps), steps_per_epoch=steps, callbacks=[watch], verbose=0)
         metrics = _scores(training, model, data, training.eval_steps)
         _check_objective(training, metrics)
         if math.isnan(metrics[training.objective]):

@@ -68,6 +68,15 @@ def test_a_validation_ends_every_epoch_and_the_training(fitting):
     assert one.metrics(fitted)["val_loss"] == fitted.curve[-1]["val_loss"]
 
 
+def test_the_optimizer_counts_the_steps_that_were_trained_and_no_more(fitting):
+    # Schedules of the learning rate and Adam's corrections go by this number.
+    one = fitting(linear(), total=2 * EPOCH + 1)
+
+    one.run()
+
+    assert int(one.model.optimizer.iterations) == 2 * EPOCH + 1
+
+
 def test_the_curve_is_that_of_keras_fit(fitting):
     one = fitting(linear())
     weights = one.model.get_weights()
@@ -187,7 +196,7 @@ def diverging(at: int) -> Any:
     import tf_keras
 
     model = linear()
-    rate = tf_keras.optimizers.schedules.PiecewiseConstantDecay([at - 1], [0.01, float("inf")])
+    rate = tf_keras.optimizers.schedules.PiecewiseConstantDecay([at - 2], [0.01, float("inf")])
     model.compile(tf_keras.optimizers.SGD(rate), "binary_crossentropy")
     return model
 
