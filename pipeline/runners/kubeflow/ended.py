@@ -32,7 +32,6 @@ RunOutcome = Literal["done", "refused", "failed"]
 
 NEVER_BEGAN = "it never began: its pod could not start, or the run was stopped before"
 _OUTCOMES = {"run": "done", "reuse": "reused", "running": "failed"}  # of a task, by what the ledger calls it
-_NOT_WELL = ("FAILED", "CANCELED", "CANCELLED")  # states that Kubeflow gives, where it gives one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +108,7 @@ def end_run(
             record = ledger.run(run)
         except ConfigError as error:
             raise ConfigError(*warnings, *error.problems) from error
-    ended = _how_it_ended(record, definition.graph if definition else None, store, _state(given), warnings)
+    ended = _how_it_ended(record, definition.graph if definition else None, store, warnings)
     unwritten: StoreError | None = None
     try:
         for step in ended.steps:
@@ -146,15 +145,7 @@ def _definition(
         return None, warnings
 
 
-def _state(given: ExecutorInput) -> str:
-    """What Kubeflow says of the tasks before, where the package asks for it (backends from 2.14 on know)."""
-    status = given.parameters.get(names.STATUS)
-    return str(status.get("state", "")) if isinstance(status, Mapping) else ""
-
-
-def _how_it_ended(
-    record: RunRecord, graph: Graph | None, store: Store, state: str, warnings: tuple[str, ...]
-) -> EndedRun:
+def _how_it_ended(record: RunRecord, graph: Graph | None, store: Store, warnings: tuple[str, ...]) -> EndedRun:
     recorded = tuple(_settled(step) for step in record.steps)
     executions = dict(_executions(recorded, store))
     unblessed = dict(_unblessed(graph, executions)) if graph else {}
@@ -164,11 +155,8 @@ def _how_it_ended(
     left_out = [step for step in steps if step.action == "skipped"]
     outcome: RunOutcome = "done"
     error = ""
-    if failed or state in _NOT_WELL:
-        outcome = "failed"
-        error = (
-            f"{failed[0].step}: {failed[0].message}" if failed else f"Kubeflow gives it the state {state}"
-        )
+    if failed:
+        outcome, error = "failed", f"{failed[0].step}: {failed[0].message}"
     elif refused or (unblessed and left_out):
         outcome = "refused"
     elif graph is None:
