@@ -167,10 +167,10 @@ def _attempt(task: _Task) -> TaskResult:
             _record(task, _ended(task, "failed", started, message=str(error)))
             raise
         result = _ended(task, "failed", started, message=str(error))
-    if result.outcome != "failed":
-        _tell_kubeflow(task, result)
     _record(task, result)
     _show(task, result)
+    if result.outcome != "failed":
+        _tell_kubeflow(task, result)
     return result
 
 

@@ -240,3 +240,62 @@ class TestBadInput:
             ConfigError, match="a task of Kubeflow's also has --root and --executor-input. On this machine"
         ):
             run_step_as_task("pipeline.yaml", "read", root=None, expect=None, executor_input=None)
+
+
+WATCHED = """
+import json, os, sys
+
+written = []
+
+
+def note(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, bytes)):
+        if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
+            written.append(os.fsdecode(arguments[0]))
+    elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.symlink", "os.link", "os.truncate", "os.chmod"):
+        written.extend(os.path.abspath(path) for path in arguments[:2] if isinstance(path, (str, bytes)))
+
+
+def report(code):
+    with open(os.environ["REPORT"], "w") as file:
+        json.dump(written, file)
+    real(code)
+
+
+real, os._exit = os._exit, report
+sys.dont_write_bytecode = True
+sys.addaudithook(note)
+from pipeline.cli.main import main
+
+main(sys.argv[1:])
+"""
+
+
+def test_a_task_writes_to_the_volume_and_what_kubeflow_gives_it_and_nowhere_else(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    given = cluster.given("read")
+    home = tmp_path / "home"
+    home.mkdir()
+    arguments = ["step", "pipeline.yaml", "read", "--root", str(cluster.root), "--executor-input", json.dumps(given)]
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *arguments],
+        cwd=cluster.project,
+        env={
+            "PATH": os.defpath,
+            "HOME": str(home),
+            "TMPDIR": str(home),
+            "REPORT": str(tmp_path / "written"),
+            "PYTHONPATH": str(Path(pipeline.__file__).parents[1]),
+        },
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    written = [Path(path) for path in json.loads((tmp_path / "written").read_text())]
+    places = (cluster.volume, cluster.pods, home, Path("/dev"), Path("/proc"))
+    assert [path for path in written if not any(path.is_relative_to(place) for place in places)] == [
+        tmp_path / "written"
+    ]
+    assert any(path.is_relative_to(cluster.root / "staging") for path in written)
