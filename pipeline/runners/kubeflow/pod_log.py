@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
-import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-_CHUNK = 1 << 16
+from pipeline.runners.kubeflow import copier
+
 _DRAIN_S = 10.0  # how long the last lines may take, when something that the step started still holds the other end
 
 
@@ -22,19 +23,11 @@ def copied_to(log: Path) -> Iterator[None]:
     step long enough to write its last words. A log that cannot be written is done without. Processes that were started
     inside and are still there are ended: they have nobody to work for, and would keep the log, and with it the pod, open.
     """
-    others = set(_children(os.getpid()))
-    reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    copier = os.fork()
-    if copier == 0:
-        code = 1
-        try:
-            os.close(writing)
-            _copy(reading, log)
-            code = 0
-        finally:
-            os._exit(code)
+    others = _children(os.getpid())
+    reading, writing = os.pipe()
+    copying = subprocess.Popen([sys.executable, "-I", "-S", copier.__file__, str(log)], stdin=reading)
     os.close(reading)
     kept = os.dup(1), os.dup(2)
     os.dup2(writing, 1)
@@ -56,28 +49,12 @@ def copied_to(log: Path) -> Iterator[None]:
         for descriptor, standard in zip(kept, (1, 2), strict=True):
             os.dup2(descriptor, standard)
             os.close(descriptor)
-        _end_all_but({copier, *others})
-        _await(copier)
-
-
-def _copy(reading: int, log: Path) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # they end the step, whose last words are still to come
-    try:
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-    except OSError:
-        file = -1
-    while said := os.read(reading, _CHUNK):
-        with contextlib.suppress(OSError):
-            _write(1, said)
-        if file >= 0:
-            with contextlib.suppress(OSError):  # the disk is full: the pod's own log has it
-                _write(file, said)
-
-
-def _write(descriptor: int, said: bytes) -> None:
-    while said:
-        said = said[os.write(descriptor, said) :]
+        _end_all_but({copying.pid, *others})
+        try:
+            copying.wait(_DRAIN_S)
+        except subprocess.TimeoutExpired:
+            copying.kill()
+            copying.wait()
 
 
 def _end_all_but(kept: Collection[int]) -> None:
@@ -97,15 +74,3 @@ def _children(pid: int) -> list[int]:
         with contextlib.suppress(OSError):
             found += map(int, file.read_text(encoding="ascii").split())
     return found
-
-
-def _await(copier: int) -> None:
-    """Let the copier write the last lines. It ends with the last process that may still print."""
-    deadline = time.monotonic() + _DRAIN_S
-    while os.waitpid(copier, os.WNOHANG) == (0, 0):
-        if time.monotonic() > deadline:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(copier, signal.SIGKILL)
-            os.waitpid(copier, 0)
-            return
-        time.sleep(0.01)
