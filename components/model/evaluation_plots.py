@@ -50,16 +50,18 @@ def read(directory: Path) -> Plots:
 
 
 def _overall(directory: Path) -> Iterator[Any]:
+    records = [record for file in sorted(directory.glob("plots-*-of-*.tfrecord")) for record in tfrecord.read(file)]
+    if not records:
+        return
     from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
-    for file in sorted(directory.glob("plots-*-of-*.tfrecord")):
-        for record in tfrecord.read(file):
-            found = metrics_for_slice_pb2.PlotsForSlice.FromString(record)
-            if slice_key(found) != ():
-                continue
-            for item in found.plot_keys_and_values:
-                if item.key.model_name != BASELINE:
-                    yield item.value
+    for record in records:
+        found = metrics_for_slice_pb2.PlotsForSlice.FromString(record)
+        if slice_key(found) != ():
+            continue
+        for item in found.plot_keys_and_values:
+            if item.key.model_name != BASELINE:
+                yield item.value
 
 
 def _curve(matrices: Any) -> tuple[tuple[float, float, float], ...]:

@@ -187,7 +187,7 @@ def step(
         typer.Argument(metavar="ORDER|CONFIG", help="A step's order, runs/<run>/<step>.order.json; or a definition."),
     ],
     name: Annotated[
-        str | None, typer.Argument(metavar="[STEP]", help="A step of the definition, as a task of Kubeflow's.")
+        str | None, typer.Argument(metavar="STEP", help="A step of the definition, as a task of Kubeflow's.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run it although its outputs are in the store.")] = False,
     root: Annotated[str | None, typer.Option("--root", metavar="DIR", help="Of a task: where artifacts are.")] = None,
@@ -205,7 +205,7 @@ def step(
     if name is None:
         result = run_step(Path(order), force=force)
         return Answer(result.as_json(), result.as_text(), result.exit_code)
-    task = run_step_as_task(order, name, root=root, expect=expect, executor_input=executor_input)
+    task = run_step_as_task(order, name, root=root, expect=expect, executor_input=executor_input, force=force)
     return Answer(task.as_json(), None, task.exit_code)
 
 

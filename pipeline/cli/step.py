@@ -74,11 +74,17 @@ def run_step(order: Path, *, force: bool = False) -> StepRun:
 
 
 def run_step_as_task(
-    target: str, step: str, *, root: str | None, expect: str | None, executor_input: str | None
+    target: str,
+    step: str,
+    *,
+    root: str | None,
+    expect: str | None,
+    executor_input: str | None,
+    force: bool = False,
 ) -> TaskResult:
     """Run a step of the definition that `target` names as a task of Kubeflow's: `runners.kubeflow.task.run_task`.
 
-    Raises ConfigError when what a package always gives is missing, and what `run_task` raises.
+    Raises ConfigError when what a package always gives is missing, or `force` asked, and what `run_task` raises.
     """
     from pipeline.runners.kubeflow.task import run_task
 
@@ -87,6 +93,10 @@ def run_step_as_task(
         raise ConfigError(
             f"pipeline step {target} {step}: a task of Kubeflow's also has {' and '.join(missing)}. On this machine, run "
             f"`pipeline run {target} --to {step}`, or a step from its order: `pipeline step <root>/runs/<run>/{step}.order.json`"
+        )
+    if force:
+        raise ConfigError(
+            f"--force: a task of Kubeflow's runs what is not in the store. To have {step} run each time, write `cache: false`"
         )
     return run_task(target, step, root=root, expect=expect, executor_input=executor_input)
 

@@ -368,7 +368,7 @@ def _tell_kubeflow(task: _Task, result: TaskResult) -> None:
             metadata[output] = pictures.artifact_metadata(found, output)
             pages[output] = json.dumps(metadata[output], indent=1, sort_keys=True) + "\n"
         metadata[names.METRICS] = dict(pictures.metrics(found, contract))
-        metadata[names.ROC] = pictures.curves(found, contract) if names.ROC in given.outputs else {}
+        metadata[names.ROC] = _curves(task, found) if names.ROC in given.outputs else {}
     for name, text in pages.items():
         path = given.outputs[name].path if name in given.outputs else None
         if path is not None:
@@ -377,6 +377,14 @@ def _tell_kubeflow(task: _Task, result: TaskResult) -> None:
             except StoreError as error:  # a page that is missing in the UI is no reason to do the work again
                 task.listener(log.StepNote(task.step.id, str(error)))
     executor_output.write(given, parameters, metadata)
+
+
+def _curves(task: _Task, found: Execution) -> dict[str, Any]:
+    try:
+        return pictures.curves(found, task.contract)
+    except Exception as error:  # noqa: BLE001 whatever it is, a picture is no reason to do the work again
+        task.listener(log.StepNote(task.step.id, f"its curves cannot be drawn: {type(error).__name__}: {error}"))
+        return {}
 
 
 def _is_blessed(execution: Execution | None, contract: Contract) -> bool:

@@ -178,6 +178,27 @@ def test_a_failure_exits_with_1_and_says_nothing_to_kubeflow(cluster: Cluster) -
     assert list((cluster.root / "staging").iterdir()) == []
 
 
+def test_curves_that_cannot_be_drawn_are_no_failure(cluster: Cluster) -> None:
+    steps = cluster.project / "project_steps.py"
+    steps.write_text(
+        steps.read_text()
+        .replace("import Anomalies, Examples", "import Anomalies, Evaluation, Examples")
+        .replace("statistics: Out[Statistics])", "statistics: Out[Evaluation])")
+        .replace('properties["features"] = 1', 'properties["plots"] = 1')
+        .replace('"count.json")', '"plots-00000-of-00001.tfrecord")', 1)
+    )
+    definition = cluster.project / "pipeline.yaml"
+    judge = '  judge: {uses: project_steps.Judge, with: {most: "${parameters.most}"}}\n'
+    definition.write_text(definition.read_text().replace(judge, ""))
+    cluster.here("read")
+
+    ended = cluster.here("count")
+
+    assert ended.outcome == "done"
+    assert ended.metadata("roc") == {}
+    assert ended.metadata("statistics")["type"] == "ModelEvaluation"
+
+
 def test_outputs_that_are_gone_are_a_failure_that_names_the_volume(cluster: Cluster) -> None:
     cluster.here("read")
     shutil.rmtree(cluster.root / "store" / "read")
@@ -240,6 +261,12 @@ class TestBadInput:
             ConfigError, match="a task of Kubeflow's also has --root and --executor-input. On this machine"
         ):
             run_step_as_task("pipeline.yaml", "read", root=None, expect=None, executor_input=None)
+
+    def test_a_task_is_not_forced(self, cluster: Cluster) -> None:
+        from pipeline.cli.step import run_step_as_task
+
+        with pytest.raises(ConfigError, match="To have read run each time, write `cache: false`"):
+            run_step_as_task("pipeline.yaml", "read", root="/x", expect=None, executor_input="{}", force=True)
 
 
 WATCHED = """
