@@ -48,17 +48,25 @@ class CheckResult:
 
 
 def check_pipeline(target: str, *, overrides: Iterable[str] = ()) -> CheckResult:
-    """Load and lint a definition. Mistakes are in the result, not raised."""
+    """Load and lint a definition, also as it would run on Kubeflow if it says how. Mistakes are in the result, not raised."""
+    overrides = tuple(overrides)
     try:
         definition = load(target, overrides)
     except ConfigError as error:
         return CheckResult(target, error.problems, (), None, 0)
     graph = definition.graph
     findings = lint(graph, definition.source)
-    return CheckResult(
-        target,
-        tuple(str(finding) for finding in findings if finding.level == "error"),
-        tuple(str(finding) for finding in findings if finding.level == "warning"),
-        graph.digest,
-        len(graph.steps),
-    )
+    errors = [str(finding) for finding in findings if finding.level == "error"]
+    warnings = [str(finding) for finding in findings if finding.level == "warning"]
+    if definition.kubeflow is not None:
+        from pipeline.runners.kubeflow.checks import check_on_cluster
+
+        try:
+            checked = check_on_cluster(target, overrides)
+        except ConfigError as error:
+            errors += error.problems
+        else:
+            errors += checked.errors
+            warnings += checked.warnings
+    unique = tuple(dict.fromkeys(errors)), tuple(dict.fromkeys(warnings))
+    return CheckResult(target, *unique, graph.digest, len(graph.steps))

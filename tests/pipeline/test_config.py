@@ -120,7 +120,7 @@ def test_an_overridden_value_that_is_wrong_is_blamed_on_set(tmp_path: Path) -> N
 
 def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
     assert problems(tmp_path / "p.yaml", "# later\n") == (
-        "pipeline.yaml: there is nothing in it; a definition has at least a name and steps",
+        "pipeline.yaml: there is nothing in it; expected a mapping with name and steps",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
@@ -28,12 +28,12 @@ class Checked:
     warnings: tuple[str, ...]
 
 
-def check_on_cluster(target: str) -> Checked:
+def check_on_cluster(target: str, overrides: Iterable[str] = ()) -> Checked:
     """Find every mistake of a definition that matters on the cluster; what is wrong is in the answer.
 
     Raises ConfigError for a definition that cannot be read at all, or has no `kubeflow` section.
     """
-    local, definition = local_and_on_cluster(target)
+    local, definition = local_and_on_cluster(target, overrides)
     kubeflow = kubeflow_of(local)
     errors = [*_target_problems(local), *parameter_problems(local, kubeflow)]
     resources = Resources(())

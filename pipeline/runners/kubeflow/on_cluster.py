@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def load_on_cluster(target: str, parameters: Mapping[str, Any] | None = None, ro
     return _on_cluster(local, {**kubeflow.parameters, **(parameters or {})}, root)
 
 
-def local_and_on_cluster(target: str) -> tuple[Definition, Definition]:
+def local_and_on_cluster(target: str, overrides: Iterable[str] = ()) -> tuple[Definition, Definition]:
     """A definition as it is here and as it is on the cluster, without those of the section's parameters that are wrong.
 
     An absolute path below the working directory is taken as the relative one: the image has the same files elsewhere.
@@ -41,14 +41,21 @@ def local_and_on_cluster(target: str) -> tuple[Definition, Definition]:
     if ":" not in target or target.endswith((".yaml", ".yml")):
         file = Path(os.path.normpath(target))
         target = str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
-    local = load(target)
-    given = kubeflow_of(local).parameters
-    return local, _on_cluster(local, {name: value for name, value in given.items() if _fits(local, name, value)}, None)
+    given = tuple(overrides)
+    local = load(target, given)
+    parameters = kubeflow_of(local).parameters
+    fitting = {name: value for name, value in parameters.items() if _fits(local, name, value)}
+    return local, _on_cluster(local, fitting, None, given)
 
 
-def _on_cluster(local: Definition, parameters: Mapping[str, Any], root: str | None) -> Definition:
+def _on_cluster(
+    local: Definition, parameters: Mapping[str, Any], root: str | None, overrides: Iterable[str] = ()
+) -> Definition:
     kubeflow = kubeflow_of(local)
-    overrides = [f"parameters.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parameters.items()]
+    overrides = [
+        *overrides,
+        *(f"parameters.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parameters.items()),
+    ]
     definition = load(local.target, overrides) if overrides else local
     return replace(
         definition,

@@ -161,7 +161,7 @@ def _pod_problems(resources: Resources, step: str | None) -> Iterator[str]:
         if request is not None and limit is not None and read(request) > read(limit):
             yield f"{_place(resources, step, f'{name}_request')}: {request} is more than `{name}` is at most, {limit}"
     for toleration in task.tolerations:
-        place = _place(resources, step, "tolerations")
+        place = _place(resources, step, "tolerations", toleration)
         if toleration.key is None and toleration.operator != "Exists":
             yield f"{place}: without a key the operator is Exists; give the key of the taint, or that operator"
         if toleration.operator == "Exists" and toleration.value is not None:
@@ -171,14 +171,15 @@ def _pod_problems(resources: Resources, step: str | None) -> Iterator[str]:
     for secret in task.secrets:
         if not secret.env and secret.path is None:
             yield (
-                f"{_place(resources, step, 'secrets')}: of '{secret.name}' nothing is used. Say which of its keys becomes which "
+                f"{_place(resources, step, 'secrets', secret)}: of '{secret.name}' nothing is used. Say which of its keys becomes which "
                 f"environment variable, as env: {{VARIABLE: key}}, or where its files go, as path: /etc/{secret.name}"
             )
-    mounts = [("volumes", volume.claim, volume.path) for volume in task.volumes]
-    mounts += [("secrets", secret.name, secret.path) for secret in task.secrets if secret.path is not None]
+    mounts: list[tuple[str, VolumeConfig | SecretConfig, str, str]]
+    mounts = [("volumes", volume, volume.claim, volume.path) for volume in task.volumes]
+    mounts += [("secrets", secret, secret.name, secret.path) for secret in task.secrets if secret.path is not None]
     paths, names = {TMP: TMP_VOLUME}, {TMP_VOLUME: TMP}
-    for section, name, path in mounts:
-        place = _place(resources, step, section)
+    for section, item, name, path in mounts:
+        place = _place(resources, step, section, item)
         if path in paths:
             yield f"{place}: '{name}' goes to {path}, where '{paths[path]}' is already. Give it a path of its own"
         elif name in names:
@@ -190,7 +191,7 @@ def _pod_problems(resources: Resources, step: str | None) -> Iterator[str]:
         for variable in secret.env:
             if variable in variables:
                 yield (
-                    f"{_place(resources, step, 'secrets')}: {variable} comes from '{secret.name}' and from "
+                    f"{_place(resources, step, 'secrets', secret)}: {variable} comes from '{secret.name}' and from "
                     f"{variables[variable]}. Keep one of the two"
                 )
             variables.setdefault(variable, f"'{secret.name}'")
@@ -201,10 +202,16 @@ def _cores(written: str | float) -> float:
     return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
 
 
-def _place(resources: Resources, step: str | None, name: str) -> str:
-    """Where the strongest word on a part of a pod stands."""
+def _place(resources: Resources, step: str | None, name: str, item: Any = None) -> str:
+    """Where the strongest word on a part of a pod stands, or on an item of that part."""
     layers = [layer for layer in resources.layers_of(step) if name in layer.config.model_fields_set]
-    return layers[-1].place((name,)) if layers else name
+    for layer in reversed(layers):
+        items = getattr(layer.config, name)
+        if item is None:
+            return layer.place((name,))
+        if item in items:
+            return layer.place((name, items.index(item)))
+    return name
 
 
 def apply(resources: TaskConfig, task: PipelineTask) -> None:

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import pipeline
 from pipeline.contract import read_contract
 from pipeline.definition import Definition
 from pipeline.runners.kubeflow import names
+from pipeline.runners.kubeflow.compile import compile_package
 from pipeline.runners.kubeflow.on_cluster import load_on_cluster
+from pipeline.runners.kubeflow.package import Package
 from pipeline.runners.kubeflow.task import TaskResult, run_task
 from schemas.dotted_path import resolve
 
@@ -108,6 +111,17 @@ def toy(project: Path) -> Path:
     file = Path("pipeline.yaml")
     file.write_text(DEFINITION)
     return file
+
+
+@pytest.fixture
+def compiled() -> Callable[[object], Package]:
+    """Compiles what a target names, in a thread: KFP looks at the whole stack at every turn, and pytest's is deep."""
+
+    def compile_(target: object) -> Package:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(compile_package, str(target)).result()
+
+    return compile_
 
 
 @dataclass(frozen=True)

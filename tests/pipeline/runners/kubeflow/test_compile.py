@@ -6,17 +6,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.runners.kubeflow.compile import compile_package
 from pipeline.runners.kubeflow.expectation import Expectation, expected
 from pipeline.runners.kubeflow.on_cluster import load_on_cluster
+from pipeline.runners.kubeflow.package import Package
 
+Compile = Callable[[object], Package]
 GOLDEN = Path(__file__).parent / "golden"
 CHECKOUT = Path(__file__).parents[4]
 EXAMPLES = {
@@ -45,43 +46,47 @@ def set_in(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_compiles_to_its_golden_package(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RENEW_GOLDEN=1 writes the files anew: read what git then shows, and commit it.
+def as_golden(package: Package) -> str:
+    """What a task expects of the image changes with every edit of an example: it is not in the golden files."""
+    return re.sub(r"^(\s*- )'\{\"code\":.*\}'$", r"\1EXPECTATION", package.text, flags=re.MULTILINE)
 
-    What a task expects of the image changes with every edit of an example; it is not in the files.
-    """
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_compiles_to_its_golden_package(
+    name: str, compiled: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RENEW_GOLDEN=1 writes the files anew: read what git then shows, and commit it."""
     monkeypatch.chdir(CHECKOUT)
-    text = re.sub(
-        r"^(\s*- )'\{\"code\":.*\}'$", r"\1EXPECTATION", compile_package(EXAMPLES[name]).text, flags=re.MULTILINE
-    )
-    golden = GOLDEN / f"{name}.yaml"
+    text, golden = as_golden(compiled(EXAMPLES[name])), GOLDEN / f"{name}.yaml"
     if os.environ.get("RENEW_GOLDEN"):
         golden.write_text(text, encoding="utf-8")
 
+    assert "EXPECTATION" in text
     assert text == golden.read_text(encoding="utf-8"), f"{golden} is another: RENEW_GOLDEN=1 renews it"
 
 
-def test_the_python_example_has_the_package_of_its_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_example_has_the_package_of_its_yaml(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CHECKOUT)
-    yaml, python = (compile_package(target) for target in (EXAMPLES["taxi"], "configs.taxi.definition:taxi"))
+    target = "configs.taxi.definition:taxi"
 
-    assert python.text.replace("configs.taxi.definition:taxi", EXAMPLES["taxi"]) == yaml.text
+    text = as_golden(compiled(target)).replace(target, EXAMPLES["taxi"])
+
+    assert text == (GOLDEN / "taxi.yaml").read_text(encoding="utf-8")
 
 
-def test_every_process_compiles_the_same_bytes(toy: Path) -> None:
+def test_every_process_compiles_the_same_bytes(toy: Path, compiled: Compile) -> None:
     code = f"from pipeline.runners.kubeflow.compile import compile_package as c; print(c('{toy}').text, end='')"
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
     other = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
 
-    text = compile_package(str(toy)).text
+    text = compiled(toy).text
 
-    assert compile_package(str(toy)).text == text
+    assert compiled(toy).text == text
     assert other.stdout == text
 
 
-def test_a_task_runs_its_step_and_expects_the_code_behind_it(toy: Path) -> None:
-    pipeline, _ = read(compile_package(str(toy)).text)
+def test_a_task_runs_its_step_and_expects_the_code_behind_it(toy: Path, compiled: Compile) -> None:
+    pipeline, _ = read(compiled(toy).text)
 
     container = pipeline["deploymentSpec"]["executors"]["exec-apply"]["container"]
 
@@ -94,8 +99,8 @@ def test_a_task_runs_its_step_and_expects_the_code_behind_it(toy: Path) -> None:
     assert "project_functions" in expectation
 
 
-def test_a_task_takes_all_parameters_the_run_and_what_its_parents_did(toy: Path) -> None:
-    pipeline, _ = read(compile_package(str(toy)).text)
+def test_a_task_takes_all_parameters_the_run_and_what_its_parents_did(toy: Path, compiled: Compile) -> None:
+    pipeline, _ = read(compiled(toy).text)
 
     component = pipeline["components"]["comp-judge"]
     task = tasks_of(pipeline, "comp-exit-handler-1")["judge"]
@@ -122,8 +127,8 @@ def test_a_task_takes_all_parameters_the_run_and_what_its_parents_did(toy: Path)
     assert task["taskInfo"]["name"] == "judge"
 
 
-def test_parameters_have_the_defaults_of_the_cluster(toy: Path) -> None:
-    package = compile_package(str(toy))
+def test_parameters_have_the_defaults_of_the_cluster(toy: Path, compiled: Compile) -> None:
+    package = compiled(toy)
     pipeline, _ = read(package.text)
 
     defaults = {name: spec["defaultValue"] for name, spec in pipeline["root"]["inputDefinitions"]["parameters"].items()}
@@ -134,8 +139,8 @@ def test_parameters_have_the_defaults_of_the_cluster(toy: Path) -> None:
     assert defaults["quick"] is True
 
 
-def test_outputs_are_typed_for_the_ui(toy: Path) -> None:
-    pipeline, _ = read(compile_package(str(toy)).text)
+def test_outputs_are_typed_for_the_ui(toy: Path, compiled: Compile) -> None:
+    pipeline, _ = read(compiled(toy).text)
 
     def outputs(task: str) -> dict[str, str]:
         definitions = pipeline["components"][f"comp-{task}"]["outputDefinitions"]
@@ -156,8 +161,8 @@ def test_outputs_are_typed_for_the_ui(toy: Path) -> None:
     assert outputs("push") == {"pushed_model": "system.Model", **said}
 
 
-def test_what_publishes_and_what_follows_waits_for_the_blessing(toy: Path) -> None:
-    pipeline, _ = read(compile_package(str(toy)).text)
+def test_what_publishes_and_what_follows_waits_for_the_blessing(toy: Path, compiled: Compile) -> None:
+    pipeline, _ = read(compiled(toy).text)
     outside = tasks_of(pipeline, "comp-exit-handler-1")
     (group,) = (name for name in outside if name.startswith("condition-"))
 
@@ -169,7 +174,7 @@ def test_what_publishes_and_what_follows_waits_for_the_blessing(toy: Path) -> No
     assert outside[group]["taskInfo"]["name"] == "bless-blessed"
 
 
-def test_each_of_two_publishers_waits_for_every_verdict_before_it(toy: Path) -> None:
+def test_each_of_two_publishers_waits_for_every_verdict_before_it(toy: Path, compiled: Compile) -> None:
     set_in(
         toy,
         "  announce: {uses: project_release.Announce}\n",
@@ -177,7 +182,7 @@ def test_each_of_two_publishers_waits_for_every_verdict_before_it(toy: Path) -> 
         "  probe: {uses: project_release.Probe}\n"
         "  push_again: {uses: project_release.Push, with: {destination: /mnt/penstock/other}}\n",
     )
-    pipeline, _ = read(compile_package(str(toy)).text)
+    pipeline, _ = read(compiled(toy).text)
     outside = tasks_of(pipeline, "comp-exit-handler-1")
     (first,) = (name for name in outside if name.startswith("condition-"))
     inner = tasks_of(pipeline, f"comp-{first}")
@@ -190,17 +195,17 @@ def test_each_of_two_publishers_waits_for_every_verdict_before_it(toy: Path) -> 
     assert "probe" in outside
 
 
-def test_without_gate_and_exit_handler_all_tasks_stand_side_by_side(toy: Path) -> None:
+def test_without_gate_and_exit_handler_all_tasks_stand_side_by_side(toy: Path, compiled: Compile) -> None:
     set_in(toy, "  image:", "  gate: false\n  exit_handler: false\n  image:")
-    package = compile_package(str(toy))
+    package = compiled(toy)
     pipeline, _ = read(package.text)
 
     assert set(tasks_of(pipeline)) == set(package.tasks)
 
 
-def test_the_last_task_runs_however_the_others_end(toy: Path) -> None:
+def test_the_last_task_runs_however_the_others_end(toy: Path, compiled: Compile) -> None:
     set_in(toy, "  image:", "  notify: {secret: {name: chat, key: url}}\n  image:")
-    pipeline, platform = read(compile_package(str(toy)).text)
+    pipeline, platform = read(compiled(toy).text)
     last = tasks_of(pipeline)["ended"]
 
     assert last["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
@@ -214,8 +219,8 @@ def test_the_last_task_runs_however_the_others_end(toy: Path) -> None:
     assert "secretAsEnv" not in platform["exec-fit"]
 
 
-def test_no_task_is_cached_by_kfp_and_all_write_to_a_volume_of_their_own(toy: Path) -> None:
-    pipeline, platform = read(compile_package(str(toy)).text)
+def test_no_task_is_cached_by_kfp_and_all_write_to_a_volume_of_their_own(toy: Path, compiled: Compile) -> None:
+    pipeline, platform = read(compiled(toy).text)
     groups = [component["dag"]["tasks"] for component in pipeline["components"].values() if "dag" in component]
     tasks = {name: task for group in (*groups, tasks_of(pipeline)) for name, task in group.items()}
     executed = {name: task for name, task in tasks.items() if f"exec-{name}" in platform}
