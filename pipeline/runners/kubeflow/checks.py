@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, urlsplit
 
 from pipeline.contract import read_contract
@@ -16,6 +16,7 @@ from pipeline.runners.kubeflow.visible_paths import is_seen_here, path_problems
 from schemas.config import KubeflowConfig
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
+from schemas.input_files import SCHEME
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,7 @@ def check_on_cluster(target: str, overrides: Iterable[str] = ()) -> Checked:
     errors += name_problems(definition, kubeflow)
     errors += _ledger_problems(definition, kubeflow)
     errors += _notification_problems(definition, kubeflow)
-    findings = [
-        finding for finding in lint(definition.graph, definition.source) if not _is_elsewhere(finding, definition)
-    ]
+    findings = tuple(_findings(definition))
     errors += [str(finding) for finding in findings if finding.level == "error"]
     warnings = [str(finding) for finding in findings if finding.level == "warning"]
     return Checked(definition, resources, tuple(dict.fromkeys(errors)), tuple(warnings))
@@ -63,13 +62,27 @@ def _target_problems(definition: Definition) -> Iterator[str]:
         )
 
 
-def _is_elsewhere(finding: Finding, definition: Definition) -> bool:
-    """Whether lint missed files that need not be on this machine."""
+def _findings(definition: Definition) -> Iterator[Finding]:
+    """What lint finds, but for files that only pods have; of those in packages, that nobody looked for them."""
+    for finding in lint(definition.graph, definition.source):
+        elsewhere = _paths_elsewhere(finding, definition)
+        if not elsewhere:
+            yield finding
+        for path in elsewhere:
+            if path.startswith(SCHEME):
+                message = (
+                    f"{path}: there is no such package here, so nobody looked for the file: see that the image has it"
+                )
+                yield replace(finding, level="warning", message=message)
+
+
+def _paths_elsewhere(finding: Finding, definition: Definition) -> list[str]:
+    """The input files that lint missed although they need not be on this machine."""
     step = definition.graph[finding.step]
     contract = read_contract(resolve(step.component))
     if finding.setting not in contract.input_files:
-        return False
-    return not all(is_seen_here(path, definition) for path in contract.paths(step.settings, [finding.setting]))
+        return []
+    return [path for path in contract.paths(step.settings, [finding.setting]) if not is_seen_here(path, definition)]
 
 
 def _ledger_problems(definition: Definition, kubeflow: KubeflowConfig) -> Iterator[str]:

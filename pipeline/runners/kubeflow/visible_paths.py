@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -33,8 +34,11 @@ def path_problems(definition: Definition, resources: Resources) -> Iterator[str]
 
 
 def is_seen_here(path: str, definition: Definition) -> bool:
-    """Whether an input file that pods have is one that this machine has too: in a package, or among the image's own."""
-    return path.startswith(SCHEME) or PurePosixPath(path).parts[:1] in [(name,) for name in _in_the_image(definition)]
+    """Whether an input file that pods have is one that this machine has too: in an installed package, or among the image's own."""
+    if path.startswith(SCHEME):
+        package = path.removeprefix(SCHEME).partition("/")[0]
+        return not package.isidentifier() or importlib.util.find_spec(package) is not None
+    return PurePosixPath(path).parts[:1] in [(name,) for name in _in_the_image(definition)]
 
 
 def _root_problems(definition: Definition, resources: Resources) -> Iterator[str]:
