@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,16 @@ def bytes_under(directory: Path) -> int:
             with contextlib.suppress(FileNotFoundError):  # its owner may be at work
                 total += (Path(parent) / name).lstat().st_size
     return total
+
+
+def silent_s(directory: Path) -> float:
+    """For how many seconds nothing was written in a directory or below it."""
+    newest = 0.0
+    for parent, _, files in os.walk(directory):
+        for path in (Path(parent), *(Path(parent) / name for name in files)):
+            with contextlib.suppress(FileNotFoundError):  # its owner may be at work
+                newest = max(newest, path.lstat().st_mtime)
+    return time.time() - newest
 
 
 def write_atomically(path: Path, record: Mapping[str, Any]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import disk, locks, staging
+from pipeline.ledger import RunFiles
 from pipeline.store import Store
+from schemas.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -20,32 +23,80 @@ class Garbage:
     why: str
 
 
-def find_garbage(store: Store, keep: Collection[tuple[str, str]], drop_runs: Collection[str] = ()) -> list[Garbage]:
+class RunsSince:
+    """What runs recorded since this was made: what they came to need meanwhile is not garbage.
+
+    A process of a cluster's run uses an execution only while it lives, and records it before it stops: from then on the record
+    is all that says that the run's next process needs it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._seen = self._stamps()
+
+    def changed(self, run: str) -> bool:
+        """Whether the record of a run is another one now, or was not there."""
+        return self._stamps().get(run) != self._seen.get(run)
+
+    def needs(self, step: str, key: str) -> bool:
+        """Whether a record that is new or another one now names the execution."""
+        changed = {run for run, stamp in self._stamps().items() if stamp != self._seen.get(run)}
+        records = self._store.run_records(changed).values() if changed else ()
+        return any(
+            (found.get("step"), found.get("key")) == (step, key)
+            for record in records
+            for found in record.get("steps", ())
+        )
+
+    def _stamps(self) -> dict[str, tuple[int, int]]:
+        stamps = {}
+        for directory in disk.directories(self._store.root / "runs"):
+            with contextlib.suppress(OSError):
+                found = (directory / "run.json").stat()
+                stamps[directory.name] = (found.st_mtime_ns, found.st_ino)  # each change is a file of its own
+        return stamps
+
+
+def find_garbage(
+    store: Store,
+    keep: Collection[tuple[str, str]],
+    drop_runs: Collection[str] = (),
+    *,
+    lost_after_s: float = math.inf,
+) -> list[Garbage]:
     """What could be removed if only the executions (step, key) in `keep` are needed, and the runs `drop_runs` are not.
 
-    Leaves out what is in use now. Removes nothing.
+    What a process on another machine was making is garbage when nothing was written there for `lost_after_s`. Leaves out what
+    is in use now. Removes nothing.
     """
     found = []
     for path, step, key in _pairs(store, "store"):
-        if (step, key) not in keep and not _is_used(store, step, key):
+        if (step, key) not in keep and not is_used(store, step, key):
             found.append(Garbage(path, disk.bytes_under(path), "no kept run and no pushed model needs it"))
     for path, step, key in _pairs(store, "scratch"):
         published = store.directory(step, key).is_dir()
-        if (published or (step, key) not in keep) and not _is_used(store, step, key):
+        if (published or (step, key) not in keep) and not is_used(store, step, key):
             why = "its step is published" if published else "no kept run will resume it"
             found.append(Garbage(path, disk.bytes_under(path), why))
     for path in disk.directories(store.root / "staging"):
         with staging.is_dead(path) as dead:
             if dead:
                 found.append(Garbage(path, disk.bytes_under(path), "the process that was making it is dead"))
+                continue
+        if _is_abandoned(path, lost_after_s):
+            days = f"{disk.silent_s(path) / 86400:.0f} days"
+            why = f"nothing was written there for {days}, and the process that was making it ran on another machine"
+            found.append(Garbage(path, disk.bytes_under(path), why))
     for path in disk.directories(store.root / "runs"):
         if path.name in drop_runs:
             found.append(Garbage(path, disk.bytes_under(path), "the record of a run that is not kept"))
     return found
 
 
-def collect(store: Store, garbage: Iterable[Garbage]) -> list[Garbage]:
-    """Remove it; gives what was removed. What came into use since it was listed is left out.
+def collect(
+    store: Store, garbage: Iterable[Garbage], *, since: RunsSince | None = None, lost_after_s: float = math.inf
+) -> list[Garbage]:
+    """Remove it; gives what was removed. What came into use since it was listed is left out, and what runs recorded `since`.
 
     Raises StoreError, naming the path and the cause, for what cannot be removed.
     """
@@ -53,15 +104,14 @@ def collect(store: Store, garbage: Iterable[Garbage]) -> list[Garbage]:
     for item in garbage:
         area, *rest = item.path.relative_to(store.root).parts
         if area in ("store", "scratch"):
-            done = _collect_pair(store, area, *rest)
+            done = _collect_pair(store, since, area, *rest)
         elif area == "staging":
             with staging.is_dead(item.path) as dead:
-                done = dead
-                if dead:
+                done = dead or _is_abandoned(item.path, lost_after_s)
+                if done:
                     staging.remove(item.path)
         else:
-            done = item.path.is_dir()
-            disk.remove_tree(item.path)
+            done = _collect_run(store, since, item.path)
         if done:
             removed.append(item)
     for lock in (store.root / "locks").glob("*"):
@@ -70,7 +120,26 @@ def collect(store: Store, garbage: Iterable[Garbage]) -> list[Garbage]:
     return removed
 
 
-def _collect_pair(store: Store, area: str, step: str, key: str) -> bool:
+def _collect_run(store: Store, since: RunsSince | None, path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    with (
+        contextlib.suppress(ConfigError),
+        RunFiles(store).locked(path.name),
+    ):  # no run can have such a name: no lock either
+        if since is not None and since.changed(path.name):
+            return False  # it goes on again
+        (path / "run.json").unlink(missing_ok=True)
+    disk.remove_tree(path)  # once the lock is given back: NFS keeps a name for a file that is open
+    return True
+
+
+def _is_abandoned(path: Path, lost_after_s: float) -> bool:
+    """Whether another machine's process was making it, long ago, and holds no lock on it."""
+    return staging.is_elsewhere(path) and disk.silent_s(path) >= lost_after_s
+
+
+def _collect_pair(store: Store, since: RunsSince | None, area: str, step: str, key: str) -> bool:
     path = store.root / area / step / key
     with contextlib.ExitStack() as held:
         for lock in (store.lock_path(step, key), store.use_path(step, key)):
@@ -78,7 +147,7 @@ def _collect_pair(store: Store, area: str, step: str, key: str) -> bool:
             if descriptor is None:
                 return False
             held.callback(locks.unlock, descriptor, lock)
-        if not path.is_dir():
+        if not path.is_dir() or (since is not None and since.needs(step, key)):
             return False
         if area == "scratch":
             store.drop_scratch(step, key)
@@ -89,7 +158,8 @@ def _collect_pair(store: Store, area: str, step: str, key: str) -> bool:
     return True
 
 
-def _is_used(store: Store, step: str, key: str) -> bool:
+def is_used(store: Store, step: str, key: str) -> bool:
+    """Whether any process makes or uses the execution, as far as locks tell."""
     return locks.is_locked(store.lock_path(step, key)) or locks.is_locked(store.use_path(step, key))
 
 

@@ -81,6 +81,20 @@ def is_dead(directory: Path, ended: tuple[str, str] | None = None) -> Iterator[b
         os.close(descriptor)
 
 
+def is_elsewhere(directory: Path) -> bool:
+    """Whether its owner ran on another machine, and has no lock on it, as far as locks of other machines can be seen here."""
+    owner_file = directory / "owner.json"
+    try:
+        owner = Owner.from_json(json.loads(owner_file.read_bytes()))
+        descriptor = os.open(owner_file, os.O_RDWR | os.O_CLOEXEC)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    try:
+        return not (owner.same_kernel or owner.same_host) and locks.hold(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def remove(directory: Path) -> None:
     """Remove a staging directory, its owner last: if we are killed here, the rest still has one, and that one is dead."""
     with disk.writing(directory), contextlib.suppress(FileNotFoundError):

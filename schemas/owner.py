@@ -65,6 +65,12 @@ class Owner:
             return self.same_host and not _exists(self.pid)
         return self.same_host
 
+    def is_alive(self) -> bool:
+        """Whether the process is provably at work: it can be seen from here. False when in doubt."""
+        return (
+            self.same_kernel and self.pid_namespace == _pid_namespace() and _start_time(self.pid) == self.started != ""
+        )
+
     def __str__(self) -> str:
         return f"process {self.pid}" if self.same_host else f"process {self.pid} on {self.host}"
 

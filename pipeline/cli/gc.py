@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.garbage import Garbage, collect, find_garbage
-from pipeline.ledger import Ledger, recorded_runs, resolve_ledger_url
+from pipeline import disk
+from pipeline.garbage import Garbage, RunsSince, collect, find_garbage, is_used
+from pipeline.ledger import Ledger, RunRecord, recorded_runs, resolve_ledger_url
 from pipeline.order import Order
 from pipeline.store import Store
 from schemas.dotted_path import resolve
@@ -25,6 +26,7 @@ class Collected:
     root: Path
     garbage: tuple[Garbage, ...]
     removed: bool
+    lost: tuple[str, ...] = ()  # runs that are kept, never ended, and of which nothing was heard for long
 
     @property
     def bytes(self) -> int:
@@ -34,54 +36,89 @@ class Collected:
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints."""
         items = [{"path": str(item.path), "bytes": item.bytes, "why": item.why} for item in self.garbage]
-        return {"outcome": "removed" if self.removed else "listed", "bytes": self.bytes, "garbage": items}
+        outcome = "removed" if self.removed else "listed"
+        return {"outcome": outcome, "bytes": self.bytes, "garbage": items, "lost": list(self.lost)}
 
     def as_text(self) -> str:
         """One line per item, then what it comes to."""
-        if not self.garbage:
+        if not self.garbage and not self.lost:
             return "nothing to remove"
-        verb = "removed" if self.removed else "would remove"
+        verb, ended = ("removed", "ended") if self.removed else ("would remove", "would end")
         lines = [
             f"{verb}  {item.path.relative_to(self.root)}  {item.bytes:,} bytes: {item.why}" for item in self.garbage
         ]
+        lines += [f"{ended}  run {run}, as interrupted: nothing was heard of it for long" for run in self.lost]
         lines.append(f"{len(self.garbage)} directories, {self.bytes:,} bytes")
         if not self.removed:
             lines.append("nothing was removed; say --yes to remove them")
         return "\n".join(lines)
 
 
-def collect_garbage(root: str, *, ledger: str | None = None, keep_runs: int = 5, remove: bool = False) -> Collected:
+LOST_AFTER_DAYS = 7.0
+
+
+def collect_garbage(
+    root: str,
+    *,
+    ledger: str | None = None,
+    keep_runs: int = 5,
+    lost_after_days: float = LOST_AFTER_DAYS,
+    remove: bool = False,
+) -> Collected:
     """Find, and with `remove` delete, what is not needed under `root`.
 
     Needed are the executions and the scratch of the newest `keep_runs` runs of each pipeline, of every run that is going on,
-    and what the passports name in every serving directory that was pushed to. Raises ArtifactError when a passport cannot be
+    and what the passports name in every serving directory that was pushed to. Of a run whose process is on another machine, or
+    that has none of its own, as on a cluster, nobody here can tell whether it goes on: it does until its record is ended, or
+    until nothing was written to its record, orders and logs for `lost_after_days`, when none of its steps is locked. With `remove` such a run is recorded as
+    interrupted, and what a process of another machine left half made as long ago is removed. Raises ArtifactError when a passport cannot be
     read and StoreError when an object store cannot be reached, rather than remove what may be needed.
     """
     store = Store(root)
     if not store.root.is_dir():
         raise ConfigError(f"{root}: there is no such directory; give the right --root")
+    since = RunsSince(store)
+    lost_after_s = lost_after_days * 86400
     kept: dict[str, int] = defaultdict(int)
+    lost: list[str] = []
     keep: set[tuple[str, str]] = set()
     runs: set[str] = set()
     records = recorded_runs(store)
     for record in records:
         kept[record.pipeline] += 1
-        if kept[record.pipeline] <= keep_runs or record.state == "running":
+        goes_on = record.state == "running"
+        if goes_on and _is_lost(store, record, lost_after_s):
+            goes_on = False
+            lost.append(record.id)
+        if kept[record.pipeline] <= keep_runs or goes_on:
             runs.add(record.id)
             keep.update((step.step, step.key) for step in record.steps if step.key)
             keep |= _ordered(store, record.id)
     keep |= _needed_by_passports(store)
     # The logs and orders of the runs that made what is kept say how it was made.
     runs |= {e.manifest.run for e in store.executions() if (e.step, e.key) in keep}
+    lost = [run for run in lost if run in runs]
     # Not every directory without a kept record: a run that starts right now has one before its record is in it.
-    garbage = find_garbage(store, keep, {record.id for record in records} - runs)
+    garbage = find_garbage(store, keep, {record.id for record in records} - runs, lost_after_s=lost_after_s)
     if not remove:
-        return Collected(store.root, tuple(garbage), False)
+        return Collected(store.root, tuple(garbage), False, tuple(lost))
     index = Ledger(store, resolve_ledger_url(None, asked=ledger))
     index.runs(1)  # a ledger that cannot be reached is an error before anything is removed, not after
-    removed = collect(store, garbage)
+    removed = collect(store, garbage, since=since, lost_after_s=lost_after_s)
+    ended = [run for run in lost if not since.changed(run)]
+    for run in ended:
+        index.end_run(run, "interrupted")
     index.rebuild()
-    return Collected(store.root, tuple(removed), True)
+    return Collected(store.root, tuple(removed), True, tuple(ended))
+
+
+def _is_lost(store: Store, record: RunRecord, after_s: float) -> bool:
+    """Whether nothing was heard of a run for so long that it goes on no more. One whose process is known to live never is."""
+    if record.owner is not None and record.owner.is_alive():
+        return False
+    if any(is_used(store, step.step, step.key) for step in record.steps if step.action == "running" and step.key):
+        return False
+    return disk.silent_s(store.root / "runs" / record.id) >= after_s
 
 
 def _ordered(store: Store, run: str) -> set[tuple[str, str]]:

@@ -253,6 +253,14 @@ def gc(
     root: Annotated[str, typer.Option("--root", metavar="DIR", help="Where artifacts are.")] = ".penstock",
     ledger: LedgerOfRoot = None,
     keep_runs: Annotated[int, typer.Option(min=0, help="How many of each pipeline's newest runs to keep.")] = 5,
+    lost_after: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="DAYS",
+            help="A run on a cluster or another machine that never ended is taken for lost when nothing was heard of it so long.",
+        ),
+    ] = 7.0,
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove it; without this, only say what would be removed.")
     ] = False,
@@ -261,7 +269,7 @@ def gc(
     """Remove what no kept run and no pushed model's passport needs."""
     from pipeline.cli.gc import collect_garbage
 
-    result = collect_garbage(root, ledger=ledger, keep_runs=keep_runs, remove=yes)
+    result = collect_garbage(root, ledger=ledger, keep_runs=keep_runs, lost_after_days=lost_after, remove=yes)
     return Answer(result.as_json(), result.as_text())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ class ShownRun:
         rows = [("STEP", "ACTION", "TOOK", "KEY", "WHY")]
         for step in record.steps:
             why = step.message.splitlines()[0] if step.message else step.reason
+            if step.action == "running":
+                why = ", ".join(filter(None, (at_work(step), step.reason)))
             rows.append((step.step, step.action, duration(step.seconds) if step.seconds else "", step.key[:12], why))
         return "\n".join([*head, "", as_columns(rows)])
 
@@ -57,6 +60,8 @@ class ShownStep:
             "action": self.record.action,
             "reason": self.record.reason,
             "message": self.record.message,
+            "started_at": self.record.started_at,
+            "owner": self.record.owner.to_json() if self.record.owner else None,
             "log": str(self.log) if self.log else None,
             "path": str(self.execution.path) if self.execution else None,
             "manifest": manifest,
@@ -66,6 +71,8 @@ class ShownStep:
         """What it was, what it took, what it made."""
         record = self.record
         lines = [f"{record.step}: {record.action}" + (f" ({record.reason})" if record.reason else "")]
+        if record.action == "running":
+            lines += ["", at_work(record)]
         if record.message:
             lines += ["", *record.message.splitlines()]
         if self.execution:
@@ -92,6 +99,15 @@ class ShownStep:
         if self.log:
             lines += ["", f"log        {self.log}"]
         return "\n".join(lines)
+
+
+def at_work(step: StepRecord) -> str:
+    """Who is at work on a running step, and since when."""
+    who = str(step.owner or "a process")
+    since = (
+        f" since {datetime.fromisoformat(step.started_at).astimezone():%Y-%m-%d %H:%M:%S}" if step.started_at else ""
+    )
+    return f"{who}{since}" + (", which is dead" if step.owner is not None and step.owner.is_dead() else "")
 
 
 def show_run(root: str, run: str = "latest", *, ledger: str | None = None) -> ShownRun:

@@ -2,7 +2,7 @@
 
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.records import Action, ArtifactRow, Edge, RunRecord, StepRecord
-from pipeline.ledger.run_files import recorded_runs
+from pipeline.ledger.run_files import RunFiles, recorded_runs
 from pipeline.ledger.url import resolve_ledger_url
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "ArtifactRow",
     "Edge",
     "Ledger",
+    "RunFiles",
     "RunRecord",
     "StepRecord",
     "recorded_runs",

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.garbage import Garbage, collect, find_garbage
+from pipeline.garbage import Garbage, RunsSince, collect, find_garbage
+from pipeline.ledger import Ledger, StepRecord
 from pipeline.store import Execution, Store
 
 Children = Any  # of conftest.py, which cannot be imported
@@ -132,6 +133,34 @@ class TestGarbage:
         collect(store, garbage)
 
         assert collect(store, garbage) == []
+
+    def test_is_not_what_a_run_recorded_since_it_was_looked_for(self, store: Store) -> None:
+        # A pod used it and is gone; the run's next pod will want it.
+        kept = publish(store)
+        dropped = publish(store, key=OTHER_KEY)
+        ledger = Ledger(store, "none")
+        ledger.join_run("taxi", "sha256:0", run="b1946ac9")
+        since = RunsSince(store)
+        garbage = find_garbage(store, set())
+        ledger.record_step("b1946ac9", StepRecord(step="trainer", key=KEY, action="reuse"))
+
+        removed = collect(store, garbage, since=since)
+
+        assert [item.path for item in removed] == [dropped.path]
+        assert kept.path.is_dir()
+
+    def test_is_no_run_that_goes_on_again_since_it_was_looked_for(self, store: Store) -> None:
+        ledger = Ledger(store, "none")
+        for run in ("ended", "retried"):
+            ledger.join_run("taxi", "sha256:0", run=run)
+            ledger.end_run(run, "failed")
+        since = RunsSince(store)
+        garbage = find_garbage(store, set(), drop_runs=["ended", "retried"])
+        ledger.join_run("taxi", "sha256:0", run="retried")
+
+        collect(store, garbage, since=since)
+
+        assert list(store.run_records()) == ["retried"]
 
     def test_never_half_removes_an_execution_whenever_collecting_is_killed(
         self, store: Store, children: Children

@@ -17,7 +17,7 @@ import pytest
 from pipeline.cli.gc import Collected, collect_garbage
 from pipeline.cli.plan import plan_pipeline
 from pipeline.cli.run import RunResult, run_pipeline
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, recorded_runs
 from pipeline.store import Store
 from schemas.errors import ArtifactError, ConfigError, StoreError
 
@@ -187,3 +187,106 @@ def test_a_run_that_is_going_on_loses_nothing(project: Path) -> None:
     assert ("store", "read") in listed(gc(keep_runs=0, remove=False)), (
         "once it is over, its executions are like any others"
     )
+
+
+class TestARunOfManyProcesses:
+    """One that was made on a cluster: no process of this machine tells whether it goes on."""
+
+    def join(self, run: str, silent_days: float) -> Path:
+        """Take over all that the newest run made or used, long ago."""
+        store = Store("store-root")
+        newest = recorded_runs(store)[0]
+        ledger = Ledger(store)
+        ledger.join_run("toy", "sha256:0", run=run)
+        for step in newest.steps:
+            ledger.record_step(run, step)
+        self.quiet(store.root / "runs" / run, silent_days)
+        return store.root / "runs" / run
+
+    def quiet(self, directory: Path, days: float) -> None:
+        then = time.time() - days * 86400
+        for path in [*directory.rglob("*"), directory]:
+            os.utime(path, (then, then))
+
+    def test_that_has_not_ended_keeps_what_it_made_however_many_follow(self, ran: Path) -> None:
+        run("parameters.most=50")
+        directory = self.join("b1946ac9", silent_days=6)
+        run()
+
+        assert gc(keep_runs=0).lost == ()
+
+        assert directory.is_dir()
+        assert steps_in_store(ran) == {"apply": 1, "count": 1, "fit": 1, "judge": 1, "read": 1}
+
+    def test_that_nothing_was_heard_of_for_a_week_is_like_any_old_one(self, ran: Path) -> None:
+        run("parameters.most=50")
+        directory = self.join("b1946ac9", silent_days=8)
+        run()
+
+        gc(keep_runs=1)
+
+        assert not directory.exists()
+        assert steps_in_store(ran)["judge"] == 1
+
+    def test_that_is_lost_and_kept_is_ended(self, ran: Path) -> None:
+        self.join("b1946ac9", silent_days=8)
+        Ledger(Store("store-root")).begin_step("b1946ac9", "push", "ab" * 32, "new")
+        self.quiet(ran / "store-root/runs/b1946ac9", 8)
+
+        would = gc(keep_runs=5, remove=False)
+        assert would.lost == ("b1946ac9",)
+        assert "would end  run b1946ac9, as interrupted: nothing was heard of it for long" in would.as_text()
+        assert Ledger(Store("store-root")).run("b1946ac9").state == "running"
+
+        assert gc(keep_runs=5).as_json()["lost"] == ["b1946ac9"]
+        ended = Ledger(Store("store-root")).run("b1946ac9")
+        assert ended.state == "interrupted"
+        assert ended.steps[-1].message == "it never reported: its pod was killed or evicted"
+        assert gc(keep_runs=5).lost == ()
+
+    def test_is_not_lost_while_one_of_its_steps_is_locked(self, ran: Path) -> None:
+        directory = self.join("b1946ac9", silent_days=8)
+        store = Store("store-root")
+        Ledger(store).begin_step("b1946ac9", "push", "ab" * 32, "new")
+        self.quiet(directory, 8)
+
+        with store.in_use("push", "ab" * 32):
+            assert gc().lost == ()
+
+        assert gc().lost == ("b1946ac9",)
+
+    def test_of_another_machines_process_is_judged_in_the_same_way(self, ran: Path) -> None:
+        store = Store("store-root")
+        record = Ledger(store).start_run("toy", "sha256:0", run="from-a-container").to_json()
+        store.write_run("from-a-container", record | {"owner": record["owner"] | {"host": "gone", "boot_id": "other"}})
+        assert gc(keep_runs=0, remove=False).lost == ()
+        self.quiet(store.root / "runs/from-a-container", 8)
+
+        assert ("runs", "from-a-container") in listed(gc(keep_runs=0))
+        assert "from-a-container" not in store.run_records()
+
+    def test_of_a_process_of_this_machine_that_lives_is_never_lost(self, ran: Path) -> None:
+        store = Store("store-root")
+        Ledger(store).start_run("toy", "sha256:0", run="paused")
+        self.quiet(store.root / "runs/paused", 800)
+
+        assert gc(keep_runs=0).lost == ()
+        assert "paused" in store.run_records()
+
+
+def test_what_a_pod_left_half_made_on_another_machine_is_removed_when_it_is_old(ran: Path) -> None:
+    store = Store("store-root")
+    with store.stage("fit", "ab" * 32) as staging:
+        left = staging.execution_path.parent
+        shutil.copytree(left, left.with_name("fit-of-a-pod"))
+    left = left.with_name("fit-of-a-pod")
+    owner = json.loads((left / "owner.json").read_text()) | {"host": "pod", "boot_id": "another"}
+    (left / "owner.json").write_text(json.dumps(owner))
+    assert gc(remove=False).garbage == ()
+
+    TestARunOfManyProcesses().quiet(left, 8)
+    (found,) = gc().garbage
+
+    assert found.path == left
+    assert "nothing was written there for 8 days" in found.why
+    assert not left.exists()

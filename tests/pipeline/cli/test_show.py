@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 
 from pipeline.cli.run import run_pipeline
 from pipeline.cli.show import show_run, show_step
+from pipeline.ledger import Ledger
+from pipeline.store import Store
 from schemas.errors import ConfigError
 
 
@@ -79,3 +83,38 @@ def test_a_step_that_failed_has_its_message_and_its_own_log(ran: Path) -> None:
 def test_a_step_that_is_not_there_has_a_suggestion(ran: Path) -> None:
     with pytest.raises(ConfigError, match="has no step 'fitt'. Did you mean 'fit'"):
         show_step("store-root", "latest", "fitt")
+
+
+def test_a_step_that_is_at_work_says_who_is_since_when_and_that_it_is_dead(project: Path) -> None:
+    ledger = Ledger(Store("store-root").open(), "none")
+    ledger.join_run("toy", "sha256:0", run="b1946ac9")
+    ledger.begin_step("b1946ac9", "fit", "ab" * 32, "its inputs changed")
+    ledger.begin_step("b1946ac9", "judge", "cd" * 32, "")
+    change_owner("judge", started="0")
+    ledger.begin_step("b1946ac9", "count", "ef" * 32, "")
+    change_owner("count", host="toy-4711-pod", boot_id="another", pid=7)
+
+    shown = show_run("store-root", "b1946ac9", ledger="none")
+    fit, judge, count = (
+        re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "THEN", line) for line in shown.as_text().splitlines()[3:]
+    )
+
+    assert shown.as_text().startswith("toy  run b1946ac9  running\n")
+    assert fit.split(maxsplit=3) == [
+        "fit",
+        "running",
+        "ab" * 6,
+        f"process {os.getpid()} since THEN, its inputs changed",
+    ]
+    assert judge.endswith(f"process {os.getpid()} since THEN, which is dead")
+    assert count.endswith("process 7 on toy-4711-pod since THEN")
+    text = show_step("store-root", "b1946ac9", "count", ledger="none").as_text()
+    assert text.startswith("count: running\n\nprocess 7 on toy-4711-pod since ")
+
+
+def change_owner(step: str, **fields: object) -> None:
+    path = Path("store-root/runs/b1946ac9/run.json")
+    record = json.loads(path.read_text())
+    (found,) = [found for found in record["steps"] if found["step"] == step]
+    found["owner"] |= fields
+    path.write_text(json.dumps(record))

@@ -201,7 +201,7 @@ class TestAServerThatGoesAway:
         # What count had made when it could not be recorded is in the store all the same.
         assert second.actions == {"read": "reuse", "count": "reuse", "judge": "run"}
         first = Ledger(store, url).run("first")
-        assert {found.step: found.action for found in first.steps} == {"read": "run"}
+        assert {found.step: found.action for found in first.steps} == {"read": "run", "count": "run"}
 
 
 class TestWhatIsWrong:
