@@ -5,11 +5,15 @@ machines they hold where the file system carries flock to its server: NFS 4, NFS
 takes a byte-range lock of the whole file for a flock), CephFS, GlusterFS, Lustre mounted with `flock`, SMB. They hold between the
 processes of one machine only where a mount says so (`nolock`, `local_lock=flock`, `nobrl`) and on file systems made of an object
 store. A machine that is gone keeps its locks until the server gives up on it, on NFS 4 for a minute and a half.
+
+A file that is locked is removed with its lock, and says so in its last moment: another machine may know its name for as long
+as it remembers the directory (on NFS up to a minute), and would hold a lock that nobody else sees.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,6 +24,7 @@ from pathlib import Path
 
 from schemas.owner import Owner
 
+_REMOVED = b"\0removed"
 _POLL_S = 0.1
 _FIRST_POLL_S = 0.005
 
@@ -37,7 +42,7 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            held = _is_file_at(descriptor, path)
+            held = _is_file_at(descriptor, path) and os.pread(descriptor, len(_REMOVED), 0) != _REMOVED
         except BlockingIOError:
             os.close(descriptor)
             return None
@@ -47,6 +52,7 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
         if held:
             return descriptor
         os.close(descriptor)  # the holder before us removed the file: what is locked now is nobody's lock
+        time.sleep(_FIRST_POLL_S)
 
 
 def unlock(descriptor: int, path: Path, *, keep: bool = False) -> None:
@@ -58,6 +64,7 @@ def unlock(descriptor: int, path: Path, *, keep: bool = False) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_file_at(descriptor, path):
                 path.unlink(missing_ok=True)
+                os.pwrite(descriptor, _REMOVED, 0)
     finally:
         # Outright, since a child that was forked meanwhile has the descriptor too.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -149,5 +156,7 @@ def _holder(path: Path) -> str:
 def _is_file_at(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return False
+        raise
