@@ -7,6 +7,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -47,6 +48,41 @@ def store_error(error: OSError, path: Path) -> StoreError:
     }.get(error.errno or 0, "Look at the disk, or choose another --root")
     name = errno.errorcode.get(error.errno or 0, "unknown error")
     return StoreError(f"cannot write {path}: {error.strerror} ({name}; {_free(path)}). {advice}.")
+
+
+# Where another machine may write too, as /proc/self/mountinfo calls them; whatever is mounted by FUSE may be such a one.
+_SHARED = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "ceph",
+    "glusterfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "9p",
+    "afs",
+    "ocfs2",
+    "gfs2",
+}
+
+
+def is_shared(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether other machines may write where `path` is. False where the system does not say."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    found, longest = "", -1
+    for line in lines:
+        # 36 35 98:0 /root /mnt/point rw,noatime master:1 - nfs4 server:/export rw
+        before, _, after = line.partition(" - ")
+        place = Path(re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), before.split()[4]))
+        if path.absolute().is_relative_to(place) and len(place.parts) >= longest:  # a later mount hides an earlier one
+            found, longest = after.split()[0], len(place.parts)
+    return found in _SHARED or found.startswith("fuse.")
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline import disk
 from pipeline.ledger.failures import advice as advice_on
 from pipeline.ledger.failures import kind_of
 from pipeline.ledger.tables import metadata
@@ -96,9 +97,10 @@ class Database:
         with contextlib.suppress(NoTables):
             self.read(_look)
             return
-        if self.dialect == "sqlite":
+        # A write-ahead log lets readers wait for nobody, and is kept in the file. Between machines it destroys the file.
+        if self.dialect == "sqlite" and not disk.is_shared(Path(self._engine.url.database or ".")):
             with self._reaching(), self._engine.connect().execution_options(begin=()) as connection:
-                connection.execute(text("PRAGMA journal_mode=WAL"))  # kept in the file: readers wait for nobody
+                connection.execute(text("PRAGMA journal_mode=WAL"))
         self.write(make)
 
     def lock(self, connection: Connection, what: str, *, shared: bool = False) -> None:
@@ -175,6 +177,8 @@ class Database:
         if sqlite:
             event.listen(engine, "connect", _leave_transactions_to_us)
             event.listen(engine, "begin", _begin)
+        elif url.get_backend_name() == "postgresql":
+            event.listen(engine, "begin", _let_nobody_wait_for_ever)
         return engine
 
     @contextlib.contextmanager
@@ -261,6 +265,14 @@ def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
 def _begin(connection: Connection) -> None:
     for statement in connection.get_execution_options().get("begin", _READ):
         connection.exec_driver_sql(statement)
+
+
+def _let_nobody_wait_for_ever(connection: Connection) -> None:
+    # A machine that is gone without a word would leave its transaction open, with all it has locked, for as long as the server
+    # believes in the connection: two hours. What waits for a lock longer than it should is done again.
+    connection.exec_driver_sql(
+        "SELECT set_config('idle_in_transaction_session_timeout', '5min', true), set_config('lock_timeout', '30s', true)"
+    )
 
 
 def _number(what: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline import disk
 from pipeline.ledger.records import ArtifactRow, Edge, RunRecord
 from pipeline.ledger.run_files import recorded_runs
 from pipeline.store import Execution, Store
@@ -30,11 +31,12 @@ class StoreIndex:
 
     def ids(self, beginning: str, limit: int) -> list[str]:
         """Ids of runs that begin so, in their order."""
-        return sorted(record.id for record in recorded_runs(self._store) if record.id.startswith(beginning))[:limit]
+        names = {path.name for path in disk.directories(self._store.root / "runs") if path.name.startswith(beginning)}
+        return sorted(record.id for record in recorded_runs(self._store, names))[:limit]
 
     def run(self, run: str) -> RunRecord | None:
         """The run of that very id."""
-        return next((record for record in recorded_runs(self._store) if record.id == run), None)
+        return next(iter(recorded_runs(self._store, {run})), None)
 
     def artifacts(self, step: str, key: str) -> list[ArtifactRow]:
         """The outputs of an execution, by name."""

@@ -283,16 +283,19 @@ class TestWhatIsWrong:
         assert "CREATE SCHEMA" in said
 
 
-def test_the_servers_own_list_of_connections_says_who_it_is(server: Server, store: Store) -> None:
+def test_the_server_is_told_who_it_is_and_when_to_give_up_on_it(server: Server) -> None:
+    from sqlalchemy import text
+
     from pipeline.ledger.database import Database
 
-    def name(more: str) -> Any:
-        from sqlalchemy import text
-
+    def setting(name: str, more: str = "") -> Any:
         database = Database(server.url("postgres", more=more), None, 0)
-        return database.read(lambda connection: connection.execute(text("SHOW application_name")).scalar())
+        return database.write(lambda connection: connection.execute(text(f"SHOW {name}")).scalar())
 
-    assert (name(""), name("&application_name=nightly")) == ("penstock", "nightly")
+    assert setting("application_name") == "penstock"
+    assert setting("application_name", "&application_name=nightly") == "nightly", "the URL's own options go before"
+    assert setting("lock_timeout") == "30s"
+    assert setting("idle_in_transaction_session_timeout") == "5min"
 
 
 def test_several_rebuild_at_once(server: Server, store: Store, publish: Publish, children: Children) -> None:
