@@ -66,7 +66,7 @@ def find_garbage(
 ) -> list[Garbage]:
     """What could be removed if only the executions (step, key) in `keep` are needed, and the runs `drop_runs` are not.
 
-    What a process on another machine was making is garbage when nothing was written there for `lost_after_s`. Leaves out what
+    The process on another machine that was making something is taken for dead when nothing was written there for `lost_after_s`. Leaves out what
     is in use now. Removes nothing.
     """
     found = []
@@ -79,14 +79,9 @@ def find_garbage(
             why = "its step is published" if published else "no kept run will resume it"
             found.append(Garbage(path, disk.bytes_under(path), why))
     for path in disk.directories(store.root / "staging"):
-        with staging.is_dead(path) as dead:
+        with staging.is_dead(path, silent_for_s=lost_after_s) as dead:
             if dead:
                 found.append(Garbage(path, disk.bytes_under(path), "the process that was making it is dead"))
-                continue
-        if _is_abandoned(path, lost_after_s):
-            days = f"{disk.silent_s(path) / 86400:.0f} days"
-            why = f"nothing was written there for {days}, and the process that was making it ran on another machine"
-            found.append(Garbage(path, disk.bytes_under(path), why))
     for path in disk.directories(store.root / "runs"):
         if path.name in drop_runs:
             found.append(Garbage(path, disk.bytes_under(path), "the record of a run that is not kept"))
@@ -106,9 +101,9 @@ def collect(
         if area in ("store", "scratch"):
             done = _collect_pair(store, since, area, *rest)
         elif area == "staging":
-            with staging.is_dead(item.path) as dead:
-                done = dead or _is_abandoned(item.path, lost_after_s)
-                if done:
+            with staging.is_dead(item.path, silent_for_s=lost_after_s) as dead:
+                done = dead
+                if dead:
                     staging.remove(item.path)
         else:
             done = _collect_run(store, since, item.path)
@@ -132,11 +127,6 @@ def _collect_run(store: Store, since: RunsSince | None, path: Path) -> bool:
         (path / "run.json").unlink(missing_ok=True)
     disk.remove_tree(path)  # once the lock is given back: NFS keeps a name for a file that is open
     return True
-
-
-def _is_abandoned(path: Path, lost_after_s: float) -> bool:
-    """Whether another machine's process was making it, long ago, and holds no lock on it."""
-    return staging.is_elsewhere(path) and disk.silent_s(path) >= lost_after_s
 
 
 def _collect_pair(store: Store, since: RunsSince | None, area: str, step: str, key: str) -> bool:

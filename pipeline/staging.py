@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -48,11 +49,11 @@ def make(root: Path, name: str, *, step: str = "", run: str = "") -> tuple[Path,
 
 
 @contextlib.contextmanager
-def is_dead(directory: Path, ended: tuple[str, str] | None = None) -> Iterator[bool]:
+def is_dead(directory: Path, ended: tuple[str, str] | None = None, *, silent_for_s: float = math.inf) -> Iterator[bool]:
     """Whether a staging directory's owner is provably dead; its lock is held inside.
 
     A lock that another host holds may not be seen here. So that host's owner counts as dead only where somebody knows that
-    it has ended: `ended` is the (run, step) that it worked for.
+    it has ended: `ended` is the (run, step) that it worked for; or where nothing was written for `silent_for_s`.
     """
     owner_file = directory / "owner.json"
     try:
@@ -67,7 +68,7 @@ def is_dead(directory: Path, ended: tuple[str, str] | None = None) -> Iterator[b
     except (OSError, ValueError, KeyError, TypeError):
         yield False
         return
-    if not (owner.same_kernel or owner.same_host or has_ended):
+    if not (owner.same_kernel or owner.same_host or has_ended or disk.silent_s(directory) >= silent_for_s):
         yield False
         return
     try:
@@ -77,20 +78,6 @@ def is_dead(directory: Path, ended: tuple[str, str] | None = None) -> Iterator[b
         return
     try:
         yield locks.hold(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def is_elsewhere(directory: Path) -> bool:
-    """Whether its owner ran on another machine, and has no lock on it, as far as locks of other machines can be seen here."""
-    owner_file = directory / "owner.json"
-    try:
-        owner = Owner.from_json(json.loads(owner_file.read_bytes()))
-        descriptor = os.open(owner_file, os.O_RDWR | os.O_CLOEXEC)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    try:
-        return not (owner.same_kernel or owner.same_host) and locks.hold(descriptor)
     finally:
         os.close(descriptor)
 

@@ -175,7 +175,7 @@ def test_the_scratch_of_a_killed_run_is_kept_and_its_dead_staging_is_not(project
 def test_a_run_that_is_going_on_loses_nothing(project: Path) -> None:
     (project / "numbers.txt").write_text("\n".join(map(str, range(90))))
     process = start("fit.pause_s=0.5")
-    wait_for(lambda: position(project) >= 1)
+    wait_for(lambda: position(project) >= 1 and (project / "store-root/store/judge").is_dir())
 
     assert gc(keep_runs=0).garbage == ()
 
@@ -288,5 +288,4 @@ def test_what_a_pod_left_half_made_on_another_machine_is_removed_when_it_is_old(
     (found,) = gc().garbage
 
     assert found.path == left
-    assert "nothing was written there for 8 days" in found.why
     assert not left.exists()
