@@ -114,7 +114,7 @@ def wait(
 @app.command()
 def logs(
     run: Run,
-    step: Annotated[str | None, typer.Argument(metavar="[STEP]", help="One step's; else all of them.")] = None,
+    step: Annotated[str | None, typer.Argument(metavar="STEP", help="One step's; else all of them.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the step has ended.")] = False,
     root: Annotated[
         str | None,

@@ -12,6 +12,7 @@ import email
 import email.policy
 import json
 import re
+import ssl
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -310,6 +312,7 @@ class KfpApi:
     denied: tuple[str, ...] = ()  # namespaces that nobody may use
     login_page: bool = False  # whoever asks is sent to a page
     ui: bool = True  # the UI's server is what listens, and passes the API on; else it is the API server itself
+    ready: bool = True  # whether the API server behind the UI answers
     has_v1: bool = True  # whether v1beta1's runs and v1alpha1's logs are there
     logs: dict[str, str] = field(default_factory=dict)  # by pod; a pod that is not here is gone
     requests: list[str] = field(default_factory=list)  # 'GET /apis/v2beta1/runs/...', as they came
@@ -352,6 +355,8 @@ class KfpApi:
 
     def answer(self, request: Request) -> Response | None:
         """What goes back; None closes the connection."""
+        # kubectl's proxy, which kfp.Client uses when it has a kubeconfig and no endpoint.
+        request.path = re.sub(r"^/api/v1/namespaces/[^/]+/services/ml-pipeline:http/proxy/+", "/", request.path)
         with self.lock:
             self.requests.append(f"{request.method} {request.path}")
             fault = self.faults.pop(0) if self.faults else False
@@ -412,6 +417,14 @@ def healthz(api: KfpApi, request: Request) -> Json | Response | None:
     """Version and mode. v2beta1 is since 2.0."""
     if "v2beta1" in request.path and _version(api.tag_name) < (2, 0):
         return None
+    if api.ui:  # answers itself, with what it hears from the API server
+        return {
+            "buildDate": "",
+            "frontendTagName": api.tag_name,
+            "apiServerReady": api.ready,
+            **({"apiServerTagName": api.tag_name, "apiServerMultiUser": api.multi_user} if api.ready else {}),
+            **({"multi_user": api.multi_user} if api.ready else {}),
+        }
     return {"commit_sha": "0123456", "tag_name": api.tag_name, "multi_user": api.multi_user}
 
 
@@ -867,11 +880,15 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(api: KfpApi) -> Iterator[KfpApi]:
-    """`api` at its `url` while the context lasts."""
+def serving(api: KfpApi, certificate: Path | None = None) -> Iterator[KfpApi]:
+    """`api` at its `url` while the context lasts; over TLS with a file that has a certificate and its key."""
     server = Server(("127.0.0.1", 0), Handler)
     server.api = api
-    api.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    api.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

@@ -132,7 +132,13 @@ class Api:
             said = self._get("/apis/v1beta1/healthz", doing="ask for its version")
         if not isinstance(said, dict):
             raise KubeflowError(f"{self.endpoint}: it answered {said!r:.80} where Kubeflow's API says its version")
-        return Backend(str(said.get("tag_name") or "unknown"), bool(said.get("multi_user")))
+        if said.get("apiServerReady") is False:
+            raise Unreachable(
+                f"{self.endpoint}: Kubeflow's UI answers, and says that the API server behind it does not"
+            )
+        # The UI's server does not pass this question on, and has other names in its answer.
+        tag = said.get("tag_name") or said.get("apiServerTagName")
+        return Backend(str(tag or "unknown"), bool(said.get("multi_user") or said.get("apiServerMultiUser")))
 
     # Pipelines and their versions
 
@@ -454,7 +460,9 @@ class Api:
             return Unreachable(
                 f"{self.endpoint}: no answer in {_CONNECT_S} s: is it reached from here (VPN, firewall)?"
             )
-        return Unreachable(f"{self.endpoint}: the connection failed: {text.partition(': ')[2] or text}")
+        if "RemoteDisconnected" in text or "ConnectionReset" in text or "IncompleteRead" in text:
+            return Unreachable(f"{self.endpoint}: the connection broke before there was an answer")
+        return Unreachable(f"{self.endpoint}: the connection failed: {text}")
 
     def _untrusted(self, reason: str) -> KubeflowError:
         if "WRONG_VERSION_NUMBER" in reason or "wrong version number" in reason:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -157,7 +158,7 @@ def _task_view(task: Task, details: Mapping[str, Any], layout: Layout, skipped: 
         )
         return TaskView(task, "skipped", note=why)
     if ended or detail:
-        return TaskView(task, "not reached", note="what it needs did not succeed" if detail else "")
+        return TaskView(task, "not reached", note="what it needs did not succeed" if detail else "the run ended before")
     return TaskView(task, "starting" if driver else "waiting", began)
 
 
@@ -195,12 +196,13 @@ class Follower:
                 self._tell(view)
                 if view.outcome != "running":
                     return view
-                if timeout_s is not None and time.monotonic() - started >= timeout_s:
+                left_s = math.inf if timeout_s is None else timeout_s - (time.monotonic() - started)
+                if timeout_s is not None and left_s <= 0:
                     doing = ", ".join(view.task.name for view in view.tasks if view.state in ("starting", "running"))
                     raise PenstockError(
                         f"run {self.run} has not ended in {duration(timeout_s)} ({doing or 'nothing'} at work). {again}"
                     )
-                self.sleep(self.poll_s)
+                self.sleep(min(self.poll_s, left_s))
                 answer = self._answer()
                 view = view_of(answer, layout)
         except KeyboardInterrupt:

@@ -159,7 +159,7 @@ def _of_pods(api: Api, run: Any, layout: Layout, task: Task, pods: Sequence[Pod]
         if shown.state in ("skipped", "not reached"):
             return TaskLog(task.name, gone=f"{task.name} did not run: {shown.note or 'the run ended before'}")
         return TaskLog(
-            task.name, gone=f"{task.name}: Kubeflow does not say which pod ran it, as its record of the run is gone"
+            task.name, gone=f"{task.name}: Kubeflow does not say which pod ran it: it keeps no record of the run's pods"
         )
     instead = "" if root else "; where the store can be reached, --root DIR reads the log that the step wrote there"
     return TaskLog(

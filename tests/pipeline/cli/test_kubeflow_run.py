@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import sys
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +141,16 @@ def test_a_definition_is_compiled_first(
 ) -> None:
     monkeypatch.delenv("KFP_ENDPOINT")
     definition = project / "pipeline.yaml"
-    section = f"kubeflow: {{image: 'registry.example.com/team/toy:1', endpoint: '{kfp_api.url}', experiment: weekly, defaults: {{service_account: trainer}}}}\n"
-    definition.write_text(section + definition.read_text())
+    section = f"""
+kubeflow:
+  image: registry.example.com/team/toy:1
+  endpoint: {kfp_api.url}
+  experiment: weekly
+  parameters: {{numbers: /mnt/penstock/numbers.txt}}
+  defaults: {{service_account: trainer, volumes: [{{claim: penstock, path: /mnt/penstock}}]}}
+"""
+    text = definition.read_text().replace("numbers.txt", '"${parameters.numbers}"')
+    definition.write_text(text.replace("{most: 100}", "{most: 100, numbers: numbers.txt}") + section)
 
     said = command("kubeflow", "run", "pipeline.yaml", "--json")
 
@@ -219,9 +230,12 @@ def test_no_package_at_all_is_said_so(command: Command, kfp_api: Api, tmp_path: 
     assert "there is no such file" in said.err
 
 
+@pytest.mark.parametrize("ui", [True, False], ids=["the UI's server", "the API server"])
 @pytest.mark.parametrize("tag", ["2.4.1", "2.0.0-beta.1", "1.8.22"])
-def test_a_backend_that_is_too_old_is_refused(command: Command, kfp_api: Api, toy_package: Path, tag: str) -> None:
-    kfp_api.tag_name = tag
+def test_a_backend_that_is_too_old_is_refused(
+    command: Command, kfp_api: Api, toy_package: Path, tag: str, ui: bool
+) -> None:
+    kfp_api.tag_name, kfp_api.ui = tag, ui
 
     said = command("kubeflow", "run", str(toy_package))
 
@@ -256,6 +270,15 @@ def test_where_every_user_has_a_namespace_one_must_be_named(
     assert command("kubeflow", "run", str(toy_package), "--namespace", "bob").code == 0
     assert {run["namespace"] for run in kfp_api.runs.items.values()} == {"ann", "bob"}
     assert {pipeline["namespace"] for pipeline in kfp_api.pipelines.items.values()} == {"ann", "bob"}
+
+
+def test_a_ui_whose_api_server_is_away_is_told(command: Command, kfp_api: Api, toy_package: Path) -> None:
+    kfp_api.ready = False
+
+    said = command("kubeflow", "run", str(toy_package))
+
+    assert said.code == 1
+    assert "Kubeflow's UI answers, and says that the API server behind it does not" in said.err
 
 
 def test_a_namespace_that_is_not_ones_own_is_refused(command: Command, kfp_api: Api, toy_package: Path) -> None:
@@ -334,3 +357,66 @@ def test_https_where_http_is_spoken_is_told(command: Command, kfp_api: Api, toy_
 
     assert said.code == 1
     assert "it does not speak TLS: give it with http:// instead of https://" in said.err
+
+
+def test_a_certificate_of_ones_own_authority_is_trusted_when_it_is_given(
+    command: Command, kfp_api: Api, toy_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = tmp_path / "certificate.pem"
+    certificate.write_bytes(self_signed("127.0.0.1"))
+    with sys.modules[type(kfp_api).__module__].serving(kfp_api, certificate):
+        said = command("kubeflow", "run", str(toy_package), "--endpoint", kfp_api.url)
+        assert said.code == 1
+        assert "its certificate is not trusted (certificate verify failed: self-signed certificate" in said.err
+        assert "Set KFP_SSL_CA_CERT" in said.err
+
+        monkeypatch.setenv("KFP_SSL_CA_CERT", str(certificate))
+        assert command("kubeflow", "run", str(toy_package), "--endpoint", kfp_api.url).code == 0
+
+
+def self_signed(address: str) -> bytes:
+    """A certificate for an address and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, address)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return certificate.public_bytes(pem) + private
+
+
+def test_without_an_endpoint_the_cluster_of_kubeconfig_is_asked(
+    command: Command, kfp_api: Api, toy_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kubernetes.config import kube_config
+
+    kubeconfig = tmp_path / "kubeconfig"
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+    monkeypatch.delenv("KFP_ENDPOINT")
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+    said = command("kubeflow", "run", str(toy_package))
+    assert said.code == 2
+    assert "where is Kubeflow Pipelines? Give --endpoint URL or set KFP_ENDPOINT" in said.err
+    assert said.out == ""
+
+    names = {"clusters": "cluster", "contexts": "context", "users": "user"}
+    parts = {"cluster": {"server": kfp_api.url}, "context": {"cluster": "here", "user": "here"}, "user": {}}
+    listed = {many: [{"name": "here", one: parts[one]}] for many, one in names.items()}
+    kubeconfig.write_text(json.dumps({"current-context": "here", **listed}))
+    assert command("kubeflow", "run", str(toy_package)).code == 0
