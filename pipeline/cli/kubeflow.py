@@ -17,6 +17,10 @@ Namespace = Annotated[
     str | None,
     typer.Option("--namespace", "-n", metavar="NS", help="Of a user, where there are several. Also KFP_NAMESPACE."),
 ]
+Mounted = Annotated[
+    str | None,
+    typer.Option("--root", metavar="DIR", help="The cluster's store, where it is mounted here: it outlives pods."),
+]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or its name.")]
 
 app = typer.Typer(
@@ -98,6 +102,7 @@ def wait(
     timeout: Annotated[
         str | None, typer.Option(metavar="TIME", help="Give up after this, as 90s, 30m or 2h; the run goes on.")
     ] = None,
+    root: Mounted = None,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
     json: Json = False,
@@ -107,7 +112,9 @@ def wait(
     from pipeline.cli.kubeflow_run import wait_for
 
     with log.SilentDisplay() if json else log.display() as display:
-        view = wait_for(run, timeout=timeout, endpoint=endpoint, namespace=namespace, listener=display, warn=_warn)
+        view = wait_for(
+            run, timeout=timeout, root=root, endpoint=endpoint, namespace=namespace, listener=display, warn=_warn
+        )
     return Answer(view.as_json(), "\n" + view.as_text(), view.exit_code)
 
 
@@ -116,10 +123,7 @@ def logs(
     run: Run,
     step: Annotated[str | None, typer.Argument(metavar="STEP", help="One step's; else all of them.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the step has ended.")] = False,
-    root: Annotated[
-        str | None,
-        typer.Option("--root", metavar="DIR", help="The store, where it is mounted here: its logs outlive pods."),
-    ] = None,
+    root: Mounted = None,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
     json: Json = False,

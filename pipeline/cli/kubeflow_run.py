@@ -83,6 +83,7 @@ def wait_for(
     run: str,
     *,
     timeout: str | None = None,
+    root: str | None = None,
     endpoint: str | None = None,
     namespace: str | None = None,
     listener: Callable[[log.Event], None] | None = None,
@@ -90,11 +91,20 @@ def wait_for(
 ) -> RunView:
     """Follow a run, by id or name, until it ends; `listener` hears of each change of a task.
 
+    With `root`, the store where it is mounted here, the steps' own words are told too.
+
     Raises ConfigError for a run that is not there, Interrupted on Ctrl-C, and PenstockError after `timeout`.
     """
-    timeout_s = _seconds(timeout)
+    timeout_s, store = _seconds(timeout), store_here(root)
     api = connect(Access.found(endpoint, namespace), warn)
-    return Follower(api, find_run(api, run).run_id, listener or log.SilentDisplay()).follow(timeout_s)
+    return Follower(api, find_run(api, run).run_id, listener or log.SilentDisplay(), store).follow(timeout_s)
+
+
+def store_here(root: str | None) -> Path | None:
+    """Where --root says that the cluster's store is mounted on this machine. Raises ConfigError when it is not."""
+    if root is not None and not Path(root).is_dir():
+        raise ConfigError(f"--root {root}: there is no such directory here; leave it out when the store is not mounted")
+    return Path(root) if root is not None else None
 
 
 def _seconds(timeout: str | None) -> float | None:
@@ -121,8 +131,8 @@ def logs_of(
     """
     if follow and step is None:
         raise ConfigError("--follow: say the log of which step, as in `pipeline kubeflow logs RUN trainer --follow`")
+    store = store_here(root)
     api = connect(Access.found(endpoint, namespace), warn)
-    where = Path(root) if root else None
     if follow and step is not None:
-        return follow_log(api, run, step, write, where)
-    return read_logs(api, run, step, where)
+        return follow_log(api, run, step, write, store)
+    return read_logs(api, run, step, store)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import log
+from pipeline.ledger import RunRecord, StepRecord
+from pipeline.ledger.run_files import RunFiles
 from pipeline.log import duration
 from pipeline.runners.kubeflow.api import Api, NotThere
 from pipeline.runners.kubeflow.package_file import Layout, Task, layout_of
 from pipeline.runners.kubeflow.pods import pods_of
+from pipeline.store import Store
 from schemas.errors import ConfigError, Interrupted, KubeflowError, PenstockError, Unreachable
 
-State = Literal["waiting", "starting", "running", "done", "failed", "skipped", "not reached"]
+State = Literal["waiting", "starting", "running", "done", "reused", "refused", "failed", "skipped", "not reached"]
 Outcome = Literal["done", "failed", "refused", "stopped", "running"]
 
 _ENDED: Mapping[str, Outcome] = {"SUCCEEDED": "done", "SKIPPED": "done", "FAILED": "failed", "CANCELED": "stopped"}
@@ -108,7 +112,7 @@ class RunView:
         for view in self.tasks:
             took = duration(view.seconds) if view.seconds is not None and view.state != "skipped" else ""
             rows.append((view.task.name, view.state, took, view.note.splitlines()[0] if view.note else ""))
-        because = f": {' and '.join(self.refused_by)} did not bless the model" if self.refused_by else ""
+        because = f" by {' and '.join(self.refused_by)}" if self.refused_by else ""
         return f"run {self.id}  {self.outcome}{because}, {duration(self.seconds)}\n\n{as_columns(rows)}"
 
 
@@ -169,12 +173,16 @@ class Follower:
     api: Api
     run: str
     tell: Callable[[log.Event], None]
+    root: Path | None = (
+        None  # the store, where it is mounted here: there steps say why they refused, and what they reused
+    )
     poll_s: float = 3.0
     patience_s: float = 600.0
     pod_looks_s: float = 15.0  # between looks at what pods wait for
     sleep: Callable[[float], None] = time.sleep
     _states: dict[str, str] = field(default_factory=dict)
     _told: set[tuple[str, str]] = field(default_factory=set)
+    _whys: dict[str, str] = field(default_factory=dict)  # by task: why it failed
     _failed_pods: int = 0
     _looked: float = 0.0
 
@@ -192,7 +200,7 @@ class Follower:
             names = tuple(view.task.name for view in view.tasks)
             self.tell(log.RunStarted(view.name, view.id, names))
             while True:
-                view = self._explained(answer, view)
+                view = self._recorded(self._explained(answer, view))
                 self._tell(view)
                 if view.outcome != "running":
                     return view
@@ -234,13 +242,12 @@ class Follower:
         waits = any(view.state == "running" for view in view.tasks)
         due = time.monotonic() - self._looked >= self.pod_looks_s
         if failed == self._failed_pods and not (waits and due):
-            return view
+            return self._with_whys(view)
         try:
             workflow = self.api.workflow(self.run)
         except KubeflowError:
-            return view  # nothing depends on it
+            return self._with_whys(view)  # nothing depends on it
         self._failed_pods, self._looked = failed, time.monotonic()
-        tasks = []
         for shown in view.tasks:
             pods = pods_of(workflow, shown.task)
             last = pods[-1] if pods else None
@@ -251,10 +258,25 @@ class Follower:
                 self._once(shown, last.message, waiting=True)
             if last and shown.state == "failed":
                 tries = f", attempt {last.attempt}" if last.attempt > 1 else ""
-                note = f"{shown.note}: {last.why}" if shown.note else f"{last.why}{tries}"
-                shown = TaskView(shown.task, shown.state, shown.began, shown.ended, note)
-            tasks.append(shown)
-        return RunView(view.id, view.name, view.state, tuple(tasks), view.refused_by, view.began, view.ended)
+                self._whys[shown.task.key] = f"{shown.note}: {last.why}" if shown.note else f"{last.why}{tries}"
+        return self._with_whys(view)
+
+    def _with_whys(self, view: RunView) -> RunView:
+        tasks = tuple(
+            replace(shown, note=self._whys.get(shown.task.key, shown.note)) if shown.state == "failed" else shown
+            for shown in view.tasks
+        )
+        return replace(view, tasks=tasks)
+
+    def _recorded(self, view: RunView) -> RunView:
+        """The view with what the steps themselves have put into the store, where that can be read."""
+        if self.root is None:
+            return view
+        try:
+            record = RunFiles(Store(self.root)).find(view.id)
+        except PenstockError:
+            return view  # it is being written, or on a volume that is away
+        return with_record(view, record) if record else view
 
     def _once(self, shown: TaskView, message: str, *, waiting: bool = False) -> None:
         if (shown.task.key, message) not in self._told:
@@ -274,11 +296,38 @@ class Follower:
                     self.tell(log.StepStarted(name))
                 case "done":
                     self.tell(log.StepFinished(name, "run", seconds))
+                case "reused":
+                    self.tell(log.StepFinished(name, "reuse"))
+                case "refused":
+                    self.tell(log.StepRefused(name, shown.note, seconds))
                 case "skipped" | "not reached":
                     self.tell(log.StepFinished(name, "skipped", reason=shown.note))
                 case "failed":
                     logs = f"pipeline kubeflow logs {self.run} {name}"
                     self.tell(log.StepFailed(name, shown.note or "its pod failed", log=logs, seconds=seconds))
+
+
+def with_record(view: RunView, record: RunRecord) -> RunView:
+    """The view with how each step of the store's record ended: Kubeflow sees a refusal, and a reuse, as success."""
+    said = {step.step: step for step in record.steps}
+    tasks = tuple(_with_step(shown, said.get(shown.task.name)) for shown in view.tasks)
+    refused_by = tuple(shown.task.name for shown in tasks if shown.state == "refused")
+    return replace(view, tasks=tasks, refused_by=refused_by or view.refused_by)
+
+
+def _with_step(shown: TaskView, step: StepRecord | None) -> TaskView:
+    if step is None or shown.state not in ("done", "failed"):
+        return shown
+    match step.action:
+        case "reuse":
+            return replace(shown, state="reused", note=step.reason)
+        case "refused":
+            return replace(shown, state="refused", note=step.message)
+        case "skipped":
+            return replace(shown, state="skipped", note=step.reason)
+        case "failed":
+            return replace(shown, note=step.message or shown.note)
+    return shown
 
 
 def find_run(api: Api, run: str) -> Any:

@@ -104,7 +104,9 @@ def test_a_root_that_is_not_mounted_here_is_told(command: Command, kfp_api: Api,
     said = command("kubeflow", "logs", run, "read", "--root", "/mnt/elsewhere")
 
     assert said.code == 2
-    assert "--root /mnt/elsewhere: there is no such directory here; leave it out" in said.err
+    assert (
+        "--root /mnt/elsewhere: there is no such directory here; leave it out when the store is not mounted" in said.err
+    )
 
 
 def test_of_a_task_that_kubeflow_could_not_prepare_the_drivers_log_is_printed(

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from pipeline import log
+from pipeline.ledger import Ledger, StepRecord
 from pipeline.runners.kubeflow.api import Access, connect
 from pipeline.runners.kubeflow.follow import Follower
+from pipeline.store import Store
 from schemas.errors import Interrupted, PenstockError, Unreachable
 
 Command = Any
@@ -147,6 +149,42 @@ def test_a_failure_is_exit_1_with_kubernetes_reason_and_where_its_log_is(
     assert f"run {run}  failed, " in said.err
     judge = next(line for line in said.err.splitlines() if line.startswith("judge"))
     assert " ".join(judge.split()) == "judge not reached what it needs did not succeed"
+
+
+def test_the_store_says_what_kubeflow_takes_for_success(
+    command: Command, kfp_api: Api, run: str, tmp_path: Path
+) -> None:
+    # As with `gate: false`: all tasks are there, and one of them has refused.
+    to_the_end(kfp_api.workflows[run])
+    ledger = Ledger(Store(tmp_path / "store").open(), "none")
+    ledger.join_run("toy", "sha256:0", run=run)
+    for step in (
+        StepRecord(step="read", action="reuse", reason="nothing changed"),
+        StepRecord(step="fit_model", action="run"),
+        StepRecord(step="judge", action="refused", message="accuracy 0.41 is below 0.60"),
+        StepRecord(step="push", action="skipped", reason="judge was refused"),
+    ):
+        ledger.record_step(run, step)
+
+    assert command("kubeflow", "wait", run).code == 0
+    said = command("kubeflow", "wait", run, "--root", str(tmp_path / "store"), "--json")
+
+    assert said.code == 3
+    assert said.data["refused_by"] == ["judge"]
+    assert {name: (task["state"], task["message"]) for name, task in said.data["tasks"].items()} == {
+        "read": ("reused", "nothing changed"),
+        "fit_model": ("done", ""),
+        "judge": ("refused", "accuracy 0.41 is below 0.60"),
+        "push": ("skipped", "judge was refused"),
+        "ended": ("done", ""),
+    }
+
+
+def test_a_root_that_is_not_mounted_here_is_told(command: Command, kfp_api: Api, run: str) -> None:
+    said = command("kubeflow", "wait", run, "--root", "/mnt/elsewhere")
+
+    assert said.code == 2
+    assert "--root /mnt/elsewhere: there is no such directory here" in said.err
 
 
 def test_a_failure_is_told_where_kubeflow_has_no_v1beta1_any_more(command: Command, kfp_api: Api, run: str) -> None:
