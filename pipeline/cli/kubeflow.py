@@ -74,7 +74,7 @@ def run(
 ) -> Answer:
     """Upload the package if it is not there, and run it."""
     from pipeline import log
-    from pipeline.cli.kubeflow_run import run_on_kubeflow
+    from pipeline.cli.kubeflow_run import run_on_kubeflow, view_text
     from pipeline.runners.kubeflow.follow import Follower
 
     api, started = run_on_kubeflow(
@@ -93,7 +93,7 @@ def run(
         print(started.as_text(), flush=True)
     with log.SilentDisplay() if json else log.display() as display:
         view = Follower(api, started.run, display).follow()
-    return Answer({**started.as_json(), **view.as_json()}, "\n" + view.as_text(), view.exit_code)
+    return Answer({**started.as_json(), **view.as_json()}, "\n" + view_text(view), view.exit_code)
 
 
 @app.command()
@@ -109,13 +109,13 @@ def wait(
 ) -> Answer:
     """Follow a run until it ends. Exit code 1: it failed, or the time is up; 3: a gate refused."""
     from pipeline import log
-    from pipeline.cli.kubeflow_run import wait_for
+    from pipeline.cli.kubeflow_run import view_text, wait_for
 
     with log.SilentDisplay() if json else log.display() as display:
         view = wait_for(
             run, timeout=timeout, root=root, endpoint=endpoint, namespace=namespace, listener=display, warn=_warn
         )
-    return Answer(view.as_json(), "\n" + view.as_text(), view.exit_code)
+    return Answer(view.as_json(), "\n" + view_text(view), view.exit_code)
 
 
 @app.command()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import log
+from pipeline.cli.runs import as_columns
+from pipeline.log import duration
 from pipeline.runners.kubeflow.api import Access, Api, connect
 from pipeline.runners.kubeflow.follow import Follower, RunView, find_run
 from pipeline.runners.kubeflow.package_file import PackageFile, is_package, read_package
@@ -98,6 +100,16 @@ def wait_for(
     timeout_s, store = _seconds(timeout), store_here(root)
     api = connect(Access.found(endpoint, namespace), warn)
     return Follower(api, find_run(api, run).run_id, listener or log.SilentDisplay(), store).follow(timeout_s)
+
+
+def view_text(view: RunView) -> str:
+    """A line for the run and one per task."""
+    rows = [("TASK", "STATE", "TOOK", "")]
+    for shown in view.tasks:
+        took = duration(shown.seconds) if shown.seconds is not None and shown.state != "skipped" else ""
+        rows.append((shown.task.name, shown.state, took, shown.note.splitlines()[0] if shown.note else ""))
+    because = f" by {' and '.join(view.refused_by)}" if view.refused_by else ""
+    return f"run {view.id}  {view.outcome}{because}, {duration(view.seconds)}\n\n{as_columns(rows)}"
 
 
 def store_here(root: str | None) -> Path | None:

@@ -125,11 +125,11 @@ class Api:
 
     def _ask_backend(self) -> Backend:
         try:
-            self._ask(self._client.healthzs.healthz_service_get_healthz, doing="ask for its version")
+            self._ask(self._client.healthzs.healthz_service_get_healthz, doing="find out its version")
             said = json.loads(self._http.last_response.data)
         except NotThere:
             # Before 2.0 there was only this one.
-            said = self._get("/apis/v1beta1/healthz", doing="ask for its version")
+            said = self._get("/apis/v1beta1/healthz", doing="find out its version")
         if not isinstance(said, dict):
             raise KubeflowError(f"{self.endpoint}: it answered {said!r:.80} where Kubeflow's API says its version")
         if said.get("apiServerReady") is False:
@@ -395,12 +395,13 @@ class Api:
         said = _message(body) or error.reason or "without a reason"
         where = f"{self.endpoint}: could not {doing}"
         if status == 401 or (status == 403 and _is_page(body)):
-            return KubeflowError(f"{where}: {self._who_asks()}. It said {status}: {said}")
+            return KubeflowError(f"{where} ({status}: {said.rstrip('.')}): {self._token_wanted()}")
         if status == 403:
             namespace = f" in the namespace {self._namespace}" if self._namespace else ""
+            token = "" if self._has_token() else f", and {self._token_wanted()}"
             return KubeflowError(
-                f"{where}: you may not do that{namespace} (403): {said}. {self._who_asks()}; ask for the right "
-                "kubeflow-edit of that namespace, or give another --namespace"
+                f"{where}: you may not do that{namespace} (403: {said.rstrip('.')}). Ask who runs this Kubeflow for the role "
+                f"kubeflow-edit there, or give another --namespace{token}"
             )
         if status == 404:
             if _is_kubeflows(body):
@@ -419,15 +420,27 @@ class Api:
             return self._untrusted(said)
         return KubeflowError(f"{where}: it says {status}: {said}")
 
-    def _who_asks(self) -> str:
+    def _has_token(self) -> bool:
+        """Whether there is one that may still be good."""
+        token = self._http.configuration.api_key.get("authorization")
+        ended = _expiry(token) if token else None
+        return bool(token) and not (ended and ended < datetime.now(UTC))
+
+    def _token_wanted(self) -> str:
         """What is known of the token, and where another comes from."""
         token = self._http.configuration.api_key.get("authorization")
+        ended = _expiry(token) if token else None
         if not token:
-            return "it asks who you are, and no token was given: set KFP_TOKEN"
-        ended = _expiry(token)
-        if ended and ended < datetime.now(UTC):
-            return f"the token expired at {ended:%Y-%m-%d %H:%M} UTC: set KFP_TOKEN to a new one"
-        return "the token given was not enough: set KFP_TOKEN to one that may do this"
+            found = "no token was given"
+        elif ended and ended < datetime.now(UTC):
+            found = f"the token expired at {ended:%Y-%m-%d %H:%M} UTC"
+        else:
+            found = "the token given is not accepted"
+        namespace = self._namespace or self._access.namespace or "NAMESPACE"
+        return (
+            f"{found}. Set KFP_TOKEN to a new one; `kubectl create token default-editor -n {namespace} "
+            "--audience pipelines.kubeflow.org` makes one where Kubeflow takes Kubernetes' own"
+        )
 
     def _something_else(self, data: bytes | str) -> KubeflowError:
         text = data.decode("utf-8", errors="replace") if isinstance(data, bytes) else str(data)
@@ -435,8 +448,8 @@ class Api:
         if _is_page(text):
             called = f" ('{title[1]}')" if title else ""
             return KubeflowError(
-                f"{self.endpoint}: a web page{called} answered instead of Kubeflow's API, as a login does: {self._who_asks()}; "
-                "or the address is another's"
+                f"{self.endpoint}: a web page{called} answered instead of Kubeflow's API, as a login does, or the address is "
+                f"another's: {self._token_wanted()}"
             )
         return KubeflowError(
             f"{self.endpoint}: what answers there is not Kubeflow's API: it says {text.strip()!r:.100}"
@@ -446,7 +459,9 @@ class Api:
         reason: Any = getattr(error, "reason", None) or error
         host, kind, text = urlsplit(self.endpoint).netloc or self.endpoint, type(reason).__name__, str(reason)
         if "too many redirects" in text:
-            return KubeflowError(f"{self.endpoint}: it sends from page to page, as a login does: {self._who_asks()}")
+            return KubeflowError(
+                f"{self.endpoint}: it sends from page to page, as a login does: {self._token_wanted()}"
+            )
         if "SSL" in kind or "SSL" in text or "certificate" in text.lower():
             return self._untrusted(text)
         if kind == "NameResolutionError" or "name resolution" in text or "Name or service" in text:

@@ -104,17 +104,6 @@ class RunView:
             },
         }
 
-    def as_text(self) -> str:
-        """A line for the run and one per task."""
-        from pipeline.cli.runs import as_columns
-
-        rows = [("TASK", "STATE", "TOOK", "")]
-        for view in self.tasks:
-            took = duration(view.seconds) if view.seconds is not None and view.state != "skipped" else ""
-            rows.append((view.task.name, view.state, took, view.note.splitlines()[0] if view.note else ""))
-        because = f" by {' and '.join(self.refused_by)}" if self.refused_by else ""
-        return f"run {self.id}  {self.outcome}{because}, {duration(self.seconds)}\n\n{as_columns(rows)}"
-
 
 def view_of(run: Any, layout: Layout) -> RunView:
     """What the API's answer says of each task of the layout. Its task details are Argo's nodes, pods of Kubeflow's own included."""

@@ -287,20 +287,20 @@ def test_a_namespace_that_is_not_ones_own_is_refused(command: Command, kfp_api: 
     said = command("kubeflow", "run", str(toy_package), "--namespace", "bob")
 
     assert said.code == 1
-    assert "you may not do that in the namespace bob (403)" in said.err
+    assert "you may not do that in the namespace bob (403: Failed to authorize" in said.err
 
 
 def test_a_token_is_taken_from_the_environment_and_a_wrong_one_is_told(
     command: Command, kfp_api: Api, toy_package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kfp_api.token = "right"
-    assert "no token was given: set KFP_TOKEN" in command("kubeflow", "run", str(toy_package)).err
+    assert "no token was given. Set KFP_TOKEN to a new one" in command("kubeflow", "run", str(toy_package)).err
 
     claims = base64.urlsafe_b64encode(json.dumps({"exp": 1_700_000_000}).encode()).decode().rstrip("=")
     monkeypatch.setenv("KFP_TOKEN", f"head.{claims}.signature")
     said = command("kubeflow", "run", str(toy_package))
     assert said.code == 1
-    assert "the token expired at 2023-11-14 22:13 UTC: set KFP_TOKEN to a new one" in said.err
+    assert "the token expired at 2023-11-14 22:13 UTC. Set KFP_TOKEN to a new one" in said.err
 
     monkeypatch.setenv("KFP_TOKEN", "right")
     assert command("kubeflow", "run", str(toy_package)).code == 0

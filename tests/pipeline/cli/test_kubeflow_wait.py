@@ -271,7 +271,7 @@ def test_a_token_that_expires_meanwhile_ends_the_wait(command: Command, kfp_api:
     kfp_api.on_read[run] = [lambda _: None, lambda _: setattr(kfp_api, "token", "new")]
     following = follower(kfp_api, run, [])
 
-    with pytest.raises(PenstockError, match="no token was given: set KFP_TOKEN"):
+    with pytest.raises(PenstockError, match="no token was given. Set KFP_TOKEN"):
         following.follow()
 
 
