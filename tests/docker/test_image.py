@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli.plan import plan_pipeline
+
 CHECKOUT = Path(__file__).parents[2]
 DOCKERFILE = (CHECKOUT / "docker" / "Dockerfile").read_text(encoding="utf-8")
 PACKAGES = ("schemas", "components", "pipeline", "configs")
@@ -113,7 +115,9 @@ def test_the_example_is_ready_to_run_in_the_image(container: Any) -> None:
 
 
 @pytest.mark.namespaces
-def test_a_step_runs_in_the_image_and_leaves_its_output_on_the_volume(container: Any) -> None:
+def test_a_step_runs_in_the_image_and_leaves_its_output_on_the_volume(
+    container: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a user who has no name, who owns nothing but the volume, and without git."""
     ran = container.run(
         "pipeline", "run", "configs/taxi/pipeline.yaml", "--to", "schema_gen", "--root", "/mnt/penstock/.penstock"
@@ -123,6 +127,10 @@ def test_a_step_runs_in_the_image_and_leaves_its_output_on_the_volume(container:
     (schema,) = container.volume.glob(".penstock/store/schema_gen/*/schema/schema.pbtxt")
     assert schema.stat().st_uid == 65532
     assert schema.read_bytes() == (CHECKOUT / "schemas/datasets/taxi.pbtxt").read_bytes()
+    # The same key as here: what ran in a pod is reused on a machine that mounts the volume, and the other way round.
+    monkeypatch.chdir(CHECKOUT)
+    (planned,) = plan_pipeline("configs/taxi/pipeline.yaml", to="schema_gen", root=str(container.volume / ".penstock"))
+    assert (planned.step, planned.action, planned.key) == ("schema_gen", "reuse", schema.parts[-3])
 
 
 def _read(name: str) -> str:
