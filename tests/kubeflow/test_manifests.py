@@ -179,6 +179,34 @@ def test_whether_a_pod_lives_does_not_depend_on_its_models(the: The) -> None:
     }
 
 
+def test_what_resources_yaml_gives_to_pods_is_in_the_manifests(pods: dict[str, Any], the: The) -> None:
+    """Its comments, too: they are what a team will copy."""
+    text = (MANIFESTS / "resources.yaml").read_text(encoding="utf-8")
+    defaults = YAML(typ="safe").load(text)["defaults"]
+    (volume,) = defaults["volumes"]
+
+    assert the("ServiceAccount", defaults["service_account"])
+    assert the("PersistentVolumeClaim", volume["claim"])
+    for pod in pods.values():
+        mounts = [mount for container in pod["containers"] for mount in container.get("volumeMounts", ())]
+        assert {mount["mountPath"] for mount in mounts if mount["name"] == "penstock"} <= {volume["path"]}
+    secrets = re.findall(r"name: (penstock-[a-z-]+), env: {(.*?)}", text)
+    assert secrets
+    for name, keys in secrets:
+        assert {pair.split(": ")[1] for pair in keys.split(", ")} <= set(the("Secret", name)["stringData"])
+
+
+def test_the_examples_image_and_destination_are_the_manifests(pods: dict[str, Any], the: The) -> None:
+    kubeflow = YAML(typ="safe").load(CHECKOUT / "configs" / "taxi" / "pipeline.yaml")["kubeflow"]
+
+    (shell,) = pods["Pod/penstock-shell"]["containers"]
+    assert shell["image"] == kubeflow["image"]
+    assert (
+        f"base_path: '{kubeflow['parameters']['destination']}'"
+        in the("ConfigMap", "tf-serving")["data"]["models.config"]
+    )
+
+
 def test_kserves_model_is_one_released_version_on_the_volume(the: The) -> None:
     service = the("InferenceService", "taxi")
     model = service["spec"]["predictor"]["model"]
