@@ -5,6 +5,7 @@ This environment's libraries stand in for those that `uv sync` installs into the
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,9 +16,11 @@ from typing import Any
 import pytest
 
 from pipeline.cli.plan import plan_pipeline
+from pipeline.runners.kubeflow.on_cluster import load_on_cluster
 
 CHECKOUT = Path(__file__).parents[2]
 DOCKERFILE = (CHECKOUT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+TAXI = "configs/taxi/pipeline.yaml"
 PACKAGES = ("schemas", "components", "pipeline", "configs")
 
 
@@ -109,28 +112,39 @@ def test_options_alone_go_to_beams_boot(container: Any) -> None:
 
 @pytest.mark.namespaces
 def test_the_example_is_ready_to_run_in_the_image(container: Any) -> None:
-    ran = container.run("pipeline", "check", "configs/taxi/pipeline.yaml")
+    ran = container.run("pipeline", "check", TAXI)
 
-    assert (ran.stdout, ran.returncode) == ("configs/taxi/pipeline.yaml: 10 steps, ready to run\n", 0), ran.stderr
+    assert (ran.stdout, ran.returncode) == (f"{TAXI}: 10 steps, ready to run\n", 0), ran.stderr
 
 
 @pytest.mark.namespaces
-def test_a_step_runs_in_the_image_and_leaves_its_output_on_the_volume(
+def test_a_task_runs_in_the_image_and_leaves_its_output_on_the_volume(
     container: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a user who has no name, who owns nothing but the volume, and without git."""
-    ran = container.run(
-        "pipeline", "run", "configs/taxi/pipeline.yaml", "--to", "schema_gen", "--root", "/mnt/penstock/.penstock"
-    )
+    monkeypatch.chdir(CHECKOUT)
+    parameters = load_on_cluster(TAXI).parameters | {"penstock_run": "job-1"}
+    given = {
+        "inputs": {"parameterValues": parameters},
+        "outputs": {
+            "parameters": {name: {"outputFile": f"/tmp/{name}"} for name in ("outcome", "executions")},
+            "outputFile": "/mnt/penstock/output_metadata.json",
+        },
+    }
+    task = ("schema_gen", "--root", "/mnt/penstock/.penstock", "--executor-input", json.dumps(given))
+
+    ran = container.run("pipeline", "step", TAXI, *task)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    (schema,) = container.volume.glob(".penstock/store/schema_gen/*/schema/schema.pbtxt")
+    said = json.loads((container.volume / "output_metadata.json").read_text())["parameterValues"]
+    assert said["outcome"] == "done"
+    key = json.loads(said["executions"])["schema_gen"]
+    schema = container.volume / ".penstock" / "store" / "schema_gen" / key / "schema" / "schema.pbtxt"
     assert schema.stat().st_uid == 65532
-    assert schema.read_bytes() == (CHECKOUT / "schemas/datasets/taxi.pbtxt").read_bytes()
-    # The same key as here: what ran in a pod is reused on a machine that mounts the volume, and the other way round.
-    monkeypatch.chdir(CHECKOUT)
-    (planned,) = plan_pipeline("configs/taxi/pipeline.yaml", to="schema_gen", root=str(container.volume / ".penstock"))
-    assert (planned.step, planned.action, planned.key) == ("schema_gen", "reuse", schema.parts[-3])
+    assert schema.read_text() == _read("schemas/datasets/taxi.pbtxt")
+    # What ran in a pod is reused on a machine that mounts the volume, and the other way round.
+    (planned,) = plan_pipeline(TAXI, to="schema_gen", root=str(container.volume / ".penstock"))
+    assert (planned.action, planned.key) == ("reuse", key)
 
 
 def _read(name: str) -> str:
