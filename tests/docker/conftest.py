@@ -122,7 +122,8 @@ set -eu
 root=$1 volume=$2 user=$3; shift 3
 bind() { mkdir -p "$root$2"; mount --bind "$1" "$root$2"; mount -o remount,bind,ro "$root$2"; }
 mount --bind "$root" "$root"
-mkdir -p "$root/tmp" "$root/dev/shm" "$root/proc" "$root/mnt/penstock"
+mkdir -p "$root/tmp" "$root/dev/shm" "$root/proc" "$root/mnt/penstock" "$root/etc"
+echo "127.0.0.1 localhost $(uname -n)" > "$root/etc/hosts" # an engine writes this; there is no /etc/passwd
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 mount --rbind /proc "$root/proc"
