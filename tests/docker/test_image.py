@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import tomllib
@@ -111,6 +112,18 @@ def test_options_alone_go_to_beams_boot(container: Any) -> None:
 
 
 @pytest.mark.namespaces
+def test_neither_a_users_name_nor_git_is_needed(container: Any) -> None:
+    """Who pushed, and from which commit, goes into a passport."""
+    asked = (
+        "from pipeline.people import who; from pipeline.order import git_commit; print(who(), git_commit(Path.cwd()))"
+    )
+
+    ran = container.run("env", "-u", "USER", "PATH=/opt/venv/bin", "python", "-c", f"from pathlib import Path; {asked}")
+
+    assert ran.stdout == f"65532@{socket.gethostname()} None\n", ran.stderr
+
+
+@pytest.mark.namespaces
 def test_the_example_is_ready_to_run_in_the_image(container: Any) -> None:
     ran = container.run("pipeline", "check", TAXI)
 
@@ -121,7 +134,7 @@ def test_the_example_is_ready_to_run_in_the_image(container: Any) -> None:
 def test_a_task_runs_in_the_image_and_leaves_its_output_on_the_volume(
     container: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a user who has no name, who owns nothing but the volume, and without git."""
+    """As a user without a name, who owns nothing but the volume."""
     monkeypatch.chdir(CHECKOUT)
     parameters = load_on_cluster(TAXI).parameters | {"penstock_run": "job-1"}
     given = {
