@@ -20,7 +20,7 @@ DOCKERFILE = CHECKOUT / "docker" / "Dockerfile"
 BASE_PATH = "/usr/local/bin:/usr/bin:/bin"  # PATH in the images that the stages begin with
 
 
-def instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
+def read_instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
     """(keyword, the rest) of every instruction, continued lines joined, comments left out."""
     lines = [line for line in dockerfile.splitlines() if not line.lstrip().startswith("#")]
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
@@ -63,7 +63,7 @@ def assemble(directory: Path, given: Mapping[str, Path]) -> Stage:
     ignored = left_out(DOCKERFILE.with_name("Dockerfile.dockerignore").read_text(encoding="utf-8"))
     stages: dict[str, Stage] = {}
     stage = Stage(directory)
-    for keyword, rest in instructions(DOCKERFILE.read_text(encoding="utf-8")):
+    for keyword, rest in read_instructions(DOCKERFILE.read_text(encoding="utf-8")):
         if keyword == "FROM":
             name = rest.partition(" AS ")[2] or str(len(stages))
             stage = stages[name] = Stage(directory / name)
@@ -177,6 +177,12 @@ def _may_mount() -> bool:
         return os.geteuid() == 0 and subprocess.run(tried, capture_output=True).returncode == 0
     except OSError:
         return False
+
+
+@pytest.fixture(scope="session")
+def instructions() -> Callable[[str], Iterator[tuple[str, str]]]:
+    """A Dockerfile's text -> its instructions, each by keyword and the rest."""
+    return read_instructions
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,32 @@ def test_the_versions_are_those_of_the_lock_and_the_makefile() -> None:
     assert re.findall(r"uv==(\S+)", DOCKERFILE) == re.findall(r"^UV_VERSION := (\S+)", _read("Makefile"), re.MULTILINE)
 
 
+@pytest.mark.parametrize(("extras", "given"), [("", ""), ("s3 gcs", " --extra s3 --extra gcs")], ids=["none", "two"])
+def test_the_libraries_are_those_of_the_lock_with_the_extras_that_are_asked_for(
+    tmp_path: Path, instructions: Any, extras: str, given: str
+) -> None:
+    """The instruction as the shell reads it, with programs that say how they were called in the place of uv and python."""
+    (run,) = [rest for keyword, rest in instructions(DOCKERFILE) if keyword == "RUN" and "uv sync" in rest]
+    (tmp_path / "bin").mkdir()
+    for name in ("uv", "python"):
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\necho "{name} $*"\n')
+        (tmp_path / "bin" / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "EXTRAS": extras, "UV_PROJECT_ENVIRONMENT": "/opt/venv"}
+
+    shell = ["/bin/sh", "-c", run.partition("/root/.cache/uv ")[2]]
+    said = subprocess.run(shell, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert said == f"python -m venv /opt/venv\nuv sync --locked --no-dev --inexact{given}\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"bin", "README.md", "LICENSE", "pipeline"}
+
+
+def test_the_extras_that_the_dockerfile_names_are_pyprojects() -> None:
+    (named,) = re.findall(r"^# Extras of pyproject.toml, with spaces between: (.*)", DOCKERFILE, re.MULTILINE)
+    extras = set(tomllib.loads(_read("pyproject.toml"))["project"]["optional-dependencies"])
+
+    assert extras <= set(re.findall(r"\w+", named))
+
+
 def test_a_change_of_the_users_code_makes_one_layer_anew() -> None:
     last_stage = DOCKERFILE.split("\nFROM ")[-1]
 
