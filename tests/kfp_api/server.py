@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
 Json = dict[str, Any]
 
@@ -127,7 +127,7 @@ class Collection:
 
 
 def _matches(item: Json, text: str) -> bool:
-    for predicate in json.loads(unquote(text)).get("predicates", []) if text else []:
+    for predicate in json.loads(unquote_plus(text)).get("predicates", []) if text else []:
         key, operation = predicate["key"], predicate["operation"]
         if key not in (
             "id",
@@ -318,8 +318,8 @@ class KfpApi:
     requests: list[str] = field(default_factory=list)  # 'GET /apis/v2beta1/runs/...', as they came
     faults: list[Callable[[Request], Response | None] | None] = field(default_factory=list)
     """Each is used up by one call: what it answers instead; None closes the connection without an answer."""
-    refusals: dict[str, tuple[int, Any]] = field(default_factory=dict)
-    """Status and body by call, as 'POST /apis/v2beta1/runs', for as long as they are here."""
+    refusals: dict[str, tuple[int, Any] | None] = field(default_factory=dict)
+    """Status and body by call, as 'POST /apis/v2beta1/runs', for as long as they are here; None: no answer at all."""
     ignores_filters: bool = False  # lists hold everything
     before: Callable[[Request], None] | None = None  # called at the beginning of each call, outside the lock
     on_read: dict[str, list[Callable[[Workflow], None]]] = field(default_factory=dict)
@@ -367,8 +367,8 @@ class KfpApi:
         if self.before:
             self.before(request)
         if (call := f"{request.method} {request.path}") in self.refusals:
-            status, body = self.refusals[call]
-            return Response(body, status)
+            said = self.refusals[call]
+            return Response(said[1], said[0]) if said else None
         if self.ignores_filters:
             request.query.pop("filter", None)
         with self.lock:

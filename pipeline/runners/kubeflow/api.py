@@ -244,7 +244,13 @@ class Api:
             runtime_config=models.V2beta1RuntimeConfig(parameters=dict(arguments)),
             service_account=service_account,
         )
-        return str(self._ask(self._client.runs.run_service_create_run, body, doing="start a run").run_id)
+        try:
+            return str(self._ask(self._client.runs.run_service_create_run, body, doing="start a run").run_id)
+        except Unreachable as error:
+            # Only a connection that was never made is tried again by itself: a second run would do everything twice.
+            raise Unreachable(
+                f"{error}. Whether the run '{name}' has started is not known: look before you start another"
+            ) from error
 
     def run(self, run: str) -> Any:
         """The run of this id, as kfp_server_api.V2beta1Run. Raises NotThere."""
@@ -562,7 +568,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _equal(key: str, value: str) -> str:
-    return json.dumps({"predicates": [{"operation": _EQUALS, "key": key, "stringValue": value}]})
+    # The API decodes it once more than any other value of a query: a plus or a percent sign in a name would be lost.
+    return quote(json.dumps({"predicates": [{"operation": _EQUALS, "key": key, "stringValue": value}]}), safe="")
 
 
 def _name(item: Mapping[str, Any]) -> str:

@@ -224,6 +224,18 @@ def test_quotas_and_other_refusals_are_shown_in_kubeflows_words(
     assert quota in said.err
 
 
+def test_an_answer_that_never_came_starts_no_second_run(command: Command, kfp_api: Api, toy_package: Path) -> None:
+    kfp_api.refusals["POST /apis/v2beta1/runs"] = None
+
+    said = command("kubeflow", "run", str(toy_package), "--name", "monday")
+
+    assert said.code == 1
+    assert kfp_api.calls("POST /apis/v2beta1/runs") == ["POST /apis/v2beta1/runs"]
+    assert (
+        "the connection broke before there was an answer. Whether the run 'monday' has started is not known" in said.err
+    )
+
+
 def test_no_package_at_all_is_said_so(command: Command, kfp_api: Api, tmp_path: Path) -> None:
     said = command("kubeflow", "run", str(tmp_path / "nothing.yaml"))
     assert said.code == 2

@@ -342,6 +342,14 @@ def test_a_run_is_found_by_its_name_unless_several_have_it(
     assert other in said.err
 
 
+def test_a_name_may_hold_any_characters(command: Command, kfp_api: Api, toy_package: Path) -> None:
+    name = 'rate+0.5 at 100% "of" 7\u00b0'
+    run = command("kubeflow", "run", str(toy_package), "--name", name, "--json").data["run"]
+    to_the_end(kfp_api.workflows[run])
+
+    assert command("kubeflow", "wait", name, "--json").data["run"] == run
+
+
 def test_a_run_that_is_not_there_is_told(command: Command, kfp_api: Api) -> None:
     said = command("kubeflow", "wait", "5e7813f9")
 
