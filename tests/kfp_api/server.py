@@ -112,8 +112,10 @@ class Collection:
         if token := request.query.get("page_token"):
             said = json.loads(base64.b64decode(token))
             begin = said.pop("begin")
-            if query["filter"] and said != query:
-                raise Refusal(INVALID_ARGUMENT, "The page token does not match with the query")
+            if any(query.values()) and said != query:
+                raise Refusal(
+                    INVALID_ARGUMENT, "page token does not match the supplied sort by and/or filtering criteria"
+                )
         found = [
             item for item in self.items.values() if all(item.get(key, "") == value for key, value in within.items())
         ]
