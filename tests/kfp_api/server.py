@@ -316,7 +316,9 @@ class KfpApi:
     ui: bool = True  # the UI's server is what listens, and passes the API on; else it is the API server itself
     ready: bool = True  # whether the API server behind the UI answers
     has_v1: bool = True  # whether v1beta1's runs and v1alpha1's logs are there
-    logs: dict[str, str] = field(default_factory=dict)  # by pod; a pod that is not here is gone
+    logs: dict[str, str | None] = field(
+        default_factory=dict
+    )  # by pod: None starts yet, and one that is not here is gone
     requests: list[str] = field(default_factory=list)  # 'GET /apis/v2beta1/runs/...', as they came
     faults: list[Callable[[Request], Response | None] | None] = field(default_factory=list)
     """Each is used up by one call: what it answers instead; None closes the connection without an answer."""
@@ -657,9 +659,13 @@ def read_log(api: KfpApi, request: Request, run: str, pod: str) -> Response | No
     """v1alpha1's, of the API server alone: it says 200 before it looks, and then writes the error behind."""
     if api.ui or not api.has_v1:
         return None
-    if pod in api.logs:
-        return Response(api.logs[pod].encode(), headers={"Content-Type": "text/plain; charset=utf-8"})
-    message = f'Failed to read logs for run {run}: Failed to read logs from pod {pod} due to error opening log stream: pods "{pod}" not found'
+    text = api.logs.get(pod)
+    if text is not None:
+        return Response(text.encode(), headers={"Content-Type": "text/plain; charset=utf-8"})
+    message = (
+        f"Failed to read logs for run {run}: Failed to read logs from pod {pod} due to error opening log stream: "
+        f"{_no_log(api, pod)}"
+    )
     body = json.dumps({"error_message": message, "error_details": message}, separators=(",", ":"))
     return Response(body.encode(), headers={"Content-Type": "text/plain; charset=utf-8"})
 
@@ -669,10 +675,18 @@ def pod_log(api: KfpApi, request: Request) -> Response | None:
     if not api.ui:
         return None
     pod = request.query.get("podname", "")
-    if pod in api.logs:
-        return Response(api.logs[pod].encode(), headers={"Content-Type": "text/html; charset=utf-8"})
-    said = f"Could not get main container logs: Error: pods {pod!r} not found"
+    text = api.logs.get(pod)
+    if text is not None:
+        return Response(text.encode(), headers={"Content-Type": "text/html; charset=utf-8"})
+    said = f"Could not get main container logs: Error: {_no_log(api, pod)}"
     return Response(said.encode(), 500, {"Content-Type": "text/html; charset=utf-8"})
+
+
+def _no_log(api: KfpApi, pod: str) -> str:
+    """Kubernetes' words."""
+    if pod in api.logs:
+        return f'container "main" in pod "{pod}" is waiting to start: ContainerCreating'
+    return f'pods "{pod}" not found'
 
 
 def page(api: KfpApi, request: Request) -> Response | None:

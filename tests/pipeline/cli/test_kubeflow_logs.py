@@ -90,6 +90,19 @@ def test_a_log_that_went_with_its_pod_is_told(command: Command, kfp_api: Api, ru
     assert "--root DIR reads the log that the step wrote there" in said.err
 
 
+@pytest.mark.parametrize("ui", [True, False], ids=["the UI's server", "the API server"])
+def test_a_pod_that_is_being_made_has_no_log_yet(command: Command, kfp_api: Api, run: str, ui: bool) -> None:
+    kfp_api.ui = ui
+    workflow = kfp_api.workflows[run]
+    workflow.run("judge", "ContainerCreating")
+    kfp_api.logs[workflow.attempts("judge")[0]] = None
+
+    said = command("kubeflow", "logs", run, "judge")
+
+    assert said.code == 1
+    assert said.err == "judge has not started: ContainerCreating\n"
+
+
 def test_the_stores_log_outlives_the_pod(command: Command, kfp_api: Api, run: str, tmp_path: Path) -> None:
     kfp_api.logs.clear()
     (tmp_path / "store/runs" / run).mkdir(parents=True)
