@@ -253,6 +253,8 @@ def _wanted(loc: KeyPath) -> str:
         return "step.output, as in example_gen.examples"
     if loc[-1] == "path":
         return "an absolute path in the pod, as /mnt/penstock"
+    if loc[-1] == "image":
+        return "an image's name, as registry.example.com/team/taxi:1.4"
     if loc[-1] == "webhook":
         return "an address that begins with https:// or http://"
     if loc[-2:-1] == ("env",):

@@ -168,7 +168,7 @@ class NotifyConfig(_Closed):
 class KubeflowConfig(_Closed):
     """How the definition runs on Kubeflow Pipelines. Nothing here changes what a step makes, or its key."""
 
-    image: Text  # which holds Penstock and the definition's files
+    image: Annotated[str, Field(pattern=r"^[^\s{}]+$")]  # which holds Penstock and the definition's files
     endpoint: Text | None = None  # of Kubeflow's API; KFP_ENDPOINT and --endpoint win
     namespace: Text | None = None  # of the user whose runs they are; KFP_NAMESPACE and --namespace win
     experiment: Text | None = None  # under which runs are listed; None: the pipeline's name

@@ -199,7 +199,7 @@ def _component(it: _Compilation, step: Step) -> Any:
     if any(issubclass(kind, Evaluation) for kind in contract.outputs.values()):
         takes[ROC] = dsl.Output[dsl.ClassificationMetrics]
     return _container(
-        it, step.id, ["step", it.definition.target, step.id], expected(it.definition, step.id).to_json(), takes
+        it, step.id, ["step"], [it.definition.target, step.id], expected(it.definition, step.id).to_json(), takes
     )
 
 
@@ -207,18 +207,22 @@ def _exit_component(it: _Compilation) -> Any:
     """The last task. It takes no final status: the backend 2.5 cannot give one, and the run's record in the store says more."""
     from kfp import dsl
 
-    command = ["kubeflow", EXIT_TASK, it.definition.target]
-    return _container(it, EXIT_TASK, command, expected(it.definition).to_json(), {SUMMARY: dsl.Output[dsl.Markdown]})
+    takes = {SUMMARY: dsl.Output[dsl.Markdown]}
+    return _container(
+        it, EXIT_TASK, ["kubeflow", EXIT_TASK], [it.definition.target], expected(it.definition).to_json(), takes
+    )
 
 
-def _container(it: _Compilation, name: str, command: list[str], expectation: str, takes: Mapping[str, Any]) -> Any:
+def _container(
+    it: _Compilation, name: str, verb: list[str], arguments: list[str], expectation: str, takes: Mapping[str, Any]
+) -> Any:
     from kfp import dsl
 
     rest = ["--root", str(it.definition.root), "--expect", expectation]
     spec = dsl.ContainerSpec(
         image=it.kubeflow.image,
-        command=["pipeline"],
-        args=[*command, *rest, "--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER],
+        command=["pipeline", *verb],
+        args=[*arguments, *rest, "--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER],
     )
     given = {parameter: type(value) for parameter, value in it.definition.parameters.items()}
     signature = {taken: (kind, _EMPTY) for taken, kind in {**given, RUN: str, **takes}.items()}

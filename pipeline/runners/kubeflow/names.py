@@ -118,3 +118,5 @@ def _value_problems(place: str, name: str, value: object) -> Iterator[str]:
         yield f"{place}: {value} is beyond 2**53, up to which KFP keeps integers exactly. Give it as text"
     elif isinstance(value, str) and not value.isprintable():
         yield f"{place}: {value!r} has line breaks or other characters that do not print, which KFP's compiler cannot write as a default"
+    elif isinstance(value, str) and "{{" in value:
+        yield f"{place}: '{value}' has '{{{{' in it, which KFP takes for the beginning of a placeholder. Write it otherwise"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.config import Source, check_shape, read_yaml
 from pipeline.definition import Definition
+from pipeline.runners.kubeflow.webhook import ADDRESS
 from schemas.config import (
     KubeflowConfig,
     ResourcesFileConfig,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 TMP = "/tmp"  # the pod's own; KFP's launcher writes below it too, and the root filesystem is read-only
 TMP_VOLUME = "penstock-tmp"
-WEBHOOK_VARIABLE = "PENSTOCK_WEBHOOK"  # where the last task finds whom to tell
 _BACKOFF = "30s"
 _LONGEST_BACKOFF_S = 3600
 T = TypeVar("T")
@@ -288,7 +288,7 @@ def apply_notification(kubeflow: KubeflowConfig, task: PipelineTask) -> None:
     if kubeflow.notify is None:
         return
     if kubeflow.notify.webhook is not None:
-        task.set_env_variable(WEBHOOK_VARIABLE, kubeflow.notify.webhook)
+        task.set_env_variable(ADDRESS, kubeflow.notify.webhook)
     elif kubeflow.notify.secret is not None:
-        secret: Mapping[str, str] = {kubeflow.notify.secret.key: WEBHOOK_VARIABLE}
+        secret: Mapping[str, str] = {kubeflow.notify.secret.key: ADDRESS}
         kubernetes.use_secret_as_env(task, kubeflow.notify.secret.name, dict(secret))

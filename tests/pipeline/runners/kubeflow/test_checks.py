@@ -38,6 +38,13 @@ def test_a_definition_without_the_section_says_what_to_write(toy: Path) -> None:
         check_on_cluster(str(toy))
 
 
+def test_an_image_that_is_no_name_is_refused(toy: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"pipeline.yaml:6: kubeflow.image: 'my image' is not valid here: expected an image's name"
+    ):
+        errors(toy, ("registry.example.com/toy:1", "my image"))
+
+
 def test_a_section_without_an_image_is_refused(toy: Path) -> None:
     with pytest.raises(ConfigError, match=r"pipeline.yaml:5: kubeflow.image: missing"):
         errors(toy, (IMAGE, ""))
@@ -108,6 +115,12 @@ def test_a_section_without_an_image_is_refused(toy: Path) -> None:
             "pipeline.yaml:4: parameters.note: 'a\\nb' has line breaks or other characters that do not print, which KFP's "
             "compiler cannot write as a default",
             id="several lines",
+        ),
+        pytest.param(
+            [(PARAMETERS, "parameters: {note: '{{x}}', most: 100,")],
+            "pipeline.yaml:4: parameters.note: '{{x}}' has '{{' in it, which KFP takes for the beginning of a placeholder. Write it "
+            "otherwise",
+            id="a placeholder",
         ),
         pytest.param(
             [(PARAMETERS, "parameters: {note: .inf, most: 100,")],

@@ -90,10 +90,10 @@ def test_a_task_runs_its_step_and_expects_the_code_behind_it(toy: Path, compiled
 
     container = pipeline["deploymentSpec"]["executors"]["exec-apply"]["container"]
 
-    assert container["command"] == ["pipeline"]
+    assert container["command"] == ["pipeline", "step"]
     assert container["image"] == "registry.example.com/toy:1"
     *start, expectation, flag, placeholder = container["args"]
-    assert start == ["step", "pipeline.yaml", "apply", "--root", "/mnt/penstock/.penstock", "--expect"]
+    assert start == ["pipeline.yaml", "apply", "--root", "/mnt/penstock/.penstock", "--expect"]
     assert (flag, placeholder) == ("--executor-input", "{{$}}")
     assert Expectation.from_json(expectation) == expected(load_on_cluster(str(toy)), "apply")
     assert "project_functions" in expectation
@@ -210,9 +210,10 @@ def test_the_last_task_runs_however_the_others_end(toy: Path, compiled: Compile)
 
     assert last["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
     assert set(last["inputs"]["parameters"]) == {"most", "rate", "quick", "destination", "source", "penstock_run"}
-    args = pipeline["deploymentSpec"]["executors"]["exec-ended"]["container"]["args"]
-    assert args[:5] == ["kubeflow", "ended", "pipeline.yaml", "--root", "/mnt/penstock/.penstock"]
-    assert Expectation.from_json(args[6]).code == {}
+    container = pipeline["deploymentSpec"]["executors"]["exec-ended"]["container"]
+    assert container["command"] == ["pipeline", "kubeflow", "ended"]
+    assert container["args"][:4] == ["pipeline.yaml", "--root", "/mnt/penstock/.penstock", "--expect"]
+    assert Expectation.from_json(container["args"][4]).code == {}
     (secret,) = platform["exec-ended"]["secretAsEnv"]
     assert secret["secretName"] == "chat"
     assert secret["keyToEnv"] == [{"envVar": "PENSTOCK_WEBHOOK", "secretKey": "url"}]
