@@ -208,11 +208,11 @@ def _fill_parameters(node: Any, parameters: Any, path: KeyPath, source: Source, 
 
 
 def _check_shape(raw: Any, source: Source, problems: list[str]) -> PipelineConfig | None:
-    return check_shape(PipelineConfig, raw, source, problems)
+    return check_shape(PipelineConfig, raw, source.at, problems)
 
 
-def check_shape(model: type[ModelT], raw: Any, source: Source, problems: list[str]) -> ModelT | None:
-    """`raw` as the model, or None and what is wrong with it in `problems`, each with its place."""
+def check_shape(model: type[ModelT], raw: Any, place: Callable[[KeyPath], str], problems: list[str]) -> ModelT | None:
+    """`raw` as the model, or None and what is wrong with it in `problems`, each with its `place`."""
     from pydantic import ValidationError
 
     try:
@@ -222,7 +222,7 @@ def check_shape(model: type[ModelT], raw: Any, source: Source, problems: list[st
         for item in error.errors(include_url=False):
             loc = tuple(part for part in item["loc"] if not (isinstance(part, str) and _ARM.fullmatch(part)))
             seen.setdefault(
-                loc, f"{source.at(loc)}: {_explain(item['type'], item, loc, model)}"
+                loc, f"{place(loc)}: {_explain(item['type'], item, loc, model)}"
             )  # of the arms of a union, one
         problems.extend(seen.values())
         return None

@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipeline.config import Source, check_shape
 from pipeline.contract import read_contract, settings_of
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.component import BeamOptions
 from schemas.config import Cache, KubeflowConfig, PipelineConfig
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
-
-if TYPE_CHECKING:
-    from pipeline.config import Source
 
 
 @dataclass(frozen=True)
@@ -128,19 +126,11 @@ class Pipeline:
 
     def definition(self) -> Definition:
         """The wired definition. Raises ConfigError with every problem."""
-        from pydantic import ValidationError
-
-        try:
-            config = PipelineConfig.model_validate(
-                {**self._options, "steps": {step.id: {"uses": step.component} for step in self._steps}}
-            )
-        except ValidationError as error:
-            raise ConfigError(
-                *(
-                    f"{'.'.join(map(str, item['loc']))}: {item['input']!r} is not valid here: {item['msg']}"
-                    for item in error.errors()
-                )
-            ) from error
+        raw = {**self._options, "steps": {step.id: {"uses": step.component} for step in self._steps}}
+        problems: list[str] = []
+        config = check_shape(PipelineConfig, raw, lambda path: ".".join(map(str, path)), problems)
+        if config is None:
+            raise ConfigError(*problems)
         return Definition(
             graph=build_graph(config.name, config.seed, self._steps),
             root=Path(config.root),

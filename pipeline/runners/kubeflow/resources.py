@@ -125,7 +125,7 @@ def _read_file(file: Path, place: str) -> tuple[ResourcesFileConfig, Source]:
         raise ConfigError(*(f"{place}: {problem}" for problem in error.problems)) from error
     source = Source(str(file), lines)
     problems: list[str] = []
-    config = check_shape(ResourcesFileConfig, raw, source, problems)
+    config = check_shape(ResourcesFileConfig, raw, source.at, problems)
     if config is None:
         raise ConfigError(*problems)
     return config, source

@@ -80,6 +80,18 @@ def test_a_definition_that_pods_cannot_run_is_refused_and_nothing_is_written(pro
     assert not (project / "package.yaml").exists()
 
 
+def test_check_finds_what_pods_cannot_see_without_importing_kfp(project: Path) -> None:
+    (project / "toy.yaml").write_text(DEFINITION.replace("/mnt/penstock/numbers.txt", "numbers.txt"))
+    code = (
+        "import sys; from pipeline.cli.check import check_pipeline; errors = check_pipeline('toy.yaml').errors; "
+        "print('kfp' in sys.modules, *errors)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+
+    assert done.stdout.startswith("False toy.yaml:5: steps.read.with.source: numbers.txt is relative")
+
+
 def test_what_a_package_holds_is_shown_at_the_terminal(package: Package) -> None:
     assert package.as_text().splitlines() == [
         "  image       registry.example.com/toy:1",
