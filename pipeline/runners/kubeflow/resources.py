@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from pipeline.config import Source, check_shape, read_yaml
 from pipeline.definition import Definition
@@ -186,6 +187,12 @@ def _pod_problems(resources: Resources, step: str | None) -> Iterator[str]:
             yield f"{place}: '{name}' goes to {path} and to {names[name]}, and KFP mounts a volume once. Keep one of the two"
         paths.setdefault(path, name)
         names.setdefault(name, path)
+    for name, value in task.env.items():
+        if _has_password(value):  # which is not repeated here
+            yield (
+                f"{_place(resources, step, 'env', name)}: has a password in it, which anybody could read in the package. Take it "
+                f"from a secret, as secrets: [{{name: penstock, env: {{{name}: key}}}}]"
+            )
     variables: dict[str, str] = dict.fromkeys(task.env, "env")
     for secret in task.secrets:
         for variable in secret.env:
@@ -197,20 +204,27 @@ def _pod_problems(resources: Resources, step: str | None) -> Iterator[str]:
             variables.setdefault(variable, f"'{secret.name}'")
 
 
+def _has_password(value: str) -> bool:
+    try:
+        return urlsplit(value).password is not None
+    except ValueError:  # no URL
+        return False
+
+
 def _cores(written: str | float) -> float:
     text = parse_cores(written)
     return float(text[:-1]) / 1000 if text.endswith("m") else float(text)
 
 
 def _place(resources: Resources, step: str | None, name: str, item: Any = None) -> str:
-    """Where the strongest word on a part of a pod stands, or on an item of that part."""
+    """Where the strongest word on a part of a pod stands, or on an item of a list or a key of a mapping in it."""
     layers = [layer for layer in resources.layers_of(step) if name in layer.config.model_fields_set]
     for layer in reversed(layers):
         items = getattr(layer.config, name)
         if item is None:
             return layer.place((name,))
         if item in items:
-            return layer.place((name, items.index(item)))
+            return layer.place((name, item if isinstance(items, Mapping) else items.index(item)))
     return name
 
 

@@ -218,6 +218,17 @@ def test_a_mistake_in_the_section_has_its_place(described: Path, old: str, new: 
     assert found(described) == (expected,)
 
 
+def test_a_password_in_the_environment_is_refused_and_not_repeated(described: Path) -> None:
+    described.write_text(
+        described.read_text().replace("env: {B: section}", "env: {LEDGER: 'postgresql://me:hunter2@db/x'}")
+    )
+
+    (problem,) = found(described)
+
+    assert problem.startswith("pipeline.yaml:15: kubeflow.defaults.env.LEDGER: has a password in it")
+    assert "hunter2" not in problem
+
+
 def test_less_memory_than_a_component_takes_is_refused(described: Path) -> None:
     text = (described.parent / "project_release.py").read_text()
     text = text.replace(
