@@ -38,7 +38,7 @@ class ShownRun:
         for step in record.steps:
             why = step.message.splitlines()[0] if step.message else step.reason
             if step.action == "running":
-                why = ", ".join(filter(None, (at_work(step), step.reason)))
+                why = ": ".join(filter(None, (at_work(step), step.reason)))
             rows.append((step.step, step.action, duration(step.seconds) if step.seconds else "", step.key[:12], why))
         return "\n".join([*head, "", as_columns(rows)])
 
@@ -107,7 +107,7 @@ def at_work(step: StepRecord) -> str:
     since = (
         f" since {datetime.fromisoformat(step.started_at).astimezone():%Y-%m-%d %H:%M:%S}" if step.started_at else ""
     )
-    return f"{who}{since}" + (", which is dead" if step.owner is not None and step.owner.is_dead() else "")
+    return f"{who}{since}" + (" (dead by now)" if step.owner is not None and step.owner.is_dead() else "")
 
 
 def show_run(root: str, run: str = "latest", *, ledger: str | None = None) -> ShownRun:

@@ -199,9 +199,8 @@ class Database:
                     f"{advice_on(error, url.username or 'this user', url.database or 'the database')} Nothing is lost: "
                     f"what has finished is in the store, and the next run goes on from there."
                 )
-            raise StoreError(
-                f"the ledger {self.name} cannot be used: {self._without_password(cause)}. {advice}"
-            ) from error
+            said = self._without_password(cause).rstrip(".?")
+            raise StoreError(f"the ledger {self.name} cannot be used: {said}. {advice}") from error
 
     def _without_password(self, said: str) -> str:
         for secret in secrets_of(self._url or ""):

@@ -61,7 +61,7 @@ class DatabaseIndex:
             return complete
 
         if not self._do(lambda: self._database.write(work)):
-            self.rebuild()  # the run was in the index, and is not any more: somebody emptied it
+            self._do(lambda: self._database.write(self._fill))  # the run was in the index, and somebody emptied that
 
     def rebuild(self) -> tuple[int, int]:
         """Make this root's rows again from the store; gives how many runs and executions there are."""
@@ -152,7 +152,6 @@ class DatabaseIndex:
     def _rebuild(self, connection: Connection) -> tuple[int, int]:
         from sqlalchemy import and_, delete, exists, select
 
-        # First, before the store is read: what is recorded there later gets its rows after ours.
         self._database.lock(connection, self._ours)
         runs, executions, steps = tables().runs, tables().executions, tables().run_steps
         # Our own file is about this root alone, wherever that has been moved from; another database may index several.
@@ -167,6 +166,13 @@ class DatabaseIndex:
             connection.execute(clear.where(exists(select(executions.c.key).where(made_here))) if ours else clear)
         for table in (runs, executions):
             connection.execute(delete(table).where(table.c.root.in_(ours)) if ours else delete(table))
+        return self._fill(connection)
+
+    def _fill(self, connection: Connection) -> tuple[int, int]:
+        """Put all that the store has."""
+        self._database.lock(
+            connection, self._ours
+        )  # first: what is recorded in the store later gets its rows after ours
         recorded = recorded_runs(self._store)
         self._put_run(connection, *recorded)
         published = self._store.executions()
@@ -273,7 +279,8 @@ class DatabaseIndex:
                 changing |= some - set(connection.execute(ended).scalars())
             recorded = recorded_runs(self._store, changing) if changing else []
             unknown = [record for record in recorded if _as_indexed(record) != self._indexed(connection, record)]
-            return set(here) - there, unknown
+            # In a database of several roots, another machine's may be called as ours: only `rebuild` forgets there.
+            return set(here) - there if self.is_under_root else set(), unknown
 
         def take_in(connection: Connection) -> None:
             gone, found = behind(connection)  # again, since now nobody else changes what we compare with
@@ -333,7 +340,7 @@ class DatabaseIndex:
         def fill(connection: Connection) -> None:
             self._database.lock(connection, self._ours)
             if not is_known(connection):
-                self._rebuild(connection)
+                self._fill(connection)
 
         with contextlib.ExitStack() as alone:
             if self._database.dialect == "sqlite":  # which has no locks but those of its transactions

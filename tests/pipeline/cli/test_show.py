@@ -104,9 +104,9 @@ def test_a_step_that_is_at_work_says_who_is_since_when_and_that_it_is_dead(proje
         "fit",
         "running",
         "ab" * 6,
-        f"process {os.getpid()} since THEN, its inputs changed",
+        f"process {os.getpid()} since THEN: its inputs changed",
     ]
-    assert judge.endswith(f"process {os.getpid()} since THEN, which is dead")
+    assert judge.endswith(f"process {os.getpid()} since THEN (dead by now)")
     assert count.endswith("process 7 on toy-4711-pod since THEN")
     text = show_step("store-root", "b1946ac9", "count", ledger="none").as_text()
     assert text.startswith("count: running\n\nprocess 7 on toy-4711-pod since ")

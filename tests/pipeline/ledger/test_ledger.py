@@ -358,14 +358,6 @@ class TestARootOfSeveralLedgers:
         assert len(ledger.artifacts("trainer", KEY)) == 1
         assert ledger.run("before").id == before.id
 
-    def test_forgets_in_each_what_was_removed_with_another(self, ledger: Ledger, store: Store) -> None:
-        ledger.start_run("taxi", "sha256:1", run="dropped")
-        kept = ledger.start_run("taxi", "sha256:1", run="kept")
-
-        collect(store, find_garbage(store, set(), drop_runs=["dropped"]))
-
-        assert ledger.runs() == [kept]
-
 
 class TestSeveralProcesses:
     def test_record_at_once_and_lose_nothing(

@@ -298,6 +298,20 @@ def test_the_server_is_told_who_it_is_and_when_to_give_up_on_it(server: Server) 
     assert setting("idle_in_transaction_session_timeout") == "5min"
 
 
+def test_a_root_of_the_same_name_on_another_machine_does_not_make_it_forget(
+    server: Server, tmp_path: Path, publish: Publish
+) -> None:
+    url = server.empty()
+    store = Store(tmp_path / "root")
+    Ledger(store, url).start_run("taxi", "sha256:1", run="there")
+    store.root.rename(tmp_path / "away")
+    here = Ledger(store, url)
+    here.start_run("taxi", "sha256:1", run="here")
+    here.record_step("here", step("trainer"), publish(store, "here"))
+
+    assert {run.id for run in here.runs()} == {"there", "here"}
+
+
 def test_several_rebuild_at_once(server: Server, store: Store, publish: Publish, children: Children) -> None:
     url = server.empty()
     ledger = Ledger(store, url)

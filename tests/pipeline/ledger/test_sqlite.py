@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.garbage import collect, find_garbage
 from pipeline.ledger import Ledger, StepRecord
 from pipeline.store import Execution, Store
 from schemas.errors import StoreError
@@ -64,6 +65,15 @@ def test_one_that_is_emptied_while_a_run_goes_on_is_filled_again(
         assert database.execute("SELECT id FROM runs ORDER BY id").fetchall() == [("before",), ("now",)]
         assert database.execute("SELECT count(*) FROM artifacts").fetchone() == (1,)
     database.close()
+
+
+def test_it_forgets_what_was_removed_with_another_ledger(ledger: Ledger, store: Store) -> None:
+    ledger.start_run("taxi", "sha256:1", run="dropped")
+    kept = ledger.start_run("taxi", "sha256:1", run="kept")
+
+    collect(store, find_garbage(store, set(), drop_runs=["dropped"]))
+
+    assert ledger.runs() == [kept]
 
 
 def test_one_of_an_earlier_version_gets_the_columns_that_it_lacks(ledger: Ledger, store: Store) -> None:
