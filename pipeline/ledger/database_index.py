@@ -49,6 +49,10 @@ class DatabaseIndex:
 
     # Writing
 
+    def reach(self) -> None:
+        """Raise what keeps it from being used, if anything does."""
+        self._do(lambda: None)
+
     def put(self, record: RunRecord, execution: Execution | None, *, new: bool) -> None:
         """Write the rows of a run, and of an execution. `new`: the run is recorded for the first time."""
 

@@ -29,6 +29,9 @@ class Index(Protocol):
     def is_under_root(self) -> bool:
         """Whether it is where the store is: without a root there is no index either."""
 
+    def reach(self) -> None:
+        """Raise what keeps it from being used, if anything does."""
+
     def put(self, record: RunRecord, execution: Execution | None, *, new: bool) -> None: ...
     def runs(self, limit: int | None, pipeline: str | None) -> list[RunRecord]: ...
     def ids(self, beginning: str, limit: int) -> list[str]: ...
@@ -60,6 +63,7 @@ class Ledger:
         self, pipeline: str, graph_digest: str, parameters: Mapping[str, Any] | None = None, *, run: str | None = None
     ) -> RunRecord:
         """Record that this process starts a run. `run` is its id, by default a new one that sorts by time."""
+        self._index.reach()  # first: a run that cannot be recorded is none
         id_ = run or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         record = self._new(id_, pipeline, graph_digest, parameters, Owner.current())
         with self._files.locked(id_, make=True):

@@ -21,6 +21,9 @@ class StoreIndex:
         """What to call it before people."""
         return str(self._store.root)
 
+    def reach(self) -> None:
+        """Nothing: the store says itself when it cannot be used."""
+
     def put(self, record: RunRecord, execution: Execution | None, *, new: bool) -> None:
         """Nothing: what is recorded is in the store already."""
 

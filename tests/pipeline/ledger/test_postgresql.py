@@ -226,6 +226,7 @@ class TestWhatIsWrong:
             Ledger(store, url, patience_s=0).start_run("taxi", "sha256:1")
         chain = [caught.value, caught.value.__cause__]
         assert not any("sesame" in str(error) for error in chain)
+        assert recorded_runs(store) == [], "a run that cannot be recorded is none"
         return str(caught.value)
 
     def test_a_database_that_is_not_there(self, server: Server, store: Store) -> None:
@@ -296,6 +297,15 @@ def test_the_server_is_told_who_it_is_and_when_to_give_up_on_it(server: Server) 
     assert setting("application_name", "&application_name=nightly") == "nightly", "the URL's own options go before"
     assert setting("lock_timeout") == "30s"
     assert setting("idle_in_transaction_session_timeout") == "5min"
+
+
+def test_the_password_may_come_from_where_libpq_looks_for_it(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.empty().replace(":open%3Asesame%2F50%25@", "@")
+    monkeypatch.setenv("PGPASSWORD", "open:sesame/50%")
+
+    assert Ledger(store, url).start_run("taxi", "sha256:1").state == "running"
 
 
 def test_a_root_of_the_same_name_on_another_machine_does_not_make_it_forget(
