@@ -38,7 +38,7 @@ _MYSQL: dict[int, Kind] = {
 
 # The server's and libpq's words when there is no SQLSTATE yet: a connection that could not be made.
 _COMES_BACK = re.compile(
-    r"refused|no such file|timeout|timed out|closed the connection|starting up|shutting down|recovery mode|"
+    r"refused|no such file|timeout|timed out|closed the connection|starting up|shutting down|recovery mode|accepting connections|"
     r"too many clients|too many connections|remaining connection slots|reset by peer|no route to host|unreachable",
     re.IGNORECASE,
 )
