@@ -112,6 +112,16 @@ class Bucket:
 
 
 @pytest.fixture(scope="session")
+def postgresql() -> Iterator[Any]:
+    """A PostgreSQL server: tests/postgresql_server.py's Server."""
+    sys.path.append(str(Path(__file__).parent))
+    from postgresql_server import running
+
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """Where an S3-compatible server answers."""
     from moto.server import ThreadedMotoServer

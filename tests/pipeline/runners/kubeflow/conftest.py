@@ -163,6 +163,7 @@ class Cluster:
     pods: Path
     executions: dict[tuple[str, str], str] = field(default_factory=dict)  # (run, step): what the task said
     attempts: int = 0
+    secrets: dict[str, str] = field(default_factory=dict)  # in the environment of each pod
 
     @property
     def root(self) -> Path:
@@ -234,7 +235,7 @@ class Cluster:
                 *("--root", str(self.root), "--executor-input", json.dumps(given), *arguments),
             ],
             cwd=self.project,
-            env=environment(self.pods),
+            env=environment(self.pods) | self.secrets,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
