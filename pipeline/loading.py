@@ -18,8 +18,8 @@ from pipeline.fingerprint import is_installed, shown
 from pipeline.graph import Declared, Graph, Step, Wire, build_graph, check_wires
 from pipeline.lint import lint
 from pipeline.release import gate_settings
-from schemas.component import BeamOptions
-from schemas.config import JsonScalar, PipelineConfig, StepConfig
+from schemas.component import BeamOptions, JsonScalar
+from schemas.config import PipelineConfig, StepConfig
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory

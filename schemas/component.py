@@ -41,6 +41,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, runtime_che
 
 from schemas.artifacts.pushed_model import PushedModel
 
+JsonScalar = bool | int | float | str | None
+
 if TYPE_CHECKING:
     from schemas.location import Location, ObjectUrl
     from schemas.passport import Passport

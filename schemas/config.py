@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from schemas.component import JsonScalar
 from schemas.errors import ConfigError
 from schemas.quantities import parse_bytes, parse_cores, parse_duration
-
-JsonScalar = bool | int | float | str | None
 
 Cache = Literal[True, False, "latest"]
 
@@ -159,7 +158,11 @@ class ResourcesFileConfig(_Closed):
 
 
 class NotifyConfig(_Closed):
-    """Whom the last task of a run tells how it ended. The address stands here, or in a secret when nobody may read it."""
+    """Whom the last task of a run tells how it ended.
+
+    The address stands here, or in the secret when nobody may read it. Beside an address that stands here the secret has what is
+    sent with it, as `Authorization: Bearer ...`.
+    """
 
     webhook: Annotated[str, Field(pattern=r"^https?://")] | None = None
     secret: SecretKeyConfig | None = None

@@ -19,8 +19,7 @@ from components.model.slices import OVERALL, Slice
 from components.model.thresholds import Threshold
 from components.model.verdict import BASELINE, CANDIDATE
 from schemas.artifacts import Blessing, Evaluation, Examples, Model
-from schemas.component import Baseline, BeamOptions, InputFiles, Out, Progress
-from schemas.config import JsonScalar
+from schemas.component import Baseline, BeamOptions, InputFiles, JsonScalar, Out, Progress
 from schemas.errors import ConfigError, did_you_mean
 from schemas.input_files import expand
 

@@ -113,8 +113,7 @@ def _notification_problems(definition: Definition, kubeflow: KubeflowConfig) -> 
     if kubeflow.notify is None:
         return
     place = definition.place("kubeflow", "notify")
-    if (kubeflow.notify.webhook is None) == (kubeflow.notify.secret is None):
-        found = "neither" if kubeflow.notify.webhook is None else "both"
-        yield f"{place}: says {found} of webhook and secret. Give the address itself, or the secret and key that hold it"
+    if kubeflow.notify.webhook is None and kubeflow.notify.secret is None:
+        yield f"{place}: says neither of webhook and secret. Give the address itself, or the secret and key that hold it"
     if not kubeflow.exit_handler:
         yield f"{place}: it is the last task that notifies, and exit_handler: false leaves it out. Remove one of the two"

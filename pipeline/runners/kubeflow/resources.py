@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pipeline.config import Source, check_shape, read_yaml
 from pipeline.definition import Definition
-from pipeline.runners.kubeflow.webhook import ADDRESS
+from pipeline.runners.kubeflow.webhook import ADDRESS, TOKEN
 from schemas.config import (
     KubeflowConfig,
     ResourcesFileConfig,
@@ -303,6 +303,6 @@ def apply_notification(kubeflow: KubeflowConfig, task: PipelineTask) -> None:
         return
     if kubeflow.notify.webhook is not None:
         task.set_env_variable(ADDRESS, kubeflow.notify.webhook)
-    elif kubeflow.notify.secret is not None:
-        secret: Mapping[str, str] = {kubeflow.notify.secret.key: ADDRESS}
-        kubernetes.use_secret_as_env(task, kubeflow.notify.secret.name, dict(secret))
+    if kubeflow.notify.secret is not None:
+        variable = ADDRESS if kubeflow.notify.webhook is None else TOKEN
+        kubernetes.use_secret_as_env(task, kubeflow.notify.secret.name, {kubeflow.notify.secret.key: variable})

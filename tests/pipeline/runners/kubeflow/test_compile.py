@@ -220,6 +220,18 @@ def test_the_last_task_runs_however_the_others_end(toy: Path, compiled: Compile)
     assert "secretAsEnv" not in platform["exec-fit"]
 
 
+def test_the_secret_beside_a_webhook_is_what_is_sent_with_it(toy: Path, compiled: Compile) -> None:
+    notify = "{webhook: https://chat.example.com/runs, secret: {name: chat, key: token}}"
+    set_in(toy, "  image:", f"  notify: {notify}\n  image:")
+    pipeline, platform = read(compiled(toy).text)
+
+    assert {"name": "PENSTOCK_WEBHOOK", "value": "https://chat.example.com/runs"} in (
+        pipeline["deploymentSpec"]["executors"]["exec-ended"]["container"]["env"]
+    )
+    (secret,) = platform["exec-ended"]["secretAsEnv"]
+    assert secret["keyToEnv"] == [{"envVar": "PENSTOCK_WEBHOOK_TOKEN", "secretKey": "token"}]
+
+
 def test_no_task_is_cached_by_kfp_and_all_write_to_a_volume_of_their_own(toy: Path, compiled: Compile) -> None:
     pipeline, platform = read(compiled(toy).text)
     groups = [component["dag"]["tasks"] for component in pipeline["components"].values() if "dag" in component]
