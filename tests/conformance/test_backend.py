@@ -229,6 +229,34 @@ def test_a_pod_cannot_write_into_its_image(cluster: Cluster, tmp_path: Path, iso
     assert "Read-only file system" in finished.report() or "wrote into its image" in finished.report()
 
 
+def test_where_it_can_be_a_pod_is_a_number_for_a_user_on_a_read_only_root(cluster: Cluster, tmp_path: Path) -> None:
+    if not cluster.isolated:
+        pytest.skip("this machine lets nobody make namespaces")
+
+    @dsl.container_component
+    def look():
+        return python(
+            """
+import pwd, socket, tempfile
+assert os.getuid() == 65532 and socket.gethostname() == os.environ["KFP_POD_NAME"]
+try:
+    print(pwd.getpwuid(os.getuid()))
+except KeyError:
+    print("no name")
+for directory in ("/", "/usr", "/app", "/var/tmp", "/minio", tempfile.gettempdir(), "/dev/shm"):
+    try:
+        (pathlib.Path(directory) / "written").write_text("")
+        print(directory)
+    except OSError as error:
+        assert error.strerror == "Read-only file system", (directory, error)
+"""
+        )
+
+    finished = cluster.run(compiled(lambda: look() and None, tmp_path))
+
+    assert finished.tasks["look"].logs[0].split("\n")[:-1] == ["no name", "/minio", "/tmp", "/dev/shm"]
+
+
 def test_a_task_that_takes_longer_than_its_timeout_is_killed(cluster: Cluster, tmp_path: Path) -> None:
     @dsl.container_component
     def sleep():
@@ -295,6 +323,7 @@ CHANGES = {
     ),
     "components_are_there": ("name: comp-make", "name: comp-gone"),
     "no_placeholder_is_a_struct": ("- '{{$}}'", """- '{"IfPresent": {"InputName": "count", "Then": []}}'"""),
+    "argo_leaves_words_alone": ("- '{{$}}'", "- '{{inputs.x}}'"),
     "parameters_have_types": ("parameterType: NUMBER_INTEGER", "description: none"),
     "task_names_are_workflow_names": ("      make:\n", "      make_it:\n"),
     "conditions_can_be_read": ("parameter_values['pipelinechannel--make-good'] == true", "artifacts['data'] == true"),

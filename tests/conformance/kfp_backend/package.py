@@ -186,6 +186,16 @@ def no_placeholder_is_a_struct(package: Package) -> Iterator[str]:
                 yield f"{label}: {word}"
 
 
+def argo_leaves_words_alone(package: Package) -> Iterator[str]:
+    """v2/compiler/argocompiler/container.go: words stand in the workflow's own templates, where Argo replaces {{...}} but {{$."""
+    for label, executor in sorted(package.deployment.executors.items()):
+        words = (*executor.container.command, *executor.container.args)
+        words += tuple(variable.value for variable in executor.container.env)
+        for word in words:
+            if re.search(r"\{\{(?!\$)", word):
+                yield f"{label}: {word}"
+
+
 def no_lifecycle_hook_is_expected(package: Package) -> Iterator[str]:
     """v2/driver/container.go: nothing reads lifecycle.preCacheCheck, so what it was to resolve (a span) stays unresolved."""
     for label, executor in sorted(package.deployment.executors.items()):
@@ -361,6 +371,7 @@ RULES: tuple[Callable[[Package], Iterator[str]], ...] = (
     only_containers_run,
     containers_have_an_image_and_a_command,
     no_placeholder_is_a_struct,
+    argo_leaves_words_alone,
     no_lifecycle_hook_is_expected,
     parameters_have_types,
     artifact_types_have_titles,

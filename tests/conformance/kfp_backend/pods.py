@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,26 +46,19 @@ class Image:
         shutil.copytree(app, copy, ignore=shutil.ignore_patterns("__pycache__"))
         for path in (copy, *copy.rglob("*")):
             path.chmod(path.stat().st_mode & ~0o222)
+        also = {checkout, Path(sys.prefix), Path(sys.base_prefix)}  # a pod's /tmp is its own, wherever these lie
+        return cls(copy, cls.environment_of(checkout), tuple(sorted(also)))
+
+    @staticmethod
+    def environment_of(checkout: Path) -> dict[str, str]:
+        """Where `pipeline`, the interpreter and this repository are found, and nothing else."""
         search = (str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin")
-        environment = {"PATH": os.pathsep.join(search), "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
-        return cls(copy, environment, also=(checkout,))
+        return {"PATH": os.pathsep.join(search), "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def state(self) -> dict[str, tuple[int, int]]:
         """Size and time of every file, to find what was written."""
         found = ((path, path.stat()) for path in sorted(self.app.rglob("*")))
         return {str(path.relative_to(self.app)): (stat.st_size, stat.st_mtime_ns) for path, stat in found}
-
-
-@functools.cache
-def namespaces() -> bool:
-    """Whether this machine lets us make the namespaces that a container is made of."""
-    tried = (
-        "PATH=$PATH:/usr/sbin:/sbin; command -v pivot_root hostname && mount -t tmpfs tmpfs /tmp && "
-        f"mount -t proc proc /proc && unshare --user --map-user={USER} --map-group={USER} true"
-    )
-    if shutil.which("unshare") is None:
-        return False
-    return subprocess.run([*UNSHARE, "sh", "-c", tried], capture_output=True, check=False).returncode == 0
 
 
 UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--uts", "--pid", "--fork", "--propagation", "private")
@@ -107,6 +101,31 @@ class Mount:
     source: Path
     path: str
     writable: bool = True
+
+
+def entering(root: Path, host: str, mounts: Sequence[Mount]) -> list[str]:
+    """The words before a command that put it into a pod's namespaces; `root` is an empty directory."""
+    lines = []
+    inner_last = sorted(mounts, key=lambda mount: mount.path.count("/"))  # what lies in another is mounted after it
+    for mount in inner_last:
+        inside = f'"$root"{shlex.quote(mount.path)}'
+        lines.append(f"mkdir -p {inside}\nmount --bind {shlex.quote(str(mount.source))} {inside}")
+    writable = "".join(f"{shlex.quote(mount.path)}|" for mount in mounts if mount.writable)
+    script = ENTER.replace("MOUNTS", "\n".join(lines)).replace("WRITABLE", writable)
+    return [*UNSHARE, "sh", "-c", script, "sh", str(root), host, str(USER)]
+
+
+@functools.cache
+def namespaces() -> bool:
+    """Whether this machine lets us make the namespaces that a container is made of: tried once, with all that a pod needs."""
+    if shutil.which(UNSHARE[0]) is None:
+        return False
+    with tempfile.TemporaryDirectory() as directory:
+        root, given = Path(directory, "root"), Path(directory, "given")
+        root.mkdir()
+        given.mkdir()
+        words = entering(root, "tried", [Mount(given, "/app", writable=False), Mount(given, "/tmp")])
+        return subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
 
 
 class Pod:
@@ -201,13 +220,7 @@ class Pod:
         mounts = [*self.own, Mount(self.image.app, "/app", writable=False)]
         mounts += [Mount(path, str(path), writable=False) for path in self.image.also]
         mounts += [mount for mount in self.mounts if mount not in self.own]
-        lines = []
-        for mount in mounts:
-            inside = f'"$root"{shlex.quote(mount.path)}'
-            lines.append(f"mkdir -p {inside}\nmount --bind {shlex.quote(str(mount.source))} {inside}")
-        writable = "".join(f"{shlex.quote(mount.path)}|" for mount in mounts if mount.writable)
-        script = ENTER.replace("MOUNTS", "\n".join(lines)).replace("WRITABLE", writable)
-        return [*UNSHARE, "sh", "-c", script, "sh", str(root), self.name, str(USER), *command]
+        return [*entering(root, self.name, mounts), *command]
 
     def _waited(
         self, process: subprocess.Popen[bytes], timeout_s: float | None, kill_when: Callable[[], bool] | None
