@@ -19,7 +19,13 @@ _PAUSE_S = 1.0  # between them
 def notify(address: str, said: Mapping[str, Any], token: str = "") -> str | None:
     """Send `said` to `address`; gives why that failed, or None. Never raises, and never tells the address: it may be a secret."""
     from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class StaysHere(HTTPRedirectHandler):
+        """Follows nowhere: what is sent on would be a GET without a word of ours, and the token would go to whoever is named."""
+
+        def redirect_request(self, *_: object) -> None:
+            return None
 
     try:
         parts = urlsplit(address)
@@ -35,10 +41,11 @@ def notify(address: str, said: Mapping[str, Any], token: str = "") -> str | None
             if attempt:
                 time.sleep(_PAUSE_S)
             try:
-                with urlopen(Request(address, body, headers), timeout=_TIMEOUT_S):
+                with build_opener(StaysHere).open(Request(address, body, headers), timeout=_TIMEOUT_S):
                     return None
             except HTTPError as error:
-                problem = f"{place} answered {error.code} {error.reason}"
+                elsewhere = ", which names another address: give that one" if 300 <= error.code < 400 else ""
+                problem = f"{place} answered {error.code} {error.reason}{elsewhere}"
                 if error.code < 500:
                     break  # it will say the same again
             except OSError as error:

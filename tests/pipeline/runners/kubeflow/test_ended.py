@@ -68,6 +68,13 @@ def server() -> Iterator[Heard]:
             heard.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             heard.tokens.append(self.headers["Authorization"])
             self.send_response(heard.answer)
+            if 300 <= heard.answer < 400:
+                self.send_header("Location", f"{heard.url}/elsewhere")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            heard.tokens.append(self.headers["Authorization"])
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class's name
@@ -251,6 +258,18 @@ class TestWebhook:
 
         assert notify(server.url, {}) == "the webhook at 127.0.0.1 answered 503 Service Unavailable"
         assert len(server.bodies) == 2
+
+    @pytest.mark.parametrize("answer", [301, 302, 303, 307])
+    def test_that_sends_elsewhere_is_not_followed_which_would_lose_what_is_said(
+        self, server: Heard, answer: int
+    ) -> None:
+        server.answer = answer
+
+        problem = notify(server.url, {}, "token")
+
+        assert problem is not None
+        assert problem.endswith(", which names another address: give that one")
+        assert server.tokens == ["Bearer token"]
 
     def test_that_is_not_there(self) -> None:
         with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
