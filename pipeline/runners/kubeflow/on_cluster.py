@@ -54,7 +54,7 @@ def _on_cluster(
     kubeflow = kubeflow_of(local)
     overrides = [
         *overrides,
-        *(f"parameters.{name}={json.dumps(value, ensure_ascii=False)}" for name, value in parameters.items()),
+        *(f"parameters.{name}={_as_declared(local, name, value)}" for name, value in parameters.items()),
     ]
     definition = load(local.target, overrides) if overrides else local
     return replace(
@@ -62,6 +62,12 @@ def _on_cluster(
         root=Path(root or kubeflow.root),
         ledger=kubeflow.ledger or definition.ledger or NO_LEDGER,
     )
+
+
+def _as_declared(local: Definition, name: str, value: Any) -> str:
+    """The value as JSON, a whole one with its point where the parameter is a number: KFP is told a type by the default."""
+    value = float(value) if type(value) is int and isinstance(local.parameters.get(name), float) else value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def kubeflow_of(definition: Definition) -> KubeflowConfig:

@@ -31,7 +31,10 @@ def test_a_text_arrives_as_it_was_given(toy: Path, value: str) -> None:
 
 @pytest.mark.parametrize("value", [1e-7, 12345.678, 1e22, -0.0, 3])
 def test_a_number_arrives_as_it_was_given(toy: Path, value: float) -> None:
-    assert load_on_cluster(str(toy), {"rate": value}).parameters["rate"] == value
+    rate = load_on_cluster(str(toy), {"rate": value}).parameters["rate"]
+
+    assert rate == value
+    assert type(rate) is float
 
 
 def test_root_and_ledger_are_the_sections(toy: Path) -> None:
