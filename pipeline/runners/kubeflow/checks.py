@@ -8,10 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from pipeline.contract import read_contract
 from pipeline.definition import Definition
+from pipeline.ledger.url import shown
 from pipeline.lint import Finding, lint
 from pipeline.runners.kubeflow.names import name_problems
 from pipeline.runners.kubeflow.on_cluster import NO_LEDGER, kubeflow_of, local_and_on_cluster, parameter_problems
-from pipeline.runners.kubeflow.resources import Resources, read_resources, resource_problems
+from pipeline.runners.kubeflow.resources import Resources, has_password, read_resources, resource_problems
 from pipeline.runners.kubeflow.visible_paths import is_seen_here, path_problems
 from schemas.config import KubeflowConfig
 from schemas.dotted_path import resolve
@@ -91,7 +92,7 @@ def _ledger_problems(definition: Definition, kubeflow: KubeflowConfig) -> Iterat
     advice = "Give PostgreSQL's URL, or none: the store alone is enough, and a ledger can be rebuilt from it"
     try:
         url = urlsplit(ledger)
-        password = url.password is not None or "password" in parse_qs(url.query)
+        password = url.password is not None or any("password" in name.lower() for name in parse_qs(url.query))
     except ValueError as error:
         yield f"{place}: not a URL: {error}. {advice}"
         return
@@ -105,8 +106,8 @@ def _ledger_problems(definition: Definition, kubeflow: KubeflowConfig) -> Iterat
             f"{place}: {ledger} is a file, and pods on several hosts that write to one at once damage it. {advice}"
             + ("" if kubeflow.ledger else ", as kubeflow.ledger")
         )
-    elif ledger != NO_LEDGER and not url.scheme:
-        yield f"{place}: '{ledger}' is no URL. {advice}"
+    elif ledger != NO_LEDGER and "://" not in ledger:
+        yield f"{place}: '{shown(ledger)}' is no URL. {advice}"
 
 
 def _notification_problems(definition: Definition, kubeflow: KubeflowConfig) -> Iterator[str]:
@@ -115,5 +116,10 @@ def _notification_problems(definition: Definition, kubeflow: KubeflowConfig) -> 
     place = definition.place("kubeflow", "notify")
     if kubeflow.notify.webhook is None and kubeflow.notify.secret is None:
         yield f"{place}: says neither of webhook and secret. Give the address itself, or the secret and key that hold it"
+    if kubeflow.notify.webhook is not None and has_password(kubeflow.notify.webhook):  # which is not repeated here
+        yield (
+            f"{definition.place('kubeflow', 'notify', 'webhook')}: has a password in it, which anybody could read in the package. Leave the address out, and name the "
+            f"secret and key that hold it"
+        )
     if not kubeflow.exit_handler:
         yield f"{place}: it is the last task that notifies, and exit_handler: false leaves it out. Remove one of the two"

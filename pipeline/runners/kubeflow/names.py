@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from pipeline.contract import read_contract
 from pipeline.definition import Definition
+from pipeline.runners.kubeflow.resources import has_password
 from schemas.config import KubeflowConfig
 from schemas.dotted_path import resolve
 
@@ -118,5 +119,10 @@ def _value_problems(place: str, name: str, value: object) -> Iterator[str]:
         yield f"{place}: {value} is beyond 2**53, up to which KFP keeps integers exactly. Give it as text"
     elif isinstance(value, str) and not value.isprintable():
         yield f"{place}: {value!r} has line breaks or other characters that do not print, which KFP's compiler cannot write as a default"
+    elif isinstance(value, str) and has_password(value):  # which is not repeated here
+        yield (
+            f"{place}: has a password in it, which anybody could read in the package and in the UI. Give it to the pods from a secret, "
+            f"as kubeflow.defaults.secrets: [{{name: penstock, env: {{VARIABLE: key}}}}]"
+        )
     elif isinstance(value, str) and "{{" in value:
         yield f"{place}: '{value}' has '{{{{' in it, which KFP takes for the beginning of a placeholder. Write it otherwise"

@@ -188,7 +188,7 @@ def _pod_problems(resources: Resources, step: str | None) -> Iterator[str]:
         paths.setdefault(path, name)
         names.setdefault(name, path)
     for name, value in task.env.items():
-        if _has_password(value):  # which is not repeated here
+        if has_password(value):  # which is not repeated here
             yield (
                 f"{_place(resources, step, 'env', name)}: has a password in it, which anybody could read in the package. Take it "
                 f"from a secret, as secrets: [{{name: penstock, env: {{{name}: key}}}}]"
@@ -204,7 +204,8 @@ def _pod_problems(resources: Resources, step: str | None) -> Iterator[str]:
             variables.setdefault(variable, f"'{secret.name}'")
 
 
-def _has_password(value: str) -> bool:
+def has_password(value: str) -> bool:
+    """Whether a text is a URL with a password in it."""
     try:
         return urlsplit(value).password is not None
     except ValueError:  # no URL

@@ -234,6 +234,29 @@ def test_a_password_in_the_ledgers_url_is_refused_and_not_repeated(toy: Path) ->
     assert "hunter2" not in problem
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        (IMAGE, IMAGE + "  ledger: postgresql://db/x?sslpassword=hunter2\n", "pipeline.yaml:7: kubeflow.ledger"),
+        (IMAGE, IMAGE + "  ledger: penstock:hunter2@db/x\n", "pipeline.yaml:7: kubeflow.ledger"),
+        (
+            IMAGE,
+            IMAGE + "  notify: {webhook: 'https://me:hunter2@chat/x'}\n",
+            "pipeline.yaml:7: kubeflow.notify.webhook",
+        ),
+        (PARAMETERS, PARAMETERS + " db: 'mysql://me:hunter2@db/x',", "pipeline.yaml:4: parameters.db"),
+    ],
+    ids=["a certificate's", "of no URL", "a webhook's", "a parameter's"],
+)
+def test_a_password_that_would_be_in_the_package_is_refused_and_not_repeated(
+    toy: Path, old: str, new: str, place: str
+) -> None:
+    (problem,) = errors(toy, (old, new))
+
+    assert problem.startswith(f"{place}: ")
+    assert "hunter2" not in problem
+
+
 def test_a_postgresql_ledger_without_a_password_is_taken(toy: Path) -> None:
     assert errors(toy, (IMAGE, IMAGE + "  ledger: postgresql+psycopg://penstock@db/penstock\n")) == ()
 
