@@ -214,7 +214,7 @@ def find_baseline(
     itself, out of what it would be given now, keeps the baseline that it had then. With several publishing steps the first
     one below `step` counts.
     """
-    publisher = _first_publisher(graph, step)
+    publisher = _publisher_below(graph, step)
     served = publisher.served() if publisher else None
     if served is None:
         return Baseline()
@@ -274,15 +274,19 @@ def _baseline_before(
     return recorded if key_of(key_parts(graph, step, contract, executions, then)) == made else None
 
 
-def _first_publisher(graph: Graph, step: Step) -> Publisher | None:
+def _publisher_below(graph: Graph, step: Step) -> Publisher | None:
+    found = publishing_below(graph, step)
+    publisher: Publisher | None = build_component(resolve(found.component), found.settings) if found else None
+    return publisher
+
+
+def publishing_below(graph: Graph, step: Step) -> Step | None:
+    """The first step below `step` that publishes: whose serving directory holds the baseline of `step`."""
     below = graph.descendants(step.id)
-    for candidate in graph.steps:
-        if candidate.id in below:
-            kind = resolve(candidate.component)
-            if read_contract(kind).publishes:
-                publisher: Publisher = build_component(kind, candidate.settings)
-                return publisher
-    return None
+    return next(
+        (other for other in graph.steps if other.id in below and read_contract(resolve(other.component)).publishes),
+        None,
+    )
 
 
 def _published_is_gone(step: Step, contract: Contract, found: Execution) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.contract import Contract, read_contract
 from pipeline.definition import Definition
 from pipeline.graph import Step
+from pipeline.plan import publishing_below
 from pipeline.runners.kubeflow.resources import Resources
 from schemas.dotted_path import resolve
 from schemas.input_files import SCHEME
@@ -31,6 +32,8 @@ def path_problems(definition: Definition, resources: Resources) -> Iterator[str]
             problem = _output_problem(path, mounts)
             if problem:
                 yield f"{definition.place('steps', step.id, 'with', setting)}: {problem}"
+        if contract.takes_baseline(step.settings):
+            yield from _baseline_problems(definition, resources, step)
 
 
 def is_seen_here(path: str, definition: Definition) -> bool:
@@ -91,6 +94,22 @@ def _written_or_read_beside(step: Step, contract: Contract) -> Iterator[tuple[st
             value = step.settings.get(setting)
             if isinstance(value, str) and value.strip():
                 yield setting, value
+
+
+def _baseline_problems(definition: Definition, resources: Resources, step: Step) -> Iterator[str]:
+    """A pod that is given the model that serves has to see it: one that sees none finds nothing to be worse than."""
+    publishing = publishing_below(definition.graph, step)
+    if publishing is None:
+        return
+    for setting, path in _written_or_read_beside(publishing, read_contract(resolve(publishing.component))):
+        mounts = _mounts(resources, step.id)
+        theirs = _output_problem(path, _mounts(resources, publishing.id))
+        if setting == "destination" and theirs is None and _output_problem(path, mounts) is not None:
+            yield (
+                f"{definition.place('steps', step.id)}: is given the model that is served from {path}, which is on no volume that its "
+                f"pod mounts ({_shown(mounts)}), and would take it that none is served. Give it the volume that "
+                f"{publishing.id} has, as kubeflow.steps.{step.id}.volumes"
+            )
 
 
 def _output_problem(path: str, mounts: Iterable[str]) -> str | None:

@@ -257,6 +257,24 @@ def test_a_password_that_would_be_in_the_package_is_refused_and_not_repeated(
     assert "hunter2" not in problem
 
 
+def test_a_step_that_is_given_the_model_that_serves_has_to_see_it(toy: Path) -> None:
+    """Without it the step would compare with nothing, and a model that is worse would pass."""
+    release = Path("project_release.py")
+    given = "evaluation: Evaluation, baseline: Baseline, blessing"
+    text = release.read_text().replace("evaluation: Evaluation, blessing", given)
+    release.write_text(text.replace("import InputFiles, Out", "import Baseline, InputFiles, Out"))
+    volume = "[{claim: models, path: /srv}]"
+    elsewhere = ("/mnt/penstock/serving/toy", "/srv/toy")
+
+    (problem,) = errors(toy, elsewhere, (IMAGE, f"{IMAGE}  steps: {{push: {{volumes: {volume}}}}}\n"))
+
+    assert problem == (
+        "pipeline.yaml:17: steps.bless: is given the model that is served from /srv/toy, which is on no volume that its pod mounts "
+        "(/mnt/penstock), and would take it that none is served. Give it the volume that push has, as kubeflow.steps.bless.volumes"
+    )
+    assert errors(toy, ("steps: {push", f"steps: {{bless: {{volumes: {volume}}}, push")) == ()
+
+
 def test_a_postgresql_ledger_without_a_password_is_taken(toy: Path) -> None:
     assert errors(toy, (IMAGE, IMAGE + "  ledger: postgresql+psycopg://penstock@db/penstock\n")) == ()
 
