@@ -70,13 +70,15 @@ def run(
         str | None, typer.Option("--service-account", metavar="SA", help="Whose rights the pods have.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it until it ends, as `wait` does.")] = False,
+    root: Mounted = None,
     json: Json = False,
 ) -> Answer:
     """Upload the package if it is not there, and run it."""
     from pipeline import log
-    from pipeline.cli.kubeflow_run import run_on_kubeflow, view_text
+    from pipeline.cli.kubeflow_run import run_on_kubeflow, store_here, view_text
     from pipeline.runners.kubeflow.follow import Follower
 
+    store = store_here(root)
     api, started = run_on_kubeflow(
         config,
         overrides=overrides or (),
@@ -92,7 +94,7 @@ def run(
     if not json:
         print(started.as_text(), flush=True)
     with log.SilentDisplay() if json else log.display() as display:
-        view = Follower(api, started.run, display).follow()
+        view = Follower(api, started.run, display, store).follow()
     return Answer({**started.as_json(), **view.as_json()}, "\n" + view_text(view), view.exit_code)
 
 

@@ -122,8 +122,8 @@ def _of_type(kind: type[Any], value: Any) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if kind is int and type(value) in (int, float) and value == int(value):
-        if abs(value) > _INT_LIMIT:
-            raise ValueError(f"{value!r} is too large: Kubeflow passes numbers as doubles, exact up to 2**53")
+        if abs(value) >= _INT_LIMIT:
+            raise ValueError(f"{value!r} is too large: Kubeflow passes numbers as doubles, exact below 2**53")
         return int(value)
     raise ValueError(f"expected {_NAMES.get(kind, kind.__name__)}, found {value!r}")
 

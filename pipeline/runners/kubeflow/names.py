@@ -115,8 +115,8 @@ def _value_problems(place: str, name: str, value: object) -> Iterator[str]:
         yield f"{place}: {value!r} is of type {type(value).__name__}. KFP's parameters of a run are text, numbers and booleans"
     elif isinstance(value, float) and (value != value or value in (float("inf"), -float("inf"))):
         yield f"{place}: {value} is no number in JSON, in which KFP keeps parameters. Give a finite one"
-    elif isinstance(value, int) and abs(value) > 2**53:
-        yield f"{place}: {value} is beyond 2**53, up to which KFP keeps integers exactly. Give it as text"
+    elif isinstance(value, int) and abs(value) >= 2**53:
+        yield f"{place}: {value} is not below 2**53, up to which KFP keeps integers exactly. Give it as text"
     elif isinstance(value, str) and not value.isprintable():
         yield f"{place}: {value!r} has line breaks or other characters that do not print, which KFP's compiler cannot write as a default"
     elif isinstance(value, str) and has_password(value):  # which is not repeated here

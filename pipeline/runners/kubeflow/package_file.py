@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -232,6 +233,12 @@ def _typed(text: str, wanted: Mapping[str, Any], place: str) -> Any:
         default = wanted.get("defaultValue")
         known = "" if default is None else f" (its default is {_shown(default)})"
         raise ConfigError(f"{place}: expected {_WORDS.get(kind, kind)}{known}, found {text.strip()!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(
+            f"{place}: {text.strip()} is no number in JSON, in which KFP keeps parameters. Give a finite one"
+        )
+    if isinstance(value, int) and abs(value) >= 2**53:
+        raise ConfigError(f"{place}: {text.strip()} is not below 2**53, up to which KFP keeps integers exactly")
     return value
 
 

@@ -98,6 +98,8 @@ def test_wrong_parameters_are_said_all_at_once_before_kubeflow_is_asked(
         "parameters.steps=many",
         "parameters.fast=1",
         "parameters.rate=yes",
+        "parameters.rate=.inf",
+        "parameters.steps=9007199254740993",
         "steps=3",
         "fit_model.pause=1",
     ]
@@ -110,6 +112,8 @@ def test_wrong_parameters_are_said_all_at_once_before_kubeflow_is_asked(
         "--set parameters.steps=many: expected a whole number (its default is 10), found 'many'",
         "--set parameters.fast=1: expected true or false (its default is false), found '1'",
         "--set parameters.rate=yes: expected a number (its default is 0.5), found 'yes'",
+        "--set parameters.rate=.inf: .inf is no number in JSON, in which KFP keeps parameters. Give a finite one",
+        "--set parameters.steps=9007199254740993: 9007199254740993 is not below 2**53, up to which KFP keeps integers exactly",
         "--set steps=3: of a compiled package only parameters can be set. Did you mean 'parameters.steps'?",
         "--set fit_model.pause=1: of a compiled package only parameters can be set.",
     ):

@@ -369,3 +369,26 @@ def test_run_and_wait_in_one(command: Command, kfp_api: Api, toy_package: Path) 
     assert said.code == 3
     assert said.data["outcome"] == "refused"
     assert said.data["uploaded"] is True
+
+
+def test_run_and_wait_in_one_hear_from_the_store_too(
+    command: Command, kfp_api: Api, toy_package: Path, tmp_path: Path
+) -> None:
+    """A step that publishes and refuses has succeeded before Kubeflow."""
+    ledger = Ledger(Store(tmp_path / "store").open(), "none")
+
+    def end(request: Any) -> None:
+        for run, workflow in kfp_api.workflows.items():
+            if request.path.startswith("/apis/v2beta1/runs/") and not workflow.nodes:
+                to_the_end(workflow)
+                ledger.join_run("toy", "sha256:0", run=run)
+                ledger.record_step(run, StepRecord(step="push", action="refused", message="60 MB are more than 50 MB"))
+
+    kfp_api.before = end
+
+    elsewhere = command("kubeflow", "run", str(toy_package), "--wait", "--root", "/mnt/elsewhere")
+    assert (elsewhere.code, len(kfp_api.workflows)) == (2, 0)
+    said = command("kubeflow", "run", str(toy_package), "--wait", "--root", str(tmp_path / "store"), "--json")
+
+    assert said.code == 3
+    assert said.data["refused_by"] == ["push"]

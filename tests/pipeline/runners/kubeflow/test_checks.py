@@ -128,8 +128,8 @@ def test_a_section_without_an_image_is_refused(toy: Path) -> None:
             id="infinity",
         ),
         pytest.param(
-            [(PARAMETERS, "parameters: {note: 9007199254740993, most: 100,")],
-            "pipeline.yaml:4: parameters.note: 9007199254740993 is beyond 2**53, up to which KFP keeps integers exactly. Give it "
+            [(PARAMETERS, "parameters: {note: 9007199254740992, most: 100,")],
+            "pipeline.yaml:4: parameters.note: 9007199254740992 is not below 2**53, up to which KFP keeps integers exactly. Give it "
             "as text",
             id="a large integer",
         ),

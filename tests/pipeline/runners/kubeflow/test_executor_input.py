@@ -89,7 +89,7 @@ def test_every_parameter_that_does_not_fit_is_named() -> None:
         "parameter 'steps': expected a whole number, found '20' (its default is 10)",
         "parameter 'on': expected a boolean, found 1.0 (its default is True)",
         "parameter 'note': expected a string, found 3.0 (its default is 'a')",
-        "parameter 'large': 1e+17 is too large: Kubeflow passes numbers as doubles, exact up to 2**53 (its default is 1)",
+        "parameter 'large': 1e+17 is too large: Kubeflow passes numbers as doubles, exact below 2**53 (its default is 1)",
         "{{$}} has no parameter 'rate', and the definition in the image has",
     )
 
