@@ -29,7 +29,7 @@ EXIT_TASK = "ended"
 
 _INPUT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # what KFP takes for an input, and Python for an argument
 _GROUP = re.compile(
-    r"(condition|condition-branches|exit-handler|for-loop)-\d+(-driver)?"
+    r"((condition|condition-branches|exit-handler|for-loop)-\d+|root)(-driver)?"
 )  # what KFP calls groups of tasks
 _DRIVER = "-driver"  # KFP runs a pod of this name before each task
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 
 TMP = "/tmp"  # the pod's own; KFP's launcher writes below it too, and the root filesystem is read-only
 TMP_VOLUME = "penstock-tmp"
+_LAUNCHERS = ("/kfp-launcher", "/gcs", "/s3", "/minio", "/.local", "/.cache", "/.config")  # where KFP mounts its own
+_IMAGES = ("/app", "/opt/venv")  # where the image has its definitions, Penstock and the libraries
+_VOLUME = re.compile(
+    r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+)  # the name of a pod's volume, which KFP takes from what it mounts
 _BACKOFF = "30s"
 _LONGEST_BACKOFF_S = 3600
 T = TypeVar("T")
@@ -178,13 +184,20 @@ def _pod_problems(resources: Resources, step: str | None) -> Iterator[str]:
     mounts: list[tuple[str, VolumeConfig | SecretConfig, str, str]]
     mounts = [("volumes", volume, volume.claim, volume.path) for volume in task.volumes]
     mounts += [("secrets", secret, secret.name, secret.path) for secret in task.secrets if secret.path is not None]
-    paths, names = {TMP: TMP_VOLUME}, {TMP_VOLUME: TMP}
+    paths, names = {TMP: TMP_VOLUME, **dict.fromkeys(_LAUNCHERS, "Kubeflow's launcher")}, {TMP_VOLUME: TMP}
     for section, item, name, path in mounts:
         place = _place(resources, step, section, item)
         if path in paths:
             yield f"{place}: '{name}' goes to {path}, where '{paths[path]}' is already. Give it a path of its own"
         elif name in names:
             yield f"{place}: '{name}' goes to {path} and to {names[name]}, and KFP mounts a volume once. Keep one of the two"
+        elif hidden := next((own for own in _IMAGES if PurePosixPath(own).is_relative_to(path)), None):
+            yield f"{place}: '{name}' goes to {path} and hides {hidden} of the image. Give it another path, as /mnt/{name}"
+        if not _VOLUME.fullmatch(name):
+            yield (
+                f"{place}: KFP calls the pod's volume '{name}' too, and Kubernetes takes at most 63 small letters, digits and '-' for that. "
+                f"Give it such a name"
+            )
         paths.setdefault(path, name)
         names.setdefault(name, path)
     for name, value in task.env.items():

@@ -69,6 +69,11 @@ def test_a_section_without_an_image_is_refused(toy: Path) -> None:
             id="a group's name",
         ),
         pytest.param(
+            [("judge: {uses", "root: {uses")],
+            "pipeline.yaml:12: steps.root: 'root' is what KFP calls a group of tasks. Rename the step",
+            id="the name of all tasks together",
+        ),
+        pytest.param(
             [("judge: {uses", "count_driver: {uses")],
             "pipeline.yaml:12: steps.count_driver: 'count-driver' is what KFP calls a pod of its own, which prepares 'count'. "
             "Rename the step",

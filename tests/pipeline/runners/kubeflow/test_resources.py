@@ -196,6 +196,27 @@ def test_a_mistake_in_resources_has_its_place(described: Path, old: str, new: st
             id="two at one path",
         ),
         pytest.param(
+            "path: /etc/keys",
+            "path: /minio",
+            "pipeline.yaml:16: kubeflow.defaults.secrets.0: 'keys' goes to /minio, where 'Kubeflow's launcher' is already. Give it a path "
+            "of its own",
+            id="where the launcher is",
+        ),
+        pytest.param(
+            "path: /etc/keys",
+            "path: /opt",
+            "pipeline.yaml:16: kubeflow.defaults.secrets.0: 'keys' goes to /opt and hides /opt/venv of the image. Give it another path, "
+            "as /mnt/keys",
+            id="over the image",
+        ),
+        pytest.param(
+            "{claim: scratch, path: /mnt/scratch}",
+            "{claim: team.scratch, path: /mnt/scratch}",
+            "pipeline.yaml:21: kubeflow.steps.fit.volumes.0: KFP calls the pod's volume 'team.scratch' too, and Kubernetes takes at most "
+            "63 small letters, digits and '-' for that. Give it such a name",
+            id="a name that no volume has",
+        ),
+        pytest.param(
             "{name: keys, path: /etc/keys}",
             "{name: keys}",
             "pipeline.yaml:16: kubeflow.defaults.secrets.0: of 'keys' nothing is used. Say which of its keys becomes which environment "
