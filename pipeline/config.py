@@ -257,6 +257,8 @@ def _wanted(loc: KeyPath) -> str:
         return "an image's name, as registry.example.com/team/taxi:1.4"
     if loc[-1] == "webhook":
         return "an address that begins with https:// or http://"
+    if "labels" in loc or "annotations" in loc or "node_selector" in loc:
+        return "what Kubernetes takes for a label: letters and digits, inside them hyphens, dots and underscores, at most 63"
     if loc[-2:-1] == ("env",):
         return "the name of an environment variable: letters, digits and underscores"
     if loc[-1] in ("claim", "service_account") or "secret" in loc or "secrets" in loc or "image_pull_secrets" in loc:

@@ -79,6 +79,11 @@ AbsolutePath = Annotated[str, Field(pattern=r"^/.*[^/]$")]
 KubernetesName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
+LabelKey = Annotated[
+    str,
+    Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$", max_length=317),
+]
+LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
 
 
 class AcceleratorConfig(_Closed):
@@ -134,14 +139,14 @@ class TaskConfig(_Closed):
     memory_request: Bytes | None = None  # what is set aside; None: as much as `memory`
     tmp: Bytes | None = None  # the most that HOME and TMPDIR may hold; None: what the node has
     accelerator: AcceleratorConfig | None = None
-    node_selector: dict[Text, str] = Field(default_factory=dict)
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     tolerations: list[TolerationConfig] = Field(default_factory=list)
     volumes: list[VolumeConfig] = Field(default_factory=list)
     secrets: list[SecretConfig] = Field(default_factory=list)
     image_pull_secrets: list[KubernetesName] = Field(default_factory=list)
     env: dict[EnvironmentName, str] = Field(default_factory=dict)
-    labels: dict[Text, str] = Field(default_factory=dict)
-    annotations: dict[Text, str] = Field(default_factory=dict)
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    annotations: dict[LabelKey, str] = Field(default_factory=dict)
 
 
 class TaskDefaultsConfig(TaskConfig):

@@ -196,7 +196,7 @@ def test_what_is_done_in_pods_is_reused_locally_and_the_other_way_round(site: Si
     assert site.versions() == before
 
 
-def test_an_image_with_other_code_fails_at_once_and_names_both_sides(
+def test_an_image_with_other_code_fails_at_every_attempt_and_names_both_sides(
     site: Site, first: Finished, tmp_path: Path
 ) -> None:
     shutil.copytree(site.project, tmp_path / "project")

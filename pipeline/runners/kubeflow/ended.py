@@ -5,6 +5,7 @@ It runs however the run went, so it takes what it says from the store, where eve
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from pipeline.definition import Definition
 from pipeline.graph import Graph
 from pipeline.ledger import Ledger, RunRecord, StepRecord, resolve_ledger_url
 from pipeline.ledger.records import NEVER_REPORTED
+from pipeline.ledger.run_files import RunFiles
 from pipeline.runners.kubeflow import executor_output, names, pictures, webhook
 from pipeline.runners.kubeflow.executor_input import ExecutorInput
 from pipeline.runners.kubeflow.on_cluster import NO_LEDGER
@@ -91,7 +93,7 @@ def end_run(
 
     Raises ConfigError where `{{$}}` names no run, or one that nobody has recorded while the image's definition cannot be
     read; StoreError when the record cannot be written, after telling the webhook. An image that differs from the package is a warning: the
-    run has ended either way. So is a webhook that cannot be told.
+    run has ended either way. So are a webhook that cannot be told, and an index that cannot be reached: the store has the record.
     """
     environ = os.environ if environ is None else environ
     tell = listener or log.PlainDisplay(sys.stdout)
@@ -110,13 +112,20 @@ def end_run(
             raise ConfigError(*warnings, *error.problems) from error
     ended = _how_it_ended(record, definition.graph if definition else None, store, warnings)
     unwritten: StoreError | None = None
-    try:
-        for step in ended.steps:
-            if record.step(step.step) is None:
-                ledger.record_step(run, step)
-        ended = replace(ended, seconds=ledger.end_run(run, ended.outcome).seconds)
-    except StoreError as error:
-        unwritten = error
+    changes: list[Callable[[], object]] = [
+        functools.partial(ledger.record_step, run, step) for step in ended.steps if record.step(step.step) is None
+    ]
+    changes.append(functools.partial(ledger.end_run, run, ended.outcome))
+    for change in changes:
+        try:
+            change()
+        except StoreError as error:
+            unwritten = error
+    ending = RunFiles(store).find(run)
+    if ending is not None and ending.outcome is not None:
+        warnings = (f"{unwritten} The store has the run's record, whole",) if unwritten else ()
+        ended = replace(ended, seconds=ending.seconds, warnings=(*ended.warnings, *warnings))
+        unwritten = None
     for warning in ended.warnings:
         tell(log.StepNote("ended", warning))
     tell(log.RunFinished(ended.outcome, ended.seconds or 0.0, ended.metrics, ended.paths))

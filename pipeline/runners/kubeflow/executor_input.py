@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.runners.kubeflow.names import EXACT_BELOW
 from schemas.errors import ConfigError
 
 # Where Kubeflow's launcher keeps the local copy of an artifact, by the scheme of its address.
 _LOCAL = {"gs://": "/gcs/", "minio://": "/minio/", "s3://": "/s3/", "file://": ""}
-_INT_LIMIT = 2**53  # from here on, a number that travelled as a double may be another one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ def _of_type(kind: type[Any], value: Any) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if kind is int and type(value) in (int, float) and value == int(value):
-        if abs(value) >= _INT_LIMIT:
+        if abs(value) >= EXACT_BELOW:
             raise ValueError(f"{value!r} is too large: Kubeflow passes numbers as doubles, exact below 2**53")
         return int(value)
     raise ValueError(f"expected {_NAMES.get(kind, kind.__name__)}, found {value!r}")

@@ -1,22 +1,23 @@
-"""What a package was compiled from, which the pod's image has to hold too: version, graph, and the user's code of a step."""
+"""What a package was compiled from, which the pod's image has to hold too: version, graph, a step's code and files."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from pathlib import Path, PurePosixPath
 
 from pipeline.contract import read_contract
 from pipeline.definition import Definition
-from pipeline.fingerprint import OURS, code_closure, find_module, fingerprint_module
+from pipeline.fingerprint import OURS, code_closure, file_digest, find_module, fingerprint_module
 from pipeline.graph import canonical_json
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
+from schemas.input_files import expand
 
-_SHOWN = (
-    8  # hexadecimal digits of a module's digest: enough to tell an edit by, and a package holds them for every step
-)
+_SHOWN = 8  # hexadecimal digits of a digest: enough to tell an edit by, and a package holds them for every step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,9 @@ class Expectation:
 
     penstock: str  # version
     graph: str  # digest of the graph, with the parameters' defaults of the package
+    ours: str = ""  # digest of Penstock's own modules behind the step: a version has many states while it is worked on
     code: Mapping[str, str] = field(default_factory=dict)  # the user's modules behind the step, with the digest of each
+    files: Mapping[str, str] = field(default_factory=dict)  # the step's input files in the image, likewise
 
     def to_json(self) -> str:
         """The text after `--expect`: one for equal expectations."""
@@ -36,9 +39,11 @@ class Expectation:
         """The expectation in such a text. Raises ConfigError for any other text."""
         try:
             found = json.loads(text)
-            expectation = cls(penstock=found["penstock"], graph=found["graph"], code=found["code"])
-            if set(found) != set(asdict(expectation)) or not isinstance(expectation.code, dict):
+            expectation = cls(**{name: found[name] for name in cls.__dataclass_fields__})
+            if set(found) != set(asdict(expectation)):
                 raise ValueError("it has other keys")
+            if not isinstance(expectation.code, dict) or not isinstance(expectation.files, dict):
+                raise TypeError("code and files are mappings")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"--expect {text}: not what `pipeline kubeflow compile` writes ({error}). Compile the package again, "
@@ -60,7 +65,30 @@ def expected(definition: Definition, step: str | None = None) -> Expectation:
             for name, module in sorted(code_closure(_user_code(definition, step)).modules.items())
             if name.partition(".")[0] not in OURS
         },
+        ours=_ours(definition, step),
+        files={path: file_digest(Path(path)).removeprefix("sha256:")[:_SHOWN] for path in _files(definition, step)},
     )
+
+
+def _ours(definition: Definition, step: str | None) -> str:
+    if step is None:
+        return ""
+    modules = code_closure([definition.graph[step].component]).modules
+    ours = {name: module.digest for name, module in modules.items() if name.partition(".")[0] in OURS}
+    return hashlib.sha256(canonical_json(ours).encode()).hexdigest()[:_SHOWN]
+
+
+def _files(definition: Definition, step: str | None) -> list[str]:
+    """The input files of a step that lie in the image: those of relative paths."""
+    if step is None:
+        return []
+    found = definition.graph[step]
+    contract = read_contract(resolve(found.component))
+    paths = contract.paths(found.settings, contract.input_files)
+    relative = [
+        path for path in paths if "://" not in path and not PurePosixPath(path).is_absolute() and path[:1] != "~"
+    ]
+    return sorted({str(file) for path in relative if path.strip() for file in expand(path)})
 
 
 def _user_code(definition: Definition, step: str | None) -> list[str]:
@@ -93,6 +121,18 @@ def _differences(expectation: Expectation, definition: Definition, step: str | N
             f"{what}: the package was compiled from the graph {_short(expectation.graph)}, and the definition in the image gives "
             f"{_short(definition.graph.digest)}. Build the image from the files that the package is compiled from, or compile it again"
         )
+    if step is not None and expectation.ours != (here := _ours(definition, step)):
+        yield (
+            f"{what}: Penstock's own modules behind it are {expectation.ours} in the package and {here} in the image, though both "
+            f"are of version {version('penstock')}. Compile and build from the same sources"
+        )
+    for path, digest in expectation.files.items():
+        here = file_digest(Path(path)).removeprefix("sha256:")[:_SHOWN] if Path(path).is_file() else "not there"
+        if here != digest:
+            yield (
+                f"{what}: {path} is {digest} in the package and {here} in the image: build the image from the same files as "
+                f"the package, or compile the package again"
+            )
     for module, digest in expectation.code.items():
         file = find_module(module)
         if file is None or file.suffix != ".py":

@@ -145,7 +145,7 @@ def _task_view(task: Task, details: Mapping[str, Any], layout: Layout, skipped: 
     if gate:
         names = {other.key: other.name for other in layout.tasks}
         why = (
-            f"{names.get(gate.blessing, gate.blessing)} did not bless the model"
+            f"no blessing from {names.get(gate.blessing, gate.blessing)}"
             if gate.blessing
             else "its condition was false"
         )

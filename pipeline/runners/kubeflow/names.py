@@ -27,6 +27,8 @@ TAKEN = (OUTCOME, EXECUTIONS, BLESSED, SUMMARY, METRICS, ROC)
 
 EXIT_TASK = "ended"
 
+EXACT_BELOW = 2**53  # numbers travel as doubles: from here on, a whole one may arrive as another
+
 _INPUT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # what KFP takes for an input, and Python for an argument
 _GROUP = re.compile(
     r"((condition|condition-branches|exit-handler|for-loop)-\d+|root)(-driver)?"
@@ -115,7 +117,7 @@ def _value_problems(place: str, name: str, value: object) -> Iterator[str]:
         yield f"{place}: {value!r} is of type {type(value).__name__}. KFP's parameters of a run are text, numbers and booleans"
     elif isinstance(value, float) and (value != value or value in (float("inf"), -float("inf"))):
         yield f"{place}: {value} is no number in JSON, in which KFP keeps parameters. Give a finite one"
-    elif isinstance(value, int) and abs(value) >= 2**53:
+    elif isinstance(value, int) and abs(value) >= EXACT_BELOW:
         yield f"{place}: {value} is not below 2**53, up to which KFP keeps integers exactly. Give it as text"
     elif isinstance(value, str) and not value.isprintable():
         yield f"{place}: {value!r} has line breaks or other characters that do not print, which KFP's compiler cannot write as a default"

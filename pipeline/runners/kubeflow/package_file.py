@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.runners.kubeflow.names import EXACT_BELOW
 from schemas.errors import ConfigError, did_you_mean
 
 _BLESSED = re.compile(r"\['pipelinechannel--(?P<output>[^']+)-blessed'\]")
@@ -237,7 +238,7 @@ def _typed(text: str, wanted: Mapping[str, Any], place: str) -> Any:
         raise ConfigError(
             f"{place}: {text.strip()} is no number in JSON, in which KFP keeps parameters. Give a finite one"
         )
-    if isinstance(value, int) and abs(value) >= 2**53:
+    if isinstance(value, int) and abs(value) >= EXACT_BELOW:
         raise ConfigError(f"{place}: {text.strip()} is not below 2**53, up to which KFP keeps integers exactly")
     return value
 

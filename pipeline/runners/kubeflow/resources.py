@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kfp.dsl import PipelineTask
 
 TMP = "/tmp"  # the pod's own; KFP's launcher writes below it too, and the root filesystem is read-only
+_SECRET = re.compile(r"(^|_)(PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|SECRET_KEY|SECRET_ACCESS_KEY|PRIVATE_KEY)$")
 TMP_VOLUME = "penstock-tmp"
 _LAUNCHERS = ("/kfp-launcher", "/gcs", "/s3", "/minio", "/.local", "/.cache", "/.config")  # where KFP mounts its own
 _IMAGES = ("/app", "/opt/venv")  # where the image has its definitions, Penstock and the libraries
@@ -201,7 +202,8 @@ def _pod_problems(resources: Resources, step: str | None) -> Iterator[str]:
         paths.setdefault(path, name)
         names.setdefault(name, path)
     for name, value in task.env.items():
-        if has_password(value):  # which is not repeated here
+        if has_password(value) or (_SECRET.search(name) and value and not value.startswith("/")):
+            # Which is not repeated here.
             yield (
                 f"{_place(resources, step, 'env', name)}: has a password in it, which anybody could read in the package. Take it "
                 f"from a secret, as secrets: [{{name: penstock, env: {{{name}: key}}}}]"

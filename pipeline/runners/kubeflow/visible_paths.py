@@ -113,7 +113,8 @@ def _baseline_problems(definition: Definition, resources: Resources, step: Step)
 
 
 def _output_problem(path: str, mounts: Iterable[str]) -> str | None:
-    if "://" in path or (path.startswith("/") and _is_below(path, mounts)):
+    scheme, found, _ = path.partition("://")
+    if (found and scheme.lower() not in ("file", "local")) or (path.startswith("/") and _is_below(path, mounts)):
         return None
     where = (
         f"{path} is on no volume that the step's pod mounts ({_shown(mounts)})"

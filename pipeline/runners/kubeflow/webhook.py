@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
+
+from pipeline.ledger.database import portable_json
 
 ADDRESS = "PENSTOCK_WEBHOOK"  # environment: the address, where it is not in the definition because nobody may read it
 TOKEN = "PENSTOCK_WEBHOOK_TOKEN"  # environment: what is sent as `Authorization: Bearer ...`, from a secret
@@ -32,7 +33,7 @@ def notify(address: str, said: Mapping[str, Any], token: str = "") -> str | None
         place = f"the webhook at {parts.hostname}"
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return "the webhook's address is none: expected http:// or https:// and a host"
-        body = json.dumps(said, allow_nan=False, default=str).encode()
+        body = portable_json(said).encode()
         headers = {"Content-Type": "application/json", "User-Agent": "penstock"}
         if token:
             headers["Authorization"] = f"Bearer {token}"

@@ -95,7 +95,7 @@ def test_changes_are_told_as_they_happen(kfp_api: Api, run: str) -> None:
         ("StepFinished", "ended"),
     ]
     assert events[6].action == "skipped"
-    assert events[6].reason == "judge did not bless the model"
+    assert events[6].reason == "no blessing from judge"
     assert view.outcome == "refused"
 
 
@@ -129,7 +129,7 @@ def test_a_refusal_is_exit_3_and_names_who_refused(command: Command, kfp_api: Ap
         "state": "skipped",
         "began_at": None,
         "seconds": None,
-        "message": "judge did not bless the model",
+        "message": "no blessing from judge",
     }
 
 

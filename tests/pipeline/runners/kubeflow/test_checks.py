@@ -231,6 +231,30 @@ def test_a_mistake_is_named_with_its_place_and_what_to_do(
     assert errors(toy, *changes) == (expected,)
 
 
+def test_a_variable_that_is_called_as_a_secret_is_refused_and_not_repeated(toy: Path) -> None:
+    (problem,) = errors(
+        toy, (VOLUMES, VOLUMES[:-2] + ", env: {AWS_SECRET_ACCESS_KEY: hunter2, AWS_TOKEN: /etc/token}}\n")
+    )
+
+    assert "kubeflow.defaults.env.AWS_SECRET_ACCESS_KEY: has a password in it" in problem
+    assert "hunter2" not in problem
+
+
+def test_what_kubernetes_takes_for_no_label_is_refused(toy: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        errors(toy, (VOLUMES, VOLUMES[:-2] + ", labels: {'bad key!': x, team: 'b c'}}\n"))
+
+    (key, value) = raised.value.problems
+    assert "'bad key!' is not valid here: expected what Kubernetes takes for a label" in key
+    assert "'b c' is not valid here: expected what Kubernetes takes for a label" in value
+
+
+def test_a_destination_in_a_file_of_the_pods_own_is_refused(toy: Path) -> None:
+    (problem,) = errors(toy, ("destination: /mnt/penstock/serving/toy", "destination: file:///serving/toy"))
+
+    assert "steps.push.with.destination: file:///serving/toy" in problem
+
+
 def test_a_password_in_the_ledgers_url_is_refused_and_not_repeated(toy: Path) -> None:
     (problem,) = errors(toy, (IMAGE, IMAGE + "  ledger: postgresql+psycopg://penstock:hunter2@db/penstock\n"))
 

@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.ledger import Ledger
 from pipeline.runners.kubeflow.ended import EndedRun, end_run
+from pipeline.runners.kubeflow.expectation import Expectation
 from pipeline.runners.kubeflow.webhook import notify
 from pipeline.store import Store
 from schemas.errors import ConfigError
@@ -222,12 +223,26 @@ def test_an_image_of_another_version_is_a_warning(all_done: Cluster, capfd: pyte
             "outputs": {"outputFile": str(all_done.pods / "ended.json")},
         }
     )
-    expectation = json.dumps({"penstock": "0", "graph": all_done.definition().graph.digest, "code": {}})
+    expectation = Expectation(penstock="0", graph=all_done.definition().graph.digest).to_json()
 
     ended = end_run("pipeline.yaml", root=str(all_done.root), executor_input=text, expect=expectation, environ={})
 
     assert ended.outcome == "done"
     assert "the package was compiled by Penstock 0, and the image holds Penstock" in capfd.readouterr().out
+
+
+def test_an_index_that_is_away_is_a_warning_since_the_store_has_the_record(all_done: Cluster) -> None:
+    ended = end(all_done, environ={"PENSTOCK_LEDGER": "postgresql://penstock:hunter2@127.0.0.1:1/penstock"})
+
+    assert ended.outcome == "done"
+    (warning,) = ended.warnings
+    assert "The store has the run's record" in warning
+    assert "hunter2" not in warning
+    assert all_done.record()["outcome"] == "done"
+
+
+def test_a_metric_that_is_no_number_keeps_nothing_from_being_told(server: Heard) -> None:
+    assert notify(server.url, {"metrics": {"auc": float("nan")}}) is None
 
 
 def test_a_run_that_nobody_recorded_cannot_be_ended_without_the_definition(cluster: Cluster) -> None:

@@ -46,6 +46,28 @@ def test_a_module_that_the_image_lacks_is_named(definition: str, project: Path) 
     assert "project_functions is not in the image" in problem
 
 
+def test_other_states_of_penstock_of_the_same_version_are_told_apart(definition: str) -> None:
+    expectation = expected(load_on_cluster(definition), "count")
+
+    (problem,) = problems(replace(expectation, ours="0" * 8), load_on_cluster(definition), "count")
+
+    assert f"are 00000000 in the package and {expectation.ours} in the image" in problem
+
+
+def test_an_input_file_of_the_image_that_differs_or_is_gone_is_named(definition: str, project: Path) -> None:
+    expectation = expected(load_on_cluster(definition), "read")
+    (digest,) = expectation.files.values()
+
+    (project / "numbers.txt").write_text("4\n")
+    (changed,) = problems(expectation, load_on_cluster(definition), "read")
+    (project / "numbers.txt").unlink()
+    (gone,) = problems(expectation, load_on_cluster(definition), "read")
+
+    assert f"numbers.txt is {digest} in the package and " in changed
+    assert "numbers.txt is " in gone
+    assert "not there in the image" in gone
+
+
 def test_another_version_and_another_graph_are_named_with_both_sides(definition: str) -> None:
     expectation = expected(load_on_cluster(definition), "count")
     other = replace(expectation, penstock="0.0.1", graph="sha256:" + "0" * 64)
@@ -60,7 +82,13 @@ def test_another_version_and_another_graph_are_named_with_both_sides(definition:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", '"x"', '{"penstock": "1"}', '{"penstock": "1", "graph": "g", "code": {}, "more": 1}'],
+    [
+        "",
+        "[]",
+        '"x"',
+        '{"penstock": "1"}',
+        '{"penstock": "1", "graph": "g", "ours": "", "code": {}, "files": {}, "more": 1}',
+    ],
     ids=["empty", "list", "text", "half", "more"],
 )
 def test_a_text_that_is_no_expectation_is_refused(text: str) -> None:
