@@ -27,10 +27,11 @@ from pipeline.interrupts import KeptBack, ctrl_c_blocked, unblock_ctrl_c
 from pipeline.ledger import Action, Ledger, StepRecord
 from pipeline.order import Order, git_commit, make_order
 from pipeline.plan import NEVER_RAN, NOTHING_CHANGED, StepPlan, decide
+from pipeline.progress import SpacedProgress
 from pipeline.runners.warm import MODULES as WARMED
 from pipeline.store import Execution, Store
 from schemas.artifacts import Verdict
-from schemas.component import BeamOptions, Progress
+from schemas.component import BeamOptions
 from schemas.dotted_path import resolve
 from schemas.errors import PenstockError
 from schemas.location import nearest, parse
@@ -426,20 +427,6 @@ class _Runner:
         return bool(multiprocessing.connection.wait([self._connection], timeout_s))
 
 
-class _SentProgress(Progress):
-    """Progress that goes to the runner, a few times a second at most."""
-
-    def __init__(self, runner: _Runner) -> None:
-        self._runner = runner
-        self._last = 0.0
-
-    def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
-        now = time.monotonic()
-        if now - self._last >= _PROGRESS_S or done == total:
-            self._last = now
-            self._runner.tell("progress", done, total, unit)
-
-
 def _step_process(connection: Connection, order: str, log_file: str) -> None:
     """What a step's process does: its own output into its log, its outcome to the runner, then out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner decides what ends
@@ -455,7 +442,8 @@ def _step_process(connection: Connection, order: str, log_file: str) -> None:
     if runner.is_gone():
         os._exit(1)
     threading.Thread(target=_end_with_runner, args=(runner,), daemon=True).start()
-    outcome = run_order(Order.read(Path(order)), _SentProgress(runner), on_wait=lambda who: runner.tell("waiting", who))
+    progress = SpacedProgress(lambda *how: runner.tell("progress", *how), _PROGRESS_S)
+    outcome = run_order(Order.read(Path(order)), progress, on_wait=lambda who: runner.tell("waiting", who))
     runner.tell("outcome", asdict(outcome))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)

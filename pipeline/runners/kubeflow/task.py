@@ -25,6 +25,7 @@ from pipeline.interrupts import KeptBack
 from pipeline.ledger import Action, Ledger, RunRecord, StepRecord, resolve_ledger_url
 from pipeline.order import git_commit, make_order
 from pipeline.plan import NEVER_RAN, NOTHING_CHANGED, StepPlan, decide
+from pipeline.progress import SpacedProgress
 from pipeline.runners.kubeflow import executor_output, names, pictures
 from pipeline.runners.kubeflow.executor_input import ExecutorInput
 from pipeline.runners.kubeflow.expectation import Expectation, problems
@@ -32,7 +33,6 @@ from pipeline.runners.kubeflow.on_cluster import load_on_cluster
 from pipeline.runners.kubeflow.pod_log import copied_to
 from pipeline.store import Execution, Store
 from schemas.artifacts import Verdict
-from schemas.component import Progress
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, PenstockError, StepFailed, StoreError
 
@@ -237,7 +237,7 @@ def _run(task: _Task, plan: StepPlan, executions: Mapping[str, Execution], start
     with task.signals.allowed():
         outcome = run_order(
             order,
-            _ShownProgress(step.id, task.listener),
+            SpacedProgress(lambda *how: task.listener(log.StepProgress(step.id, *how)), _PROGRESS_S),
             on_wait=lambda who: task.listener(log.StepWaiting(step.id, who)),
         )
     if outcome.action == "failed":
@@ -440,18 +440,3 @@ def _show(task: _Task, result: TaskResult) -> None:
             reason = "" if result.reason in (NEVER_RAN, NOTHING_CHANGED) else result.reason
             action: Literal["run", "reuse"] = "run" if result.outcome == "done" else "reuse"
             task.listener(log.StepFinished(result.step, action, result.seconds, outputs, reason))
-
-
-class _ShownProgress(Progress):
-    """Progress in the pod's log."""
-
-    def __init__(self, step: str, listener: Callable[[log.Event], None]) -> None:
-        self._step = step
-        self._listener = listener
-        self._last = 0.0
-
-    def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
-        now = time.monotonic()
-        if now - self._last >= _PROGRESS_S or done == total:
-            self._last = now
-            self._listener(log.StepProgress(self._step, done, total, unit))
