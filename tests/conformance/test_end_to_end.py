@@ -85,16 +85,6 @@ class Site:
         return found
 
 
-def outcomes(finished: Finished) -> dict[str, str]:
-    """What each step said of itself; of those that no pod was started for, how the backend has them."""
-    return {
-        name: str(finished.tasks[name].outputs.get("outcome", finished.tasks[name].state))
-        if name in finished.tasks
-        else "never started"
-        for name in STEPS
-    }
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """One site for all tests: each makes sure of what it needs there."""
@@ -109,7 +99,7 @@ def first(site: Site) -> Finished:
 
 def test_a_run_ends_with_a_pushed_model(site: Site, first: Finished) -> None:
     assert first.state == "succeeded", first.report()
-    assert outcomes(first) == dict.fromkeys(STEPS, "done")
+    assert first.outcomes(STEPS) == dict.fromkeys(STEPS, "done")
     assert (site.volume / "serving/tiny/1/saved_model.pb").read_text() == "12"
     assert json.loads(first.tasks["push"].outputs["executions"]).keys() == set(STEPS)
     assert first.tasks["judge"].outputs["blessed"] is True
@@ -153,7 +143,7 @@ def test_a_refused_model_is_not_pushed_and_nothing_is_tried_again(site: Site, fi
 
     assert refused.state == "succeeded", refused.report()
     assert refused.tasks["judge"].outputs["blessed"] is False
-    assert outcomes(refused)["push"] == "never started"
+    assert refused.outcomes(STEPS)["push"] == "never started"
     assert site.record(refused)["outcome"] == "refused"
     assert "is below" in refused.tasks["ended"].files["summary"].read_text()
     assert sum(len(task.exit_codes) for task in refused.tasks.values() if task.name in STEPS) == 4
@@ -176,7 +166,13 @@ def test_a_changed_parameter_reruns_what_depends_on_it_and_a_killed_pod_goes_on_
     finished = site.run({"times": 7}, kill={"fit": half_way})
 
     assert finished.state == "succeeded", finished.report()
-    assert outcomes(finished) == {"read": "reused", "scale": "reused", "fit": "done", "judge": "done", "push": "done"}
+    assert finished.outcomes(STEPS) == {
+        "read": "reused",
+        "scale": "reused",
+        "fit": "done",
+        "judge": "done",
+        "push": "done",
+    }
     assert finished.tasks["fit"].exit_codes == [-9, 0]
     assert "going on from 2" in finished.tasks["fit"].logs[1]
     assert finished.tasks["fit"].artifacts["metrics"]["metadata"] == {"sum": 84.0}
@@ -192,7 +188,7 @@ def test_what_is_done_in_pods_is_reused_locally_and_the_other_way_round(site: Si
     assert locally() == dict.fromkeys(STEPS, "reuse")
     assert locally("--set", "parameters.times=5")["fit"] == "run"
     before = site.versions()
-    assert outcomes(site.run({"times": 5})) == dict.fromkeys(STEPS, "reused")
+    assert site.run({"times": 5}).outcomes(STEPS) == dict.fromkeys(STEPS, "reused")
     assert site.versions() == before
 
 
@@ -226,7 +222,7 @@ def test_without_a_gate_the_step_that_publishes_refuses_and_is_not_tried_again(
     refused = ungated.run({"least": 2e9})
 
     assert refused.state == "succeeded", refused.report()
-    assert outcomes(refused) == {**dict.fromkeys(STEPS[:3], "reused"), "judge": "done", "push": "refused"}
+    assert refused.outcomes(STEPS) == {**dict.fromkeys(STEPS[:3], "reused"), "judge": "done", "push": "refused"}
     assert refused.tasks["push"].exit_codes == [0]
     assert "is below" in refused.tasks["push"].files["summary"].read_text()
     assert site.versions() == before
@@ -238,4 +234,4 @@ def test_it_runs_on_the_oldest_backend_too(tmp_path: Path) -> None:
     finished = site.run()
 
     assert finished.state == "succeeded", finished.report()
-    assert outcomes(finished) == dict.fromkeys(STEPS, "done")
+    assert finished.outcomes(STEPS) == dict.fromkeys(STEPS, "done")

@@ -102,16 +102,6 @@ class Site:
         return str(record["outcome"])
 
 
-def outcomes(finished: Finished) -> dict[str, str]:
-    """What each step said of itself; of those that no pod was started for, that."""
-    return {
-        name: str(finished.tasks[name].outputs.get("outcome", finished.tasks[name].state))
-        if name in finished.tasks
-        else "never started"
-        for name in STEPS
-    }
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, small_taxi_csv: Path) -> Site:
     return Site(tmp_path_factory.mktemp("taxi"), small_taxi_csv)
@@ -125,7 +115,7 @@ def first(site: Site) -> Finished:
 
 def test_a_run_ends_with_a_pushed_model(site: Site, first: Finished) -> None:
     assert first.state == "succeeded", first.report()
-    assert outcomes(first) == dict.fromkeys(STEPS, "done")
+    assert first.outcomes(STEPS) == dict.fromkeys(STEPS, "done")
     assert site.outcome(first) == "done"
     (version,) = site.versions()
     passport = json.loads((version / "assets.extra" / "passport.json").read_text())
@@ -148,7 +138,7 @@ def test_a_second_run_reuses_every_step_and_pushes_nothing(site: Site, first: Fi
 
     second = site.run()
 
-    assert outcomes(second) == dict.fromkeys(STEPS, "reused"), second.report()
+    assert second.outcomes(STEPS) == dict.fromkeys(STEPS, "reused"), second.report()
     assert site.versions() == before
 
 
@@ -167,7 +157,7 @@ def test_a_refused_model_is_not_pushed_and_the_run_says_so(site: Site, first: Fi
     assert refused.state == "succeeded", refused.report()
     assert refused.tasks["evaluator"].outputs["blessed"] is False
     assert "0.9999" in refused.tasks["evaluator"].files["summary"].read_text()
-    assert outcomes(refused)["pusher"] == "never started"
+    assert refused.outcomes(STEPS)["pusher"] == "never started"
     assert max(len(task.exit_codes) for task in refused.tasks.values()) == 1
     assert site.outcome(refused) == "refused"
     assert site.versions() == before
@@ -186,7 +176,7 @@ def test_a_changed_parameter_retrains_and_a_trainer_that_is_killed_goes_on_in_a_
     assert finished.state == "succeeded", finished.report()
     assert finished.tasks["trainer"].exit_codes == [-9, 0]
     assert "What it left in scratch is used" in finished.tasks["trainer"].logs[1]
-    assert outcomes(finished) == {
+    assert finished.outcomes(STEPS) == {
         **dict.fromkeys(STEPS[:6], "reused"),
         **dict.fromkeys(STEPS[6:], "done"),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,15 @@ class Finished:
     def states(self) -> dict[str, str]:
         """How each task ended."""
         return {name: task.state for name, task in self.tasks.items()}
+
+    def outcomes(self, tasks: Iterable[str]) -> dict[str, str]:
+        """What each of these tasks said of itself; of one that said nothing, its state, or that it never started."""
+        return {
+            name: str(self.tasks[name].outputs.get("outcome", self.tasks[name].state))
+            if name in self.tasks
+            else "never started"
+            for name in tasks
+        }
 
     def report(self) -> str:
         """What a person wants to read when a test fails."""
