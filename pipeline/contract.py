@@ -17,16 +17,20 @@ from schemas.component import (
     InputFilesMarker,
     Lineage,
     OutputMarker,
+    PartCache,
+    PlannedFiles,
     Progress,
     Publisher,
     Scratch,
     Seed,
+    SelectsFiles,
     UserCodeMarker,
     WantsBaselineMarker,
 )
 from schemas.errors import ConfigError, did_you_mean
+from schemas.input_files import FoundFile, expand
 
-ASKS = (BeamOptions, Scratch, Seed, Baseline, Progress, Lineage)
+ASKS = (BeamOptions, Scratch, Seed, Baseline, Progress, Lineage, PlannedFiles, PartCache)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,18 @@ class Contract:
                 [value] if isinstance(value, str) else value.values() if isinstance(value, Mapping) else value or ()
             )
         return found
+
+    def files(self, settings: Mapping[str, Any]) -> dict[str, list[FoundFile]]:
+        """The input files that a run begun now would read, by setting. Raises DataError when there are none."""
+        if not self.input_files:
+            return {}
+        if issubclass(self.component, SelectsFiles):
+            selected = build_component(self.component, settings).select_files()
+            return {name: list(found) for name, found in selected.items()}
+        return {
+            name: [FoundFile(file) for path in self.paths(settings, [name]) for file in expand(path)]
+            for name in self.input_files
+        }
 
     def takes_baseline(self, settings: Mapping[str, Any]) -> bool:
         """Whether a step of these settings is given the model that serves, which then is part of its key."""

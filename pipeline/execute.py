@@ -22,7 +22,17 @@ from pipeline.order import Order, OrderInput
 from pipeline.store import Execution, Store
 from schemas.artifact import Artifact
 from schemas.artifacts import Verdict
-from schemas.component import Baseline, BeamOptions, Lineage, Progress, Scratch, Seed
+from schemas.component import (
+    Baseline,
+    BeamOptions,
+    InputFile,
+    Lineage,
+    PartCache,
+    PlannedFiles,
+    Progress,
+    Scratch,
+    Seed,
+)
 from schemas.dotted_path import resolve
 from schemas.errors import PenstockError, Refused, StepFailed, StoreError, UserCodeError
 from schemas.location import parse
@@ -193,8 +203,19 @@ def _asked(order: Order, contract: Contract, store: Store, progress: Progress) -
         Baseline: lambda: _baseline(order.baseline, store.scratch(order.step, order.key) / "baseline"),
         Progress: lambda: progress,
         Lineage: lambda: _lineage(order.lineage),
+        PlannedFiles: lambda: _planned_files(order.key_parts.get("files", {})),
+        PartCache: PartCache,
     }
     return {name: given[kind]() for name, kind in contract.asks.items()}
+
+
+def _planned_files(found: Mapping[str, Any]) -> PlannedFiles:
+    return PlannedFiles(
+        {
+            setting: tuple(InputFile(**{**file, "path": Path(file["path"])}) for file in files)
+            for setting, files in found.items()
+        }
+    )
 
 
 def _baseline(found: Mapping[str, Any], cache: Path | None = None) -> Baseline:

@@ -277,7 +277,9 @@ def key_of(parts: Mapping[str, Any]) -> str:
     if parts.get("baseline"):
         counted["baseline"] = parts["baseline"]["digest"]  # the same model under another number is the same baseline
     counted["files"] = {
-        setting: [[Path(file["path"]).name, file["digest"]] for file in files]
+        setting: [
+            [Path(file["path"]).name, file["digest"], *([file["span"]] if "span" in file else [])] for file in files
+        ]
         for setting, files in parts.get("files", {}).items()
     }
     return hashlib.sha256(canonical_json(counted).encode()).hexdigest()

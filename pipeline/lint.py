@@ -11,6 +11,7 @@ from pipeline.contract import read_contract
 from pipeline.fingerprint import code_closure, find_module
 from pipeline.graph import Graph
 from schemas.artifacts import Hyperparameters
+from schemas.component import SelectsFiles
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, DataError, did_you_mean
 from schemas.input_files import expand
@@ -107,6 +108,12 @@ def input_files_exist(graph: Graph) -> Iterator[Finding]:
     """A setting names files and none is there."""
     for step in graph.steps:
         contract = read_contract(resolve(step.component))
+        if isinstance(contract.component, type) and issubclass(contract.component, SelectsFiles):
+            try:
+                contract.files(step.settings)
+            except DataError as error:
+                yield Finding("error", step.id, str(error), contract.input_files[0])
+            continue
         for setting in contract.input_files:
             for path in contract.paths(step.settings, [setting]):
                 try:

@@ -16,7 +16,6 @@ from schemas.artifacts import Hyperparameters
 from schemas.component import Baseline, Publisher, Seed
 from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError
-from schemas.input_files import expand
 from schemas.location import Location, ObjectUrl
 from schemas.passport import Passport
 
@@ -193,14 +192,14 @@ def parts_of(
 
 
 def files_of(contract: Contract, settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The input files behind each setting that names some, with their digests. Raises DataError when there are none."""
+    """The input files behind each setting that names some, with their digests and spans. Raises DataError when there are none."""
     return {
         name: [
-            {"path": str(file), "digest": file_digest(file), "bytes": file.stat().st_size}
-            for path in contract.paths(settings, [name])
-            for file in expand(path)
+            {"path": str(file.path), "digest": file_digest(file.path), "bytes": file.path.stat().st_size}
+            | ({} if file.span is None else {"span": file.span, "version": file.version})
+            for file in found
         ]
-        for name in contract.input_files
+        for name, found in contract.files(settings).items()
     }
 
 

@@ -18,7 +18,7 @@ The types of `run`'s parameters are the contract, and nothing else declares port
 | an artifact type `\\| None = None` | an input that may stay unwired, and does unless it is wired where the type is `EXPLICIT` |
 | `Out[Statistics]` | an output: an existing empty directory to fill |
 | `Out[ModelRun] \\| None = None` | an output likewise, which only who calls `run` from Python may leave out |
-| `BeamOptions`, `Scratch`, `Seed`, `Baseline`, `Progress`, `Lineage` | what the step asks of the framework |
+| `BeamOptions`, `Scratch`, `Seed`, `Baseline`, `Progress`, `Lineage`, `PlannedFiles`, `PartCache` | what the step asks of the framework |
 
 Types of settings that the framework acts on:
 
@@ -28,13 +28,16 @@ Types of settings that the framework acts on:
 | `InputFiles` | a path, glob or `pkg://package/path`; the content of the files becomes part of the step's key |
 | `WantsBaseline` | whether the step, which asks for a `Baseline`, wants it: while this is false it is given none, and none is part of its key |
 
-A step that publishes outside the store (Pusher) also has the two methods of `Publisher`. A class attribute `LEAST_MEMORY`
+A step that publishes outside the store (Pusher) also has the two methods of `Publisher`, and one whose settings choose among
+the files that an `InputFiles` setting names has that of `SelectsFiles`. A class attribute `LEAST_MEMORY`
 says how many bytes a step's process takes whatever the data: libraries, and buffers of a fixed size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, runtime_checkable
@@ -44,6 +47,7 @@ from schemas.artifacts.pushed_model import PushedModel
 JsonScalar = bool | int | float | str | None
 
 if TYPE_CHECKING:
+    from schemas.input_files import FoundFile
     from schemas.location import Location, ObjectUrl
     from schemas.passport import Passport
 
@@ -137,12 +141,54 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class InputFile:
+    """A file that a step reads, as it was when the step was planned. `span` and `version` are None without a {SPAN}."""
+
+    path: Path
+    digest: str  # sha256:<hex>
+    bytes: int
+    span: int | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class PlannedFiles:
+    """The input files that the step's key counts, by setting, in the order in which they are read.
+
+    What appeared since the step was planned is not among them: it is left for the next run. Empty where nobody planned: a
+    component that is called from Python looks for its files itself.
+    """
+
+    by_setting: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
+
+
+class PartCache:
+    """What earlier executions of the same code made of parts of their input (a span, a shard), so that it is not made again.
+
+    A part is a directory under a name: hexadecimal digits, a digest of everything it depends on but the component's own code and
+    the libraries, which the framework adds: the content it was made of, the settings that matter, the user's code. Whether a
+    part is found must not change what the step makes. To be called in the step's own process, never in a Beam worker. The base
+    class finds nothing and keeps nothing.
+    """
+
+    def find(self, name: str) -> Path | None:
+        """The directory kept as `name`, every byte of it checked; None when there is none. To be read, linked to or copied."""
+        return None
+
+    @contextlib.contextmanager
+    def keep(self, name: str) -> Iterator[Path]:
+        """An empty directory to put files, copies or hard links in; once the context ends without an exception, `find` gives it."""
+        with tempfile.TemporaryDirectory() as dropped:
+            yield Path(dropped)
+
+
+@dataclass(frozen=True)
 class Lineage:
     """Where a run's artifacts came from, as far as the step's ancestors go. JSON data throughout.
 
     `steps` maps each ancestor's id to {"key", "component", "settings", "inputs", "outputs", "files", "code"}, where `inputs` and `outputs`
     map a port to {"type", "digest", "properties"}, an ExampleGen's `files` lists {"path", "digest", "bytes"} of what it
-    read, and `code` maps each module of the user's that the step's key counts to {"file", "digest"}. `inputs` are the asking step's own: port -> {"step", "output", "type", "digest"}.
+    read, with "span" and "version" where its source has a {SPAN}, and `code` maps each module of the user's that the step's key counts to {"file", "digest"}. `inputs` are the asking step's own: port -> {"step", "output", "type", "digest"}.
     """
 
     pipeline: str = ""
@@ -153,6 +199,14 @@ class Lineage:
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     baseline: Baseline = field(default_factory=Baseline)
+
+
+@runtime_checkable
+class SelectsFiles(Protocol):
+    """A component whose settings choose among the files that its `InputFiles` settings name."""
+
+    def select_files(self) -> Mapping[str, Sequence[FoundFile]]:
+        """The files that a run begun now would read, by setting, in the order in which they are read. Raises DataError."""
 
 
 @runtime_checkable

@@ -5,11 +5,21 @@ from __future__ import annotations
 import glob
 import importlib.util
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import DataError, did_you_mean
 
 SCHEME = "pkg://"
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """An input file, and the span it belongs to where the source has a {SPAN}."""
+
+    path: Path
+    span: int | None = None
+    version: int | None = None
 
 
 def expand(source: str) -> list[Path]:
