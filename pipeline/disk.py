@@ -11,7 +11,8 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +100,21 @@ def directories(parent: Path) -> list[Path]:
         return []
 
 
-def bytes_under(directory: Path) -> int:
-    total = 0
-    for parent, _, files in os.walk(directory):
-        for name in files:
-            with contextlib.suppress(FileNotFoundError):  # its owner may be at work
-                total += (Path(parent) / name).lstat().st_size
-    return total
+def bytes_freed(directories: Iterable[Path]) -> list[int]:
+    """How many bytes removing each directory frees, once those before it are removed: a file with its last name."""
+    names: Counter[tuple[int, int]] = Counter()
+    freed = []
+    for directory in directories:
+        total = 0
+        for parent, _, files in os.walk(directory):
+            for name in files:
+                with contextlib.suppress(FileNotFoundError):  # its owner may be at work
+                    found = (Path(parent) / name).lstat()
+                    names[found.st_dev, found.st_ino] += 1
+                    if names[found.st_dev, found.st_ino] == found.st_nlink:
+                        total += found.st_size
+        freed.append(total)
+    return freed
 
 
 def silent_s(directory: Path) -> float:
@@ -131,6 +140,29 @@ def write_atomically(path: Path, record: Mapping[str, Any]) -> None:
         new.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def rename_whole(staged: Path, target: Path, *, replace: bool = False) -> bool:
+    """Rename a directory to where readers look; whether it is ours that is there now.
+
+    What is there already stays, and ours where it is, unless it is to be replaced: then that is left beside `staged`.
+    """
+    try:
+        staged.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if not replace:
+            return False
+    else:
+        return True
+    if not exchange(staged, target):
+        # Without an atomic exchange there is an instant in which the key is not found. Who looks then makes it again, and
+        # a kill in that instant costs the rebuild and nothing else: the old one was to be replaced anyway.
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(staged.parent / f"replaced-{secrets.token_hex(4)}")
+        staged.rename(target)
+    return True
 
 
 def exchange(one: Path, other: Path) -> bool:

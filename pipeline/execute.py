@@ -19,6 +19,7 @@ from pipeline.fingerprint import OURS
 from pipeline.loading import make_importable
 from pipeline.manifest import InputRecord, RefusalRecord
 from pipeline.order import Order, OrderInput
+from pipeline.parts import stored_parts
 from pipeline.store import Execution, Store
 from schemas.artifact import Artifact
 from schemas.artifacts import Verdict
@@ -98,9 +99,9 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
                 return Outcome(action="reuse", seconds=time.monotonic() - started)
         inputs = {port: _open_input(store, wire) for port, wire in order.inputs.items()}
         refused: Refused | None = None
-        with store.stage(order.step, order.key, run=order.run) as staging:
+        with stored_parts(store, order) as parts, store.stage(order.step, order.key, run=order.run) as staging:
             outputs = {name: cls(staging.output(name)) for name, cls in contract.outputs.items()}
-            arguments = {**inputs, **outputs, **_asked(order, contract, store, progress)}
+            arguments = {**inputs, **outputs, **_asked(order, contract, store, progress, parts)}
             arguments |= {port: None for port in contract.inputs if port not in inputs}
             try:
                 component.run(**arguments)
@@ -132,6 +133,7 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
                 outputs={name: (cls.TYPE_NAME, outputs[name].properties) for name, cls in contract.outputs.items()},
                 refusal=RefusalRecord(type(refused).__name__, str(refused)) if refused else None,
                 peak_bytes=_peak_bytes(),
+                parts=parts.used,
                 replace=order.replace,
             )
         store.drop_scratch(order.step, order.key)
@@ -194,7 +196,7 @@ def open_output(execution: Execution, output: str, kind: type[Artifact]) -> Arti
     return kind(execution.output(output), dict(execution.manifest.outputs[output].properties))
 
 
-def _asked(order: Order, contract: Contract, store: Store, progress: Progress) -> dict[str, Any]:
+def _asked(order: Order, contract: Contract, store: Store, progress: Progress, parts: PartCache) -> dict[str, Any]:
     """The framework's own arguments of `run`."""
     given: dict[type[Any], Callable[[], Any]] = {
         BeamOptions: lambda: BeamOptions(**{**order.beam, "args": tuple(order.beam.get("args", ()))}),
@@ -204,7 +206,7 @@ def _asked(order: Order, contract: Contract, store: Store, progress: Progress) -
         Progress: lambda: progress,
         Lineage: lambda: _lineage(order.lineage),
         PlannedFiles: lambda: _planned_files(order.key_parts.get("files", {})),
-        PartCache: PartCache,
+        PartCache: lambda: parts,
     }
     return {name: given[kind]() for name, kind in contract.asks.items()}
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import disk, locks, staging
+from pipeline import disk, locks, parts, staging
 from pipeline.ledger import RunFiles
 from pipeline.store import Store
 from schemas.errors import ConfigError
@@ -16,7 +16,10 @@ from schemas.errors import ConfigError
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something that can be removed, how much that frees, and why nobody needs it."""
+    """Something that can be removed, how much that frees, and why nobody needs it.
+
+    A file that has a name elsewhere too, as one of a part that an output shares, frees nothing until the last one is removed.
+    """
 
     path: Path
     bytes: int
@@ -66,26 +69,32 @@ def find_garbage(
 ) -> list[Garbage]:
     """What could be removed if only the executions (step, key) in `keep` are needed, and the runs `drop_runs` are not.
 
-    The process on another machine that was making something is taken for dead when nothing was written there for `lost_after_s`. Leaves out what
-    is in use now. Removes nothing.
+    Parts are needed for as long as an execution in `keep` names them, and for a day after they were last used. The process on
+    another machine that was making something is taken for dead when nothing was written there for `lost_after_s`. Leaves out
+    what is in use now. Removes nothing.
     """
-    found = []
+    found: list[tuple[Path, str]] = []
     for path, step, key in _pairs(store, "store"):
         if (step, key) not in keep and not is_used(store, step, key):
-            found.append(Garbage(path, disk.bytes_under(path), "no kept run and no pushed model needs it"))
+            found.append((path, "no kept run and no pushed model needs it"))
+    named = {part for e in store.executions() if (e.step, e.key) in keep for part in e.manifest.parts}
+    for path in parts.unused(store):
+        if path.name not in named:
+            found.append((path, "no kept execution names it, and nobody used it for a day"))
     for path, step, key in _pairs(store, "scratch"):
         published = store.directory(step, key).is_dir()
         if (published or (step, key) not in keep) and not is_used(store, step, key):
             why = "its step is published" if published else "no kept run will resume it"
-            found.append(Garbage(path, disk.bytes_under(path), why))
+            found.append((path, why))
     for path in disk.directories(store.root / "staging"):
         with staging.is_dead(path, silent_for_s=lost_after_s) as dead:
             if dead:
-                found.append(Garbage(path, disk.bytes_under(path), "the process that was making it is dead"))
+                found.append((path, "the process that was making it is dead"))
     for path in disk.directories(store.root / "runs"):
         if path.name in drop_runs:
-            found.append(Garbage(path, disk.bytes_under(path), "the record of a run that is not kept"))
-    return found
+            found.append((path, "the record of a run that is not kept"))
+    freed = disk.bytes_freed(path for path, _ in found)
+    return [Garbage(path, size, why) for (path, why), size in zip(found, freed, strict=True)]
 
 
 def collect(
@@ -100,6 +109,8 @@ def collect(
         area, *rest = item.path.relative_to(store.root).parts
         if area in ("store", "scratch"):
             done = _collect_pair(store, since, area, *rest)
+        elif area == "parts":
+            done = parts.remove_unused(store, item.path)
         elif area == "staging":
             with staging.is_dead(item.path, silent_for_s=lost_after_s) as dead:
                 done = dead

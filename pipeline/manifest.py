@@ -121,6 +121,7 @@ class Manifest:
     outputs: Mapping[str, ArtifactRecord] = field(default_factory=dict)  # by port
     refusal: RefusalRecord | None = None
     peak_bytes: int | None = None  # the most memory the step's process held at once; None where nobody looked
+    parts: tuple[str, ...] = ()  # names of the directories under `parts/` that were used, or kept for later executions
     format: int = FORMAT
 
     def to_json(self) -> dict[str, Any]:
@@ -136,6 +137,7 @@ class Manifest:
             "created_at": self.created_at,
             "seconds": self.seconds,
             "peak_bytes": self.peak_bytes,
+            "parts": list(self.parts),
             "inputs": {port: record.to_json() for port, record in self.inputs.items()},
             "outputs": {port: record.to_json() for port, record in self.outputs.items()},
             "refusal": None if self.refusal is None else self.refusal.to_json(),
@@ -157,6 +159,7 @@ class Manifest:
             created_at=str(found["created_at"]),
             seconds=float(found["seconds"]),
             peak_bytes=None if found.get("peak_bytes") is None else int(found["peak_bytes"]),
+            parts=tuple(str(name) for name in found.get("parts", ())),
             inputs={str(port): InputRecord.from_json(record) for port, record in found["inputs"].items()},
             outputs={str(port): ArtifactRecord.from_json(record) for port, record in found["outputs"].items()},
             refusal=None if found["refusal"] is None else RefusalRecord.from_json(found["refusal"]),

@@ -3,12 +3,13 @@
     <root>/
       store/<step>/<key>/           one execution: manifest.json and one directory per output
       staging/<step>-<key>-<random>/   an execution that is being made, with its owner's lock
+      parts/<scope>-<name>/         what executions made of parts of their input, for later ones (see pipeline.parts)
       scratch/<step>/<key>/         checkpoints and trials of an execution that is not published yet
       runs/<run id>/                run.json and its lock, <step>.order.json, <step>.log
       locks/                        who works on what, and who uses what
       ledger.sqlite                 an index of all this, which can be made again from it
 
-What is under `store/` is complete or not there: a process killed at any moment leaves at most a directory in `staging/`, which
+What is under `store/` and `parts/` is complete or not there: a process killed at any moment leaves at most a directory in `staging/`, which
 the next run removes once its owner is provably dead.
 """
 
@@ -18,7 +19,6 @@ import contextlib
 import errno
 import json
 import os
-import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,7 +66,7 @@ class Store:
 
     def open(self) -> Store:
         """Make the root's directories and check that they can be written."""
-        for name in ("store", "staging", "scratch", "locks", "runs"):
+        for name in ("store", "parts", "staging", "scratch", "locks", "runs"):
             directory = self._made(self.root / name)
             if not os.access(directory, os.W_OK | os.X_OK):
                 code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
@@ -349,11 +349,12 @@ class Staging:
         outputs: Mapping[str, tuple[str, Mapping[str, Any]]],
         refusal: RefusalRecord | None = None,
         peak_bytes: int | None = None,
+        parts: Collection[str] = (),
         replace: bool = False,
     ) -> Execution:
         """Make what was staged the execution of this step and key, all of it at once; gives what is published now.
 
-        `outputs` maps each port to (type name, properties). When another run published the same key meanwhile, theirs is
+        `outputs` maps each port to (type name, properties); `parts` names what was used or kept under `parts/`. When another run published the same key meanwhile, theirs is
         given and ours dropped; with `replace` (--force) ours takes its place. Everything is on disk, not only in memory,
         before it can be found. Raises ArtifactError for an output that is not there or cannot be recorded.
         """
@@ -382,6 +383,7 @@ class Staging:
             outputs=records,
             refusal=refusal,
             peak_bytes=peak_bytes,
+            parts=tuple(parts),
         )
         target = self._store.root / "store" / self.step / self.key
         with disk.writing(staged):
@@ -392,7 +394,7 @@ class Staging:
         with disk.writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             disk.fsync_directory(target.parent.parent)
-            ours = _publish(staged, target, replace=replace)
+            ours = disk.rename_whole(staged, target, replace=replace)
             disk.fsync_directory(target.parent)
         if ours:
             return Execution(target, manifest)
@@ -403,7 +405,7 @@ class Staging:
 
     def _store_again(self, target: Path, manifest: Manifest) -> Execution:
         with disk.writing(target):
-            _publish(self.execution_path, target, replace=True)
+            disk.rename_whole(self.execution_path, target, replace=True)
             disk.fsync_directory(target.parent)
         return Execution(target, manifest)
 
@@ -447,26 +449,3 @@ def _json_copy(properties: Mapping[str, Any], what: str) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise ArtifactError(f"{what}: its properties are not JSON data: {error}") from error
     return copied
-
-
-# Writing
-
-
-def _publish(staged: Path, target: Path, *, replace: bool) -> bool:
-    """Rename `staged` to `target`; whether it is ours that is there now. What was replaced is left beside `staged`."""
-    try:
-        staged.rename(target)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        if not replace:
-            return False
-    else:
-        return True
-    if not disk.exchange(staged, target):
-        # Without an atomic exchange there is an instant in which the key is not found. Who looks then makes it again, and
-        # a kill in that instant costs the rebuild and nothing else: the old one was to be replaced anyway.
-        with contextlib.suppress(FileNotFoundError):
-            target.rename(staged.parent / f"replaced-{secrets.token_hex(4)}")
-        staged.rename(target)
-    return True

@@ -167,17 +167,24 @@ class PartCache:
 
     A part is a directory under a name: hexadecimal digits, a digest of everything it depends on but the component's own code and
     the libraries, which the framework adds: the content it was made of, the settings that matter, the user's code. Whether a
-    part is found must not change what the step makes. To be called in the step's own process, never in a Beam worker. The base
-    class finds nothing and keeps nothing.
+    part is found must not change what the step makes. To be called in the step's own process, never in a Beam worker. A file of a
+    part may share its content with an output (components.io.links), so neither is ever written to again. The base class finds
+    nothing and keeps nothing.
     """
 
     def find(self, name: str) -> Path | None:
-        """The directory kept as `name`, every byte of it checked; None when there is none. To be read, linked to or copied."""
+        """The directory kept as `name`, every byte of it checked; None when there is none. To be read, linked to or copied.
+
+        It stays for as long as the step runs.
+        """
         return None
 
     @contextlib.contextmanager
     def keep(self, name: str) -> Iterator[Path]:
-        """An empty directory to put files, copies or hard links in; once the context ends without an exception, `find` gives it."""
+        """An empty directory to put files, copies or hard links in; once the context ends without an exception, `find` gives it.
+
+        Where another process has kept a part under the name meanwhile, `find` gives that one.
+        """
         with tempfile.TemporaryDirectory() as dropped:
             yield Path(dropped)
 

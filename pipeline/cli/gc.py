@@ -68,8 +68,8 @@ def collect_garbage(
     """Find, and with `remove` delete, what is not needed under `root`.
 
     Needed are the executions and the scratch of the newest `keep_runs` runs of each pipeline, of every run that is going on,
-    and what the passports name in every serving directory that was pushed to. Of a run whose process is on another machine, or
-    that has none of its own, as on a cluster, nobody here can tell whether it goes on: it does until its record is ended, or
+    what the passports name in every serving directory that was pushed to, the parts that these executions used, and all parts
+    that were used within a day. Of a run whose process is on another machine, or that has none of its own, as on a cluster, nobody here can tell whether it goes on: it does until its record is ended, or
     until nothing was written to its record, orders and logs for `lost_after_days`, when none of its steps is locked. With `remove` such a run is recorded as
     interrupted, and what a process of another machine left half made as long ago is removed. Raises ArtifactError when a passport cannot be
     read and StoreError when an object store cannot be reached, rather than remove what may be needed.

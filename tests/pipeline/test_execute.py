@@ -214,3 +214,41 @@ def test_a_step_is_told_its_own_place_and_memory(ran: Path) -> None:
     assert work(order).action == "run"
     (output,) = Store(order.root).find(order.step, order.key).manifest.outputs.values()
     assert output.properties["given"] == ["DirectRunner", ["--direct_num_workers=2"], 2 * 1024**3]
+
+
+def test_a_step_finds_the_parts_that_it_kept_for_other_inputs_and_its_manifest_names_them(project: Path) -> None:
+    write(
+        {
+            "project_parts.py": "import hashlib\nfrom dataclasses import dataclass\nfrom pathlib import Path\n"
+            "from schemas.artifacts import Anomalies\n"
+            "from schemas.component import InputFiles, Out, PartCache\n\n"
+            "@dataclass(frozen=True, kw_only=True)\n"
+            "class Count:\n"
+            "    source: InputFiles\n\n"
+            "    def run(self, parts: PartCache, anomalies: Out[Anomalies]) -> None:\n"
+            "        anomalies.properties['made'] = made = []\n"
+            "        for line in Path(self.source).read_text().split():\n"
+            "            name = hashlib.sha256(line.encode()).hexdigest()\n"
+            "            if parts.find(name) is None:\n"
+            "                made.append(line)\n"
+            "                with parts.keep(name) as directory:\n"
+            "                    (directory / 'line').write_text(line)\n",
+            "pipeline.yaml": "name: toy\nroot: store-root\nsteps:\n"
+            "  count: {uses: project_parts.Count, with: {source: numbers.txt}}\n",
+        }
+    )
+
+    def made() -> tuple[list[str], tuple[str, ...]]:
+        order = order_of("count")
+        assert work(order).action == "run"
+        manifest = Store(order.root).find(order.step, order.key).manifest
+        return manifest.outputs["anomalies"].properties["made"], manifest.parts
+
+    first, named_first = made()
+    write({"numbers.txt": "2\n3\n4\n"})
+    second, named_second = made()
+
+    assert (first, second) == (["1", "2", "3"], ["4"])
+    assert len(named_first) == len(named_second) == 3
+    assert len({*named_first, *named_second}) == 4
+    assert {path.name for path in (project / "store-root/parts").iterdir()} == {*named_first, *named_second}

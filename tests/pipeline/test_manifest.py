@@ -32,17 +32,19 @@ class TestManifest:
             },
             refusal=RefusalRecord("NotBlessed", "accuracy 0.41 is below 0.60"),
             peak_bytes=2**30,
+            parts=("ab-12", "ab-34"),
         )
 
         assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
 
-    def test_of_an_earlier_version_knows_no_peak_of_memory(self) -> None:
+    def test_of_an_earlier_version_knows_no_peak_of_memory_and_no_parts(self) -> None:
         written = Manifest(
             step="fit", key=KEY, component="c", pipeline="p", run="run-1", created_at="2026-11-21", seconds=1.0
         ).to_json()
-        del written["peak_bytes"]
+        del written["peak_bytes"], written["parts"]
 
         assert Manifest.from_json(written).peak_bytes is None
+        assert Manifest.from_json(written).parts == ()
 
 
 class TestDigestTree:
