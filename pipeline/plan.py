@@ -196,7 +196,7 @@ def files_of(contract: Contract, settings: Mapping[str, Any]) -> dict[str, list[
     return {
         name: [
             {"path": str(file.path), "digest": file_digest(file.path), "bytes": file.path.stat().st_size}
-            | ({} if file.span is None else {"span": file.span, "version": file.version})
+            | ({} if file.span is None else {"span": file.span, "version": file.version, "label": file.label})
             for file in found
         ]
         for name, found in contract.files(settings).items()

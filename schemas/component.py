@@ -142,13 +142,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file that a step reads, as it was when the step was planned. `span` and `version` are None without a {SPAN}."""
+    """A file that a step reads, as it was when the step was planned. `span`, `version` and `label` are None without a {SPAN}."""
 
     path: Path
     digest: str  # sha256:<hex>
     bytes: int
     span: int | None = None
     version: int | None = None
+    label: str | None = None  # what a person calls the span: '41' or '2026-07-31'
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class Lineage:
 
     `steps` maps each ancestor's id to {"key", "component", "settings", "inputs", "outputs", "files", "code"}, where `inputs` and `outputs`
     map a port to {"type", "digest", "properties"}, an ExampleGen's `files` lists {"path", "digest", "bytes"} of what it
-    read, with "span" and "version" where its source has a {SPAN}, and `code` maps each module of the user's that the step's key counts to {"file", "digest"}. `inputs` are the asking step's own: port -> {"step", "output", "type", "digest"}.
+    read, with "span", "version" and "label" where its source has a {SPAN}, and `code` maps each module of the user's that the step's key counts to {"file", "digest"}. `inputs` are the asking step's own: port -> {"step", "output", "type", "digest"}.
     """
 
     pipeline: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import importlib.util
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,12 @@ SCHEME = "pkg://"
 
 @dataclass(frozen=True)
 class FoundFile:
-    """An input file, and the span it belongs to where the source has a {SPAN}."""
+    """An input file, and the span it belongs to where the source has a {SPAN}: its number, version and what a person calls it."""
 
     path: Path
     span: int | None = None
     version: int | None = None
+    label: str | None = None
 
 
 def expand(source: str) -> list[Path]:
@@ -30,24 +32,34 @@ def expand(source: str) -> list[Path]:
     are relative to the working directory, `~` is the home directory. Raises DataError when there is no such file, the glob
     matches none, or one cannot be read.
     """
-    if not source.strip():
-        raise DataError("the source is empty: give a file, a glob such as data/*.csv, or pkg://package/path")
-    places = _in_package(source) if source.startswith(SCHEME) else [str(Path(source).expanduser())]
-    if all(not glob.has_magic(place) for place in places) or any(Path(place).is_file() for place in places):
-        found = [Path(place) for place in places if Path(place).exists()][:1]
+    looked = places(source)
+    if all(not glob.has_magic(place) for place in looked) or any(Path(place).is_file() for place in looked):
+        found = [Path(place) for place in looked if Path(place).exists()][:1]
         if not found:
-            raise DataError(f"{source}: there is no such file." + _nearest(Path(places[0])))
+            raise DataError(f"{source}: there is no such file." + nearest(Path(looked[0])))
         if found[0].is_dir():
             raise DataError(f"{source}: this is a directory. Name its files, as in {source.rstrip('/')}/*")
     else:
-        matches = {Path(match) for place in places for match in glob.glob(place, recursive=True)}  # noqa: PTH207 (Path.glob takes no absolute patterns)
+        matches = {Path(match) for place in looked for match in glob.glob(place, recursive=True)}  # noqa: PTH207 (Path.glob takes no absolute patterns)
         found = sorted(match for match in matches if match.is_file())
         if not found:
-            raise DataError(f"{source}: no file matches." + _nearest(Path(places[0])))
-    unreadable = [str(file) for file in found if not os.access(file, os.R_OK)]
+            raise DataError(f"{source}: no file matches." + nearest(Path(looked[0])))
+    check_readable(found)
+    return found
+
+
+def places(source: str) -> list[str]:
+    """The paths or globs on this machine that `source` is: one, or one for each location of a package. Raises DataError."""
+    if not source.strip():
+        raise DataError("the source is empty: give a file, a glob such as data/*.csv, or pkg://package/path")
+    return _in_package(source) if source.startswith(SCHEME) else [str(Path(source).expanduser())]
+
+
+def check_readable(files: Iterable[Path]) -> None:
+    """Raise DataError for files that may not be read."""
+    unreadable = [str(file) for file in files if not os.access(file, os.R_OK)]
     if unreadable:
         raise DataError(f"{', '.join(unreadable)}: may not be read. Change the permissions (chmod u+r)")
-    return found
 
 
 def _in_package(source: str) -> list[str]:
@@ -61,8 +73,8 @@ def _in_package(source: str) -> list[str]:
     return [str(Path(location) / path) for location in locations]
 
 
-def _nearest(path: Path) -> str:
-    """What is there instead: the first directory on the way that does not exist, or a file of a similar name."""
+def nearest(path: Path) -> str:
+    """What is there instead of `path`, in a sentence: the first directory on the way that does not exist, or a file of a similar name."""
     for parent in reversed(path.parents):
         if glob.has_magic(parent.name):
             break
