@@ -100,7 +100,7 @@ class StepRefused:
 class RunFinished:
     """A run ended. `metrics` and `paths` are what it was run for, by name."""
 
-    outcome: Literal["done", "failed", "refused", "interrupted"]
+    outcome: Literal["done", "nothing new", "skipped", "failed", "refused", "interrupted"]
     seconds: float
     metrics: Mapping[str, float | None] = field(default_factory=dict)  # None: not defined on this data
     paths: Mapping[str, str] = field(default_factory=dict)

@@ -9,8 +9,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
 
 from pipeline import log
 from pipeline.contract import read_contract
@@ -19,7 +18,9 @@ from pipeline.graph import Graph
 from pipeline.ledger import Ledger, RunRecord, StepRecord, resolve_ledger_url
 from pipeline.ledger.records import NEVER_REPORTED
 from pipeline.ledger.run_files import RunFiles
-from pipeline.runners.kubeflow import executor_output, names, pictures, webhook
+from pipeline.notifications import webhook
+from pipeline.notifications.ended_run import EndedRun, RunOutcome
+from pipeline.runners.kubeflow import executor_output, names, pictures
 from pipeline.runners.kubeflow.executor_input import ExecutorInput
 from pipeline.runners.kubeflow.on_cluster import NO_LEDGER
 from pipeline.runners.kubeflow.task import definition_of_task
@@ -30,54 +31,7 @@ from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError, StoreError
 from schemas.location import parse
 
-RunOutcome = Literal["done", "refused", "failed"]
-
 NEVER_BEGAN = "it never began: its pod could not start, or the run was stopped before"
-_OUTCOMES = {"run": "done", "reuse": "reused", "running": "failed"}  # of a task, by what the ledger calls it
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndedRun:
-    """How a run ended, as the ledger, the UI and the webhook are told."""
-
-    pipeline: str
-    run: str
-    outcome: RunOutcome
-    steps: tuple[StepRecord, ...] = ()
-    metrics: Mapping[str, float | None] = field(default_factory=dict)
-    paths: Mapping[str, str] = field(default_factory=dict)  # what was made and pushed
-    reasons: tuple[str, ...] = ()  # why it was refused
-    error: str = ""  # of the first step that failed
-    warnings: tuple[str, ...] = ()
-    seconds: float | None = None
-
-    @property
-    def outcomes(self) -> tuple[str, ...]:
-        """How each of the steps ended, in the words of a task: done, reused, refused, skipped or failed."""
-        return tuple(_OUTCOMES.get(step.action, step.action) for step in self.steps)
-
-    def as_json(self) -> dict[str, Any]:
-        """What the webhook is sent, and `--json` prints."""
-        return {
-            "pipeline": self.pipeline,
-            "run": self.run,
-            "outcome": self.outcome,
-            "seconds": self.seconds,
-            "steps": {
-                step.step: {
-                    "outcome": outcome,
-                    "seconds": step.seconds,
-                    "reason": step.reason,
-                    "message": step.message,
-                    "key": step.key,
-                }
-                for step, outcome in zip(self.steps, self.outcomes, strict=True)
-            },
-            "metrics": dict(self.metrics),
-            "reasons": list(self.reasons),
-            "paths": dict(self.paths),
-            "error": self.error,
-        }
 
 
 def end_run(

@@ -14,7 +14,7 @@ from schemas.artifacts import Evaluation, Model
 from schemas.dotted_path import resolve
 
 if TYPE_CHECKING:
-    from pipeline.runners.kubeflow.ended import EndedRun
+    from pipeline.notifications.ended_run import EndedRun
 
 _SAID_OF_AN_ARTIFACT = ("span", "version", "blessed", "destination")  # properties that are worth a column
 _LONGEST = 20_000  # characters of a refusal or error in a summary

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pipeline.config import Source, check_shape, read_yaml
 from pipeline.definition import Definition
-from pipeline.runners.kubeflow.webhook import ADDRESS, TOKEN
+from pipeline.notifications.webhook import ADDRESS, TOKEN
 from schemas.config import (
     KubeflowConfig,
     ResourcesFileConfig,

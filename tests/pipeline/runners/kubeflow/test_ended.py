@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from pipeline.ledger import Ledger
-from pipeline.runners.kubeflow.ended import EndedRun, end_run
+from pipeline.notifications.ended_run import EndedRun
+from pipeline.notifications.webhook import notify
+from pipeline.runners.kubeflow.ended import end_run
 from pipeline.runners.kubeflow.expectation import Expectation
-from pipeline.runners.kubeflow.webhook import notify
 from pipeline.store import Store
 from schemas.errors import ConfigError
 

@@ -1,0 +1,1 @@
+"""How a run ended, told to whom it may concern."""
