@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 KeyPath = tuple[str | int, ...]
 ModelT = TypeVar("ModelT", bound="BaseModel")
 _PARTS_OF_A_STEP = ((), *((info.alias or name,) for name, info in StepConfig.model_fields.items()))
+_DEFAULT_ROOT: str = PipelineConfig.model_fields["root"].default
 _PARAMETER = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -62,6 +64,30 @@ def read_config(file: Path, overrides: Iterable[str] = ()) -> tuple[PipelineConf
     if problems or config is None:
         raise ConfigError(*problems)
     return config, source
+
+
+def read_section(
+    model: type[ModelT], file: Path, overrides: Iterable[str], section: str
+) -> tuple[str, str, ModelT | None]:
+    """(the pipeline's name, its root, one section) of a definition that need not be right in anything else.
+
+    A name that cannot be read is the file's own, a root the default; a section that cannot be read is None.
+    """
+    try:
+        raw, lines = read_yaml(file, "a mapping")
+    except ConfigError:
+        return str(file), _DEFAULT_ROOT, None
+    for override in overrides:
+        with contextlib.suppress(ConfigError):
+            _apply_override(raw, override)
+    ignored: list[str] = []
+    filled = _fill_parameters(raw, raw.get("parameters"), (), Source(str(file), lines), ignored)
+    name, root, found = filled.get("name"), filled.get("root"), filled.get(section)
+    return (
+        name if isinstance(name, str) else str(file),
+        root if isinstance(root, str) else _DEFAULT_ROOT,
+        check_shape(model, found, str, ignored) if found is not None else None,
+    )
 
 
 def _definitions_near() -> str:
@@ -242,7 +268,9 @@ def _explain(kind: str, item: Any, loc: KeyPath, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return str(item["ctx"]["error"])
     if kind == "string_pattern_mismatch":
-        return f"{item['input']!r} is not valid here: expected {_wanted(loc)}"
+        # An address may be a secret: it is not repeated.
+        found = "what stands here" if loc[-1] == "webhook" else repr(item["input"])
+        return f"{found} is not valid here: expected {_wanted(loc)}"
     message = item["msg"][:1].lower() + item["msg"][1:]
     return f"{item['input']!r} is not valid here: {message}"
 

@@ -16,7 +16,7 @@ from pipeline.config import Source, check_shape
 from pipeline.contract import read_contract, settings_of
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.component import BeamOptions
-from schemas.config import Cache, KubeflowConfig, PipelineConfig
+from schemas.config import Cache, KubeflowConfig, NotificationConfig, PipelineConfig
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
 
@@ -31,6 +31,7 @@ class Definition:
     parallel: int | None = None
     beam: BeamOptions = field(default_factory=BeamOptions)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    notify: NotificationConfig | None = None
     kubeflow: KubeflowConfig | None = None
     target: str = ""  # what the user named, for messages and for commands to repeat
     source: Source | None = None  # where each value was written; None for a pipeline in Python
@@ -68,6 +69,7 @@ class Pipeline:
         ledger: str | None = None,
         parallel: int | None = None,
         beam: BeamOptions | None = None,
+        notify: NotificationConfig | Mapping[str, Any] | None = None,
         kubeflow: KubeflowConfig | Mapping[str, Any] | None = None,
     ) -> None:
         self._options = {
@@ -76,6 +78,7 @@ class Pipeline:
             "seed": seed,
             "ledger": ledger,
             "parallel": parallel,
+            "notify": notify,
             "kubeflow": kubeflow,
         }
         self._beam = beam or BeamOptions()
@@ -137,5 +140,6 @@ class Pipeline:
             ledger=config.ledger,
             parallel=config.parallel,
             beam=self._beam,
+            notify=config.notify,
             kubeflow=config.kubeflow,
         )

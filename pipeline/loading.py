@@ -110,6 +110,7 @@ def definition_of(config: PipelineConfig, source: Source) -> Definition:
         parallel=config.parallel,
         beam=BeamOptions(config.beam.runner, tuple(config.beam.args)),
         parameters=dict(config.parameters),
+        notify=config.notify,
         kubeflow=config.kubeflow,
     )
 

@@ -191,6 +191,21 @@ class KubeflowConfig(_Closed):
     notify: NotifyConfig | None = None
 
 
+class NotificationConfig(_Closed):
+    """Whom a run on this machine tells how it ended. Nothing here changes what a step makes, or its key.
+
+    The webhook's address may come from PENSTOCK_WEBHOOK instead, and what is sent with it, as `Authorization: Bearer ...`, from
+    PENSTOCK_WEBHOOK_TOKEN: neither need stand where others read it. Runs on Kubeflow have `kubeflow.notify`.
+    """
+
+    webhook: Annotated[str, Field(pattern=r"^https?://")] | None = None  # is sent the JSON of the run by POST
+    command: Annotated[list[Text], Field(min_length=1)] | None = (
+        None  # a program and its arguments; gets it on standard input
+    )
+    # Of which outcomes; None: of all but nothing new.
+    on: list[Literal["done", "nothing new", "skipped", "refused", "failed", "interrupted"]] | None = None
+
+
 class PipelineConfig(_Closed):
     """A whole definition, as `pipeline.yaml` has it. Paths are relative to the directory the command is run in."""
 
@@ -204,5 +219,6 @@ class PipelineConfig(_Closed):
     parameters: dict[str, JsonScalar] = Field(default_factory=dict)
     beam: BeamConfig = Field(default_factory=BeamConfig)
     release: ReleaseConfig = Field(default_factory=ReleaseConfig)
+    notify: NotificationConfig | None = None
     kubeflow: KubeflowConfig | None = None
     steps: dict[StepId, StepConfig] = Field(min_length=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +17,13 @@ from pipeline.graph import Graph
 from pipeline.ledger import Action, Ledger, resolve_ledger_url
 from pipeline.lint import raise_errors
 from pipeline.loading import load
+from pipeline.notifications.ended_run import RunOutcome
+from pipeline.notifications.notification import Notification, ended_run, read_asked
 from pipeline.people import who
 from pipeline.plan import check_steps, reach_destinations
 from pipeline.store import Store
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, PenstockError
-
-RunOutcome = Literal["done", "nothing new", "failed", "refused", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class RunResult:
     steps: Mapping[str, StepResult]
     metrics: Mapping[str, float | None]  # None: not defined on this data
     paths: Mapping[str, str]
+    warnings: tuple[str, ...] = ()  # what was to be told somebody and could not
 
     @property
     def exit_code(self) -> int:
@@ -59,6 +60,7 @@ class RunResult:
             "seconds": round(self.seconds, 3),
             "metrics": dict(self.metrics),
             "paths": dict(self.paths),
+            "warnings": list(self.warnings),
             "steps": {
                 name: {
                     "action": step.action,
@@ -81,8 +83,16 @@ def run_pipeline(
     bless_anyway: str | None = None,
     listener: Callable[[log.Event], None] | None = None,
 ) -> RunResult:
-    """Run the pipeline that `target` names on this machine: `load`, then `run_definition`."""
-    definition = load(target, overrides, root)
+    """Run the pipeline that `target` names on this machine: `load`, then `run_definition`.
+
+    Whom the definition's `notify` names is also told when it does not load.
+    """
+    try:
+        definition = load(target, overrides, root)
+    except PenstockError:
+        name, _, asked = read_asked(target, overrides)
+        with Notification(name, asked, listener or log.SilentDisplay()):
+            raise
     return run_definition(definition, to=to, force=force, ledger=ledger, bless_anyway=bless_anyway, listener=listener)
 
 
@@ -102,14 +112,27 @@ def run_definition(
     gates say; it is recorded, with who says so and when, in the blessing and in the passport. `listener` is told what happens, as it happens. What goes wrong in
     a step is in the result. Raises ConfigError for a definition that cannot run, StoreError for a root that cannot be
     written or a destination that cannot be reached, ArtifactError for a corrupt artifact, and KeyboardInterrupt after stopping cleanly; the run is recorded as
-    failed or interrupted then.
+    failed or interrupted then. However the run ends, whom the definition's `notify` names is told; who cannot be is a warning.
     """
+    tell = listener or log.SilentDisplay()
+    with Notification(definition.graph.name, definition.notify, tell) as notification:
+        result = _run(definition, to, tuple(force), ledger, bless_anyway, tell, notification)
+    return replace(result, warnings=notification.warnings)
+
+
+def _run(
+    definition: Definition,
+    to: str | None,
+    forced: tuple[str, ...],
+    ledger: str | None,
+    bless_anyway: str | None,
+    tell: Callable[[log.Event], None],
+    notification: Notification,
+) -> RunResult:
     from pipeline.runners.local import LocalRun, summary
 
-    tell = listener or log.SilentDisplay()
     started = time.monotonic()
     raise_errors(definition.graph, definition.source)
-    forced = tuple(force)
     check_steps(definition.graph, [*forced, *([to] if to else [])])
     graph = definition.graph.upto(to) if to else definition.graph
     anyway = _anyway(graph, bless_anyway) if bless_anyway is not None else None
@@ -118,7 +141,9 @@ def run_definition(
     store.remove_dead_staging()
     index = Ledger(store, resolve_ledger_url(definition.ledger, asked=ledger))
     record = index.start_run(graph.name, definition.graph.digest, definition.parameters)
+    notification.record = record
     try:
+        notification.output = store.run_directory(record.id) / "notify.log"
         tell(log.RunStarted(graph.name, record.id, tuple(step.id for step in graph.steps)))
         local = LocalRun(
             graph=graph,
@@ -135,7 +160,7 @@ def run_definition(
     except BaseException as error:
         how: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         with contextlib.suppress(PenstockError):  # why the run ended matters more than that this cannot be written
-            index.end_run(record.id, how)
+            notification.record = index.end_run(record.id, how)
         if how == "interrupted":
             tell(log.RunFinished(how, time.monotonic() - started, {}, {}))
         raise
@@ -143,11 +168,12 @@ def run_definition(
     ended: Literal["done", "failed", "refused"] = (
         "failed" if "failed" in actions else "refused" if "refused" in actions else "done"
     )
-    index.end_run(record.id, ended)
+    record = index.end_run(record.id, ended)
     metrics, paths = summary(graph, local.executions)
     seconds = time.monotonic() - started
     tell(log.RunFinished(ended, seconds, metrics, paths))
     outcome: RunOutcome = "nothing new" if actions == {"reuse"} else ended
+    notification.ended = ended_run(record, outcome, metrics=metrics, paths=paths)
     steps = {
         name: StepResult(
             action,

@@ -42,7 +42,7 @@ class EndedRun:
         | `outcome` | done, nothing new, skipped, refused, failed or interrupted |
         | `seconds` | how long it took; null where it is not known |
         | `steps` | of each step: `outcome` (done, reused, refused, skipped, failed), `seconds`, `reason` (why it ran or did not), `message` (its error or refusal), `key` |
-        | `metrics` | of the last evaluation, by name; null where one is not defined on the data |
+        | `metrics` | of the last evaluation, by name; null where one is not defined on the data, "nan" and "inf" as text |
         | `reasons` | why the run was refused or skipped |
         | `paths` | what was made, by step.output, and the version that was pushed, as `serving`: absolute |
         | `error` | the first failure; empty where there is none |

@@ -17,8 +17,18 @@ _ATTEMPTS = 2
 _PAUSE_S = 1.0  # between them
 
 
-def notify(address: str, said: Mapping[str, Any], token: str = "") -> str | None:
-    """Send `said` to `address`; gives why that failed, or None. Never raises, and never tells the address: it may be a secret."""
+def notify(
+    address: str,
+    said: Mapping[str, Any],
+    token: str = "",
+    *,
+    timeout_s: float = _TIMEOUT_S,
+    attempts: int = _ATTEMPTS,
+) -> str | None:
+    """Send `said` to `address`; gives why that failed, or None. Never raises, and never tells the address: it may be a secret.
+
+    `timeout_s` is how long the other side may be silent, at each of at most `attempts`.
+    """
     from urllib.error import HTTPError
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -38,11 +48,11 @@ def notify(address: str, said: Mapping[str, Any], token: str = "") -> str | None
         if token:
             headers["Authorization"] = f"Bearer {token}"
         problem = ""
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(attempts):
             if attempt:
                 time.sleep(_PAUSE_S)
             try:
-                with build_opener(StaysHere).open(Request(address, body, headers), timeout=_TIMEOUT_S):
+                with build_opener(StaysHere).open(Request(address, body, headers), timeout=timeout_s):
                     return None
             except HTTPError as error:
                 elsewhere = ", which names another address: give that one" if 300 <= error.code < 400 else ""
