@@ -139,6 +139,8 @@ def _matches(item: Json, text: str) -> bool:
             "state",
             "storage_state",
             "experiment_id",
+            "recurring_run_id",
+            "description",
             "created_at",
         ):
             raise Refusal(INVALID_ARGUMENT, f"key {key!r} is not a field")
@@ -338,6 +340,7 @@ class KfpApi:
         )
         self.experiments = Collection("Experiment", "experiments", "experiment_id")
         self.runs = Collection("Run", "runs", "run_id", unique=())
+        self.recurring = Collection("RecurringRun", "recurringRuns", "recurring_run_id", unique=())
         self.workflows: dict[str, Workflow] = {}
 
     @property
@@ -356,6 +359,21 @@ class KfpApi:
     def calls(self, begin: str) -> list[str]:
         """The requests that begin so, as 'POST /apis/v2beta1/runs'."""
         return [request for request in self.requests if request.startswith(begin)]
+
+    def tick(self, recurring: str) -> Json | None:
+        """The controller finds that a recurring run is due: the run that it starts, None when it is off or has enough that go on."""
+        with self.lock:
+            item = self.recurring.get(recurring)
+            mine = [run for run in self.runs.items.values() if run.get("recurring_run_id") == recurring]
+            going = [run for run in mine if shown_run(self, run)["state"] in ("PENDING", "RUNNING")]
+            if item["status"] != "ENABLED" or len(going) >= int(item["max_concurrency"]):
+                return None
+            name = f"{_resource_name(item)}-{len(mine) + 1}"
+            asked = {key: item[key] for key in ("experiment_id", "runtime_config", "service_account") if key in item}
+            source = {key: item[key] for key in ("pipeline_spec", "pipeline_version_reference") if key in item}
+            return _start_run(
+                self, {**asked, **source, "display_name": f"{name}-{_fnv1a(name)}", "recurring_run_id": recurring}
+            )
 
     def answer(self, request: Request) -> Response | None:
         """What goes back; None closes the connection."""
@@ -561,19 +579,15 @@ def create_run(api: KfpApi, request: Request) -> Json:
     asked = request.json
     if not asked.get("display_name"):
         raise Refusal(INVALID_ARGUMENT, "The run name is empty. Please specify a valid name")
+    return _start_run(api, asked)
+
+
+def _start_run(api: KfpApi, asked: Json) -> Json:
     experiment = api.experiments.get(asked.get("experiment_id") or _default_experiment(api))
     namespace = experiment["namespace"]
     if namespace in api.denied:
         raise Refusal(PERMISSION_DENIED, f"Failed to create a run due to authorization error. Check {namespace}")
-    spec = asked.get("pipeline_spec")
-    source: Json = {"pipeline_spec": spec}
-    if reference := asked.get("pipeline_version_reference"):
-        version = api.versions.get(reference["pipeline_version_id"])
-        spec = version["pipeline_spec"]
-        source = {"pipeline_version_reference": reference}
-    if not spec:
-        raise Refusal(INVALID_ARGUMENT, "Failed to fetch a template with an empty pipeline spec manifest")
-    spec = spec.get("pipeline_spec", spec)
+    spec, source = _pipeline_of(api, asked)
     check_parameters(spec, (asked.get("runtime_config") or {}).get("parameters") or {})
     made = api.runs.add(
         {
@@ -584,6 +598,8 @@ def create_run(api: KfpApi, request: Request) -> Json:
             "runtime_config": asked.get("runtime_config") or {},
             "storage_state": "AVAILABLE",
             "state": "PENDING",
+            **({"description": asked["description"]} if asked.get("description") else {}),
+            **({"recurring_run_id": asked["recurring_run_id"]} if asked.get("recurring_run_id") else {}),
             **source,
         },
         "",
@@ -591,6 +607,19 @@ def create_run(api: KfpApi, request: Request) -> Json:
     name = f"{spec['pipelineInfo']['name']}-{made['run_id'][:5]}"
     api.workflows[made["run_id"]] = Workflow(name, spec, namespace or "kubeflow")
     return shown_run(api, made)
+
+
+def _pipeline_of(api: KfpApi, asked: Json) -> tuple[Json, Json]:
+    """The pipeline that is asked for, and what names it."""
+    spec = asked.get("pipeline_spec")
+    source: Json = {"pipeline_spec": spec}
+    if reference := asked.get("pipeline_version_reference"):
+        version = api.versions.get(reference["pipeline_version_id"])
+        spec = version["pipeline_spec"]
+        source = {"pipeline_version_reference": reference}
+    if not spec:
+        raise Refusal(INVALID_ARGUMENT, "Failed to fetch a template with an empty pipeline spec manifest")
+    return spec.get("pipeline_spec", spec), source
 
 
 def _default_experiment(api: KfpApi) -> str:
@@ -621,8 +650,8 @@ def delete_run(api: KfpApi, request: Request, run: str) -> Json:
 
 
 def terminate_run(api: KfpApi, request: Request, run: str) -> Json:
-    """Stop it."""
-    api.runs.get(run)["state"] = "CANCELING"
+    """Stop it. Argo ends what has not begun at once, and what has in its time."""
+    api.runs.get(run)["state"] = "CANCELING" if api.workflows[run].phase else "CANCELED"
     return {}
 
 
@@ -640,6 +669,98 @@ def shown_run(api: KfpApi, item: Json) -> Json:
         "finished_at": ended,
         **({"run_details": {"task_details": details}} if details else {}),
     }
+
+
+def list_recurring(api: KfpApi, request: Request) -> Json:
+    """Those of a namespace or an experiment."""
+    within = {"namespace": api.namespace(request.query.get("namespace"))}
+    if experiment := request.query.get("experiment_id"):
+        within["experiment_id"] = experiment
+    page = api.recurring.page(request, within)
+    return {**page, "recurringRuns": [_shown_recurring(item) for item in page["recurringRuns"]]}
+
+
+def create_recurring(api: KfpApi, request: Request) -> Json:
+    """One, of any name: they may repeat."""
+    asked = request.json
+    if not asked.get("display_name"):
+        raise Refusal(INTERNAL, "Failed to convert a API recurring run to its internal representation: Recurring run's name cannot be empty")  # fmt: skip
+    concurrency = int(asked.get("max_concurrency") or 0)
+    if not 1 <= concurrency <= 10:
+        raise Refusal(INVALID_ARGUMENT, f"Max concurrency of a recurring run must be at least 1 and at most 10. Received {concurrency}")  # fmt: skip
+    trigger = asked.get("trigger") or {}
+    if "cron_schedule" in trigger:
+        parse_cron(trigger["cron_schedule"].get("cron", ""))
+    elif int((trigger.get("periodic_schedule") or {}).get("interval_second") or 0) < 1:
+        raise Refusal(INVALID_ARGUMENT, "Found invalid period schedule interval 0. Set at interval to least 1 second")
+    for name in ("display_name", "description"):
+        if len(asked.get(name) or "") > 255:  # MySQL's column
+            raise Refusal(INTERNAL, f"Failed to add recurring run to recurring runs table: Data too long for column '{name}'")  # fmt: skip
+    experiment = api.experiments.get(asked.get("experiment_id") or _default_experiment(api))
+    namespace = experiment["namespace"]
+    if namespace in api.denied:
+        raise Refusal(PERMISSION_DENIED, f"Failed to create a recurring run due to authorization error. Check if you have write permission to namespace {namespace}")  # fmt: skip
+    spec, source = _pipeline_of(api, asked)
+    check_parameters(spec, (asked.get("runtime_config") or {}).get("parameters") or {})
+    made = api.recurring.add(
+        {
+            "display_name": asked["display_name"],
+            "description": asked.get("description") or "",
+            "experiment_id": experiment["experiment_id"],
+            "namespace": namespace,
+            "service_account": asked.get("service_account") or "pipeline-runner",
+            "runtime_config": asked.get("runtime_config") or {},
+            "max_concurrency": str(concurrency),
+            "no_catchup": bool(asked.get("no_catchup")),
+            "trigger": trigger,
+            **source,
+        },
+        "",
+    )
+    _switch(made, enabled=asked.get("mode") == "ENABLE")
+    return _shown_recurring(made)
+
+
+def get_recurring(api: KfpApi, request: Request, recurring: str) -> Json:
+    """One."""
+    return _shown_recurring(api.recurring.get(recurring))
+
+
+def delete_recurring(api: KfpApi, request: Request, recurring: str) -> Json:
+    """Forget it. Kubernetes removes what it owned: the workflows of its runs that go on, which is their end."""
+    api.recurring.get(recurring)
+    del api.recurring.items[recurring]
+    for run in api.runs.items.values():
+        if run.get("recurring_run_id") == recurring and shown_run(api, run)["state"] in ("PENDING", "RUNNING"):
+            api.workflows[run["run_id"]].end("Failed")
+    return {}
+
+
+def enable_recurring(api: KfpApi, request: Request, recurring: str) -> Json:
+    """Let it start runs."""
+    _switch(api.recurring.get(recurring), enabled=True)
+    return {}
+
+
+def disable_recurring(api: KfpApi, request: Request, recurring: str) -> Json:
+    """Let it start none."""
+    _switch(api.recurring.get(recurring), enabled=False)
+    return {}
+
+
+def _switch(item: Json, *, enabled: bool) -> None:
+    item.update(status="ENABLED" if enabled else "DISABLED", mode="ENABLE" if enabled else "DISABLE", updated_at=now())
+
+
+def _shown_recurring(item: Json) -> Json:
+    """Numbers of 64 bits are text, and what is false or empty is left out: protobuf's JSON."""
+    return {key: value for key, value in item.items() if value not in (False, "", {})}
+
+
+def _resource_name(item: Json) -> str:
+    """Kubernetes' name of what stands for a recurring run."""
+    plain = re.sub(r"[^a-z0-9]", "", item["display_name"].lower())
+    return f"{plain[:20]}{item['recurring_run_id'][:5]}"
 
 
 def get_run_v1(api: KfpApi, request: Request, run: str) -> Json | None:
@@ -715,6 +836,12 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("GET", r"/apis/v2beta1/runs/([^/]+)", get_run),
     ("DELETE", r"/apis/v2beta1/runs/([^/]+)", delete_run),
     ("POST", r"/apis/v2beta1/runs/([^/]+):terminate", terminate_run),
+    ("GET", r"/apis/v2beta1/recurringruns", list_recurring),
+    ("POST", r"/apis/v2beta1/recurringruns", create_recurring),
+    ("GET", r"/apis/v2beta1/recurringruns/([^/:]+)", get_recurring),
+    ("DELETE", r"/apis/v2beta1/recurringruns/([^/:]+)", delete_recurring),
+    ("POST", r"/apis/v2beta1/recurringruns/([^/:]+):enable", enable_recurring),
+    ("POST", r"/apis/v2beta1/recurringruns/([^/:]+):disable", disable_recurring),
     ("GET", r"/apis/v1beta1/runs/([^/]+)", get_run_v1),
     ("GET", r"/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", read_log),
     ("GET", r"/k8s/pod/logs", pod_log),
@@ -763,6 +890,69 @@ def check_package(content: bytes) -> Json:
     if "root" not in spec:
         raise Refusal(INVALID_ARGUMENT, "invalid v2 pipeline spec: root component is empty")
     return {"pipeline_spec": spec, "platform_spec": platform} if platform else spec
+
+
+CRON_FIELDS = (
+    ("second", 0, 59, ()),
+    ("minute", 0, 59, ()),
+    ("hour", 0, 23, ()),
+    ("day", 1, 31, ()),
+    ("month", 1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
+    ("weekday", 0, 6, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
+)
+
+
+def parse_cron(text: str) -> list[set[int]]:
+    """The seconds, minutes, hours, days, months and weekdays of an expression; 0 is Sunday, and -1 marks a star.
+
+    As robfig/cron 1.2 reads it, with which KFP is built: of five fields the first is the seconds, and the last is a star.
+    """
+    refused = "Schedule cron is not a supported format(https://godoc.org/github.com/robfig/cron). Error: "
+    fields = text.split()
+    if not 5 <= len(fields) <= 6:
+        raise Refusal(INVALID_ARGUMENT, f"{refused}Expected 5 to 6 fields, found {len(fields)}: {text}")
+    found = []
+    for (_, least, most, names), written in zip(CRON_FIELDS, [*fields, "*"], strict=False):
+        values: set[int] = set()
+        for part in written.lower().split(","):
+            spread, _, step = part.partition("/")
+            low, _, high = spread.partition("-")
+            try:
+                if low in ("*", "?"):
+                    values.add(-1)
+                    first, last = least, most
+                else:
+                    first = names.index(low) + least if low in names else int(low)
+                    last = (names.index(high) + least if high in names else int(high)) if high else first
+                    last = most if step and not high else last
+                every = int(step) if step else 1
+            except ValueError:
+                raise Refusal(INVALID_ARGUMENT, f"{refused}Failed to parse int from {part}") from None
+            if first < least or last > most or first > last or every < 1:
+                raise Refusal(INVALID_ARGUMENT, f"{refused}{part} is not between {least} and {most}")
+            values.update(range(first, last + 1, every))
+        found.append(values)
+    return found
+
+
+def fires(text: str, after: datetime, count: int) -> list[datetime]:
+    """When KFP's controller starts a run for an expression, in the zone of `after`: the next `count` times in whole seconds."""
+    seconds, minutes, hours, days, months, weekdays = parse_cron(text)
+    found: list[datetime] = []
+    day = after.replace(hour=0, minute=0, second=0, microsecond=0)
+    while len(found) < count:
+        by_day, by_weekday = day.day in days, day.isoweekday() % 7 in weekdays
+        fits = (by_day and by_weekday) if -1 in days or -1 in weekdays else (by_day or by_weekday)
+        if day.month in months and fits:
+            moments = (
+                day.replace(hour=hour, minute=minute, second=second)
+                for hour in sorted(hours - {-1})
+                for minute in sorted(minutes - {-1})
+                for second in sorted(seconds - {-1})
+            )
+            found += [moment for moment in moments if moment > after]
+        day += timedelta(days=1)
+    return found[:count]
 
 
 def check_parameters(spec: Json, given: Json) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,89 @@ def test_packages_are_checked_as_the_api_server_does(
 
     with pytest.raises(ApiException, match=message):
         upload(str(toy_package), name="toy")
+
+
+@pytest.fixture
+def schedule(client: Any, toy_package: Path) -> Any:
+    """(name, cron, ...) -> a recurring run, made by kfp.Client."""
+    version = client.upload_pipeline(str(toy_package), pipeline_name="toy")
+    experiment = client.create_experiment("nightly").experiment_id
+    (first,) = client.list_pipeline_versions(version.pipeline_id).pipeline_versions
+
+    def create(name: str = "daily", cron: str = "0 0 3 * * *", **more: Any) -> Any:
+        source = {"pipeline_id": version.pipeline_id, "version_id": first.pipeline_version_id}
+        return client.create_recurring_run(experiment, name, cron_expression=cron, **source, **more)
+
+    return create
+
+
+def test_a_recurring_run_from_its_making_to_its_end(client: Any, kfp_api: Api, schedule: Any) -> None:
+    made = schedule(params={"steps": 3}, no_catchup=True, service_account="trainer", description="mine")
+
+    found = client.get_recurring_run(made.recurring_run_id)
+    assert (found.display_name, found.description, found.status) == ("daily", "mine", "ENABLED")
+    assert (found.max_concurrency, found.no_catchup, found.service_account) == ("1", True, "trainer")
+    assert found.trigger.cron_schedule.cron == "0 0 3 * * *"
+    run = kfp_api.tick(made.recurring_run_id)
+    assert run["recurring_run_id"] == made.recurring_run_id
+    assert kfp_api.tick(made.recurring_run_id) is None, "one goes on, and more than one are not to"
+
+    client.disable_recurring_run(made.recurring_run_id)
+    kfp_api.workflows[run["run_id"]].end()
+    assert client.get_recurring_run(made.recurring_run_id).status == "DISABLED"
+    assert kfp_api.tick(made.recurring_run_id) is None
+    client.enable_recurring_run(made.recurring_run_id)
+    assert kfp_api.tick(made.recurring_run_id)["runtime_config"]["parameters"] == {"steps": 3}
+
+    client.delete_recurring_run(made.recurring_run_id)
+    assert client.list_recurring_runs().total_size == 0
+    states = [run["state"] for run in client.list_runs().to_dict()["runs"]]
+    assert states == ["SUCCEEDED", "FAILED"], "Kubernetes removes the pods of the run that went on"
+
+
+def test_recurring_runs_have_any_names_and_come_in_pages(client: Any, schedule: Any) -> None:
+    ids = [schedule().recurring_run_id for _ in range(3)]
+
+    first = client.list_recurring_runs(page_size=2, sort_by="created_at asc")
+    last = client.list_recurring_runs(page_size=2, sort_by="created_at asc", page_token=first.next_page_token)
+
+    assert [found.recurring_run_id for page in (first, last) for found in page.recurring_runs] == ids
+    assert last.next_page_token is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"max_concurrency": 0}, "at least 1 and at most 10. Received 0"),
+        ({"max_concurrency": 11}, "at least 1 and at most 10. Received 11"),
+        ({"cron": "0 3 * *"}, "Expected 5 to 6 fields, found 4"),
+        ({"cron": "0 0 3 * * 7"}, "7 is not between 0 and 6"),
+        ({"cron": "0 0 25 * * *"}, "25 is not between 0 and 23"),
+        ({"name": ""}, "name cannot be empty"),
+        ({"params": {"other": 1}}, "parameter other not found"),
+        ({"description": 256 * "x"}, "Data too long for column 'description'"),
+    ],
+)
+def test_recurring_runs_are_checked_as_the_api_server_does(schedule: Any, asked: dict[str, Any], message: str) -> None:
+    from kfp_server_api import ApiException
+
+    with pytest.raises(ApiException, match=message):
+        schedule(**asked)
+
+
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [
+        ("0 0 3 * * *", ["2026-11-01 03:00:00", "2026-11-02 03:00:00", "2026-11-03 03:00:00"]),
+        ("0 3 * * *", ["2026-11-01 00:03:00", "2026-11-01 01:03:00", "2026-11-01 02:03:00"]),
+        ("0 0 3 13 * fri", ["2026-11-06 03:00:00", "2026-11-13 03:00:00", "2026-11-20 03:00:00"]),
+        ("0 5/20 0 */2 * mon", ["2026-11-09 00:05:00", "2026-11-09 00:25:00", "2026-11-09 00:45:00"]),
+    ],
+    ids=["six fields", "of five the first is the seconds", "one day or the other", "a star with a step is a star"],
+)
+def test_expressions_are_read_as_kubeflows_controller_reads_them(kfp_api: Api, cron: str, expected: list[str]) -> None:
+    server = sys.modules[type(kfp_api).__module__]
+
+    moments = server.fires(cron, datetime(2026, 11, 1, tzinfo=UTC), 3)
+
+    assert [f"{moment:%Y-%m-%d %H:%M:%S}" for moment in moments] == expected
