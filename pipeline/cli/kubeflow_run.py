@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline import log
@@ -13,42 +10,11 @@ from pipeline.cli.runs import as_columns
 from pipeline.log import duration
 from pipeline.runners.kubeflow.api import Access, Api, connect
 from pipeline.runners.kubeflow.follow import Follower, RunView, find_run
-from pipeline.runners.kubeflow.package_file import PackageFile, is_package, read_package
+from pipeline.runners.kubeflow.prepared import Warn, prepared
 from pipeline.runners.kubeflow.submit import Started, start
 from pipeline.runners.kubeflow.task_logs import RunLogs, follow_log, read_logs
-from schemas.config import KubeflowConfig
 from schemas.errors import ConfigError
 from schemas.quantities import parse_duration
-
-Warn = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A package to run, and what the definition's `kubeflow` section says of where and as whom; nothing for a package alone."""
-
-    package: PackageFile
-    section: KubeflowConfig | None = None
-    service_account: str | None = None
-
-
-@contextlib.contextmanager
-def prepared(target: str, warn: Warn) -> Iterator[Prepared]:
-    """The package that `target` is or is compiled into. Raises ConfigError with every problem."""
-    file = Path(target)
-    if file.suffix in (".yaml", ".yml") and is_package(file):
-        yield Prepared(read_package(file))
-        return
-    from pipeline.loading import load
-    from pipeline.runners.kubeflow.compile import compile_package
-
-    compiled = compile_package(target)
-    for warning in compiled.warnings:
-        warn(warning)
-    with tempfile.TemporaryDirectory() as directory:
-        written = Path(directory) / f"{compiled.name}.yaml"
-        written.write_text(compiled.text, encoding="utf-8")
-        yield Prepared(read_package(written), load(target).kubeflow, compiled.service_account)
 
 
 def run_on_kubeflow(

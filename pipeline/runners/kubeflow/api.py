@@ -232,6 +232,7 @@ class Api:
         experiment: str,
         arguments: Mapping[str, Any],
         service_account: str | None,
+        description: str = "",
     ) -> str:
         """The id of a new run."""
         models = self._client.api_models
@@ -243,6 +244,7 @@ class Api:
             ),
             runtime_config=models.V2beta1RuntimeConfig(parameters=dict(arguments)),
             service_account=service_account,
+            description=description,
         )
         try:
             return str(self._ask(self._client.runs.run_service_create_run, body, doing="start a run").run_id)
@@ -267,6 +269,85 @@ class Api:
             **self._of_namespace(),
         )
         return [found for found in listed if found.get("display_name") == name]
+
+    def terminate_run(self, run: str) -> None:
+        """End a run before it has ended by itself. Raises NotThere."""
+        self._ask(self._client.runs.run_service_terminate_run, run, doing=f"end the run {run}")
+
+    # Recurring runs: there is no way to change one, and their names may repeat
+
+    def recurring_runs(self, name: str | None = None) -> list[dict[str, Any]]:
+        """All of them, or those of exactly this name, oldest first, each as the API writes it."""
+        listed = self._pages(
+            self._client.recurring_runs.recurring_run_service_list_recurring_runs,
+            "recurringRuns",
+            doing="list recurring runs",
+            sort_by="created_at asc",
+            **({"filter": _equal("name", name)} if name is not None else {}),
+            **self._of_namespace(),
+        )
+        return [found for found in listed if name is None or found.get("display_name") == name]
+
+    def create_recurring_run(
+        self,
+        name: str,
+        *,
+        description: str,
+        pipeline: str,
+        version: str,
+        experiment: str,
+        arguments: Mapping[str, Any],
+        service_account: str | None,
+        cron: str,
+        concurrency: int,
+        catch_up: bool,
+        enabled: bool,
+    ) -> str:
+        """The id of a new one. `cron` has six fields, seconds first; `description` at most 255 characters."""
+        models = self._client.api_models
+        body = models.V2beta1RecurringRun(
+            display_name=name,
+            description=description,
+            experiment_id=experiment,
+            pipeline_version_reference=models.V2beta1PipelineVersionReference(
+                pipeline_id=pipeline, pipeline_version_id=version
+            ),
+            runtime_config=models.V2beta1RuntimeConfig(parameters=dict(arguments)),
+            service_account=service_account,
+            trigger=models.V2beta1Trigger(cron_schedule=models.V2beta1CronSchedule(cron=cron)),
+            max_concurrency=concurrency,
+            no_catchup=not catch_up,
+            mode=models.RecurringRunMode.ENABLE if enabled else models.RecurringRunMode.DISABLE,
+        )
+        create = self._client.recurring_runs.recurring_run_service_create_recurring_run
+        return str(self._ask(create, body, doing=f"create the recurring run {name}").recurring_run_id)
+
+    def switch_recurring_run(self, recurring: str, *, on: bool) -> None:
+        """Let it start runs, or none. Raises NotThere."""
+        service = self._client.recurring_runs
+        method = (
+            service.recurring_run_service_enable_recurring_run
+            if on
+            else service.recurring_run_service_disable_recurring_run
+        )
+        self._ask(method, recurring, doing=f"{'enable' if on else 'disable'} the recurring run {recurring}")
+
+    def delete_recurring_run(self, recurring: str) -> None:
+        """Remove it, and with it the pods of a run of it that goes on. Raises NotThere."""
+        delete = self._client.recurring_runs.recurring_run_service_delete_recurring_run
+        self._ask(delete, recurring, doing=f"delete the recurring run {recurring}")
+
+    def runs_of(self, recurring: str) -> Iterator[dict[str, Any]]:
+        """The runs that a recurring run has started, newest first, each as the API writes it; asked for as they are taken."""
+        listed = self._pages(
+            self._client.runs.run_service_list_runs,
+            "runs",
+            doing="list the runs of a recurring run",
+            filter=_equal("recurring_run_id", recurring),
+            sort_by="created_at desc",
+            **self._of_namespace(),
+        )
+        return (found for found in listed if found.get("recurring_run_id") == recurring)
 
     def workflow(self, run: str) -> dict[str, Any]:
         """Argo's record of a run, which names its pods and says why they ended; empty while there is none, and where KFP has no such thing."""

@@ -36,6 +36,11 @@ _STATES: Mapping[str, State] = {
 }
 
 
+def outcome_of(state: str | None) -> Outcome:
+    """How a run of Kubeflow's `state` ended; what a gate refused is done here, since Kubeflow does not know of it."""
+    return _ENDED.get(state or "", "running")
+
+
 @dataclass(frozen=True)
 class TaskView:
     """What a task does now."""
@@ -69,7 +74,7 @@ class RunView:
     @property
     def outcome(self) -> Outcome:
         """How it ended. A gate has refused when all went well and what waits for its blessing did not run."""
-        outcome = _ENDED.get(self.state, "running")
+        outcome = outcome_of(self.state)
         return "refused" if outcome == "done" and self.refused_by else outcome
 
     @property

@@ -104,6 +104,7 @@ def start(
     name: str | None = None,
     experiment: str | None = None,
     service_account: str | None = None,
+    description: str = "",
 ) -> Started:
     """Upload the package if need be and start a run of it in `experiment`, by default the one named like the pipeline.
 
@@ -116,9 +117,10 @@ def start(
         name,
         pipeline=uploaded.pipeline,
         version=uploaded.version,
-        experiment=_experiment(api, experiment),
+        experiment=have_experiment(api, experiment),
         arguments=arguments,
         service_account=service_account,
+        description=description,
     )
     return Started(
         run=run,
@@ -133,7 +135,8 @@ def start(
     )
 
 
-def _experiment(api: Api, name: str) -> str:
+def have_experiment(api: Api, name: str) -> str:
+    """The id of the experiment of this name, made if it is not there. Any number of processes may ask at once."""
     found = api.find_experiment(name)
     if found:
         return found
