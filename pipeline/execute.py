@@ -9,9 +9,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.contract import Contract, build_component, read_contract
 from pipeline.disk import is_disk_full
@@ -35,7 +35,7 @@ from schemas.component import (
     Seed,
 )
 from schemas.dotted_path import resolve
-from schemas.errors import PenstockError, Refused, StepFailed, StoreError, UserCodeError
+from schemas.errors import NotNeeded, PenstockError, Refused, StepFailed, StoreError, UserCodeError
 from schemas.location import parse
 
 
@@ -43,12 +43,12 @@ from schemas.location import parse
 class Outcome:
     """How a step ended, as it crosses from its process to the runner.
 
-    `action` is `run`, `reuse` (another run had published the key), `refused` or `failed`.
+    `action` is `run`, `reuse` (another run had published the key), `refused`, `no need` or `failed`.
     """
 
-    action: str
+    action: Literal["run", "reuse", "refused", "no need", "failed"]
     seconds: float
-    error: str | None = None  # class name, for refused and failed
+    error: str | None = None  # class name, for refused, no need and failed
     message: str = ""
     published: bool = True
 
@@ -62,13 +62,7 @@ def run_order(order: Order, progress: Progress | None = None, on_wait: Callable[
     try:
         return _run(order, progress or Progress(), on_wait, started)
     except Refused as refused:
-        return Outcome(
-            action="refused",
-            seconds=time.monotonic() - started,
-            error=type(refused).__name__,
-            message=str(refused),
-            published=False,
-        )
+        return replace(_said_no(_record(refused), time.monotonic() - started), published=False)
     except Exception as error:  # noqa: BLE001 whatever a component or the user's code raises becomes the step's outcome
         with contextlib.suppress(OSError):  # the log is on the disk that may be full; what is said is in the outcome
             traceback.print_exc()
@@ -96,9 +90,11 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
         if not order.replace:
             found = store.find(order.step, order.key)
             if found is not None:
-                return Outcome(action="reuse", seconds=time.monotonic() - started)
+                seconds = time.monotonic() - started
+                refusal = found.manifest.refusal  # what another run's gate found out meanwhile holds for this one
+                return _said_no(refusal, seconds) if refusal else Outcome(action="reuse", seconds=seconds)
         inputs = {port: _open_input(store, wire) for port, wire in order.inputs.items()}
-        refused: Refused | None = None
+        said_no: RefusalRecord | None = None
         with stored_parts(store, order) as parts, store.stage(order.step, order.key, run=order.run) as staging:
             outputs = {name: cls(staging.output(name)) for name, cls in contract.outputs.items()}
             arguments = {**inputs, **outputs, **_asked(order, contract, store, progress, parts)}
@@ -108,7 +104,7 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
             except Refused as error:
                 if not error.keep_outputs:
                     raise
-                refused = error
+                said_no = _record(error)
             for output in outputs.values():
                 if order.anyway and isinstance(output, Verdict):
                     output.bless_anyway(**order.anyway)
@@ -131,15 +127,22 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
                     for port, wire in order.inputs.items()
                 },
                 outputs={name: (cls.TYPE_NAME, outputs[name].properties) for name, cls in contract.outputs.items()},
-                refusal=RefusalRecord(type(refused).__name__, str(refused)) if refused else None,
+                refusal=said_no,
                 peak_bytes=_peak_bytes(),
                 parts=parts.used,
                 replace=order.replace,
             )
         store.drop_scratch(order.step, order.key)
-    if refused:
-        return Outcome(action="refused", seconds=seconds, error=type(refused).__name__, message=str(refused))
-    return Outcome(action="run", seconds=seconds)
+    return _said_no(said_no, seconds) if said_no else Outcome(action="run", seconds=seconds)
+
+
+def _record(refused: Refused) -> RefusalRecord:
+    action: Literal["refused", "no need"] = "no need" if isinstance(refused, NotNeeded) else "refused"
+    return RefusalRecord(type(refused).__name__, str(refused), action)
+
+
+def _said_no(refusal: RefusalRecord, seconds: float) -> Outcome:
+    return Outcome(action=refusal.action, seconds=seconds, error=refusal.error, message=refusal.message)
 
 
 def _peak_bytes() -> int:

@@ -65,7 +65,7 @@ class StepNote:
 
 @dataclass(frozen=True)
 class StepFinished:
-    """A step's outputs are there: made now, or reused. `skipped` is a step that could not run after another's failure."""
+    """A step's outputs are there: made now, or reused. `skipped` is a step that did not run since another ended the run."""
 
     step: str
     action: Literal["run", "reuse", "skipped"]
@@ -97,6 +97,17 @@ class StepRefused:
 
 
 @dataclass(frozen=True)
+class StepFoundNoNeed:
+    """A step is done, and found that what comes after is not needed. `reused` and `more` are as of StepRefused."""
+
+    step: str
+    message: str
+    seconds: float = 0.0
+    reused: bool = False
+    more: str = ""
+
+
+@dataclass(frozen=True)
 class RunFinished:
     """A run ended. `metrics` and `paths` are what it was run for, by name."""
 
@@ -115,6 +126,7 @@ Event = (
     | StepFinished
     | StepFailed
     | StepRefused
+    | StepFoundNoNeed
     | RunFinished
 )
 
@@ -270,7 +282,7 @@ class _Bottom:
                 since = self.running[step].since if step in self.running else now
                 doing = event if isinstance(event, StepProgress) else f"waits: {event.message}"
                 return replace(self, running={**self.running, step: _Running(since, doing)})
-            case StepFinished(step) | StepFailed(step) | StepRefused(step):
+            case StepFinished(step) | StepFailed(step) | StepRefused(step) | StepFoundNoNeed(step):
                 left = {other: state for other, state in self.running.items() if other != step}
                 return replace(self, running=left, ended=self.ended + 1)
             case StepNote():
@@ -368,11 +380,13 @@ class _Page:
                     if where
                 ]
                 return [*self._message("failed", "red", step, duration(seconds), message), *pointers]
-            case StepRefused(step, message, seconds, reused):
-                self._count("refused", step)
+            case StepRefused(step, message, seconds, reused) | StepFoundNoNeed(step, message, seconds, reused):
+                refused = isinstance(event, StepRefused)
+                kind = "refused" if refused else "reused" if reused else "done"
+                self._count(kind, step)
                 took = "reused" if reused else duration(seconds)
                 pointers = [_Line(_INDENT, ("more   ", "dim"), event.more, whole=True)] if event.more else []
-                return [*self._message("refused", "yellow", step, took, message), *pointers]
+                return [*self._message(kind, "yellow" if refused else "green", step, took, message), *pointers]
             case StepNote(step, message):
                 return self._message("note", "yellow", step, "", message)
             case RunFinished():
@@ -431,7 +445,7 @@ class _Page:
         counts = ", ".join(
             f"{len(steps)} {'run' if kind == 'done' else kind}" for kind, steps in self._counts.items() if steps
         )
-        style = {"done": "bold green", "failed": "bold red"}.get(event.outcome, "bold yellow")
+        style = {"done": "bold green", "skipped": "bold green", "failed": "bold red"}.get(event.outcome, "bold yellow")
         lines = [_Line(""), _Line((event.outcome, style), f" after {duration(event.seconds)}", (f"  {counts}", "dim"))]
         rows = {
             name: "not defined" if value is None else f"{value:.4g}" for name, value in event.metrics.items()

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from schemas.errors import ArtifactError
 
@@ -90,19 +90,27 @@ class InputRecord:
 
 @dataclass(frozen=True)
 class RefusalRecord:
-    """A gate said no, with outputs worth keeping: the class of the error and its message."""
+    """A gate said no, with outputs worth keeping: the class of the error and its message.
+
+    `action` is `refused`, or `no need` where the step found that what comes after is not needed.
+    """
 
     error: str
     message: str
+    action: Literal["refused", "no need"] = "refused"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
-        return {"error": self.error, "message": self.message}
+        return {"error": self.error, "message": self.message, "action": self.action}
 
     @classmethod
     def from_json(cls, found: Any) -> RefusalRecord:
         """Read back what `to_json` gave."""
-        return cls(str(found["error"]), str(found["message"]))
+        return cls(
+            str(found["error"]),
+            str(found["message"]),
+            "no need" if found.get("action") == "no need" else "refused",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,15 +23,16 @@ NEVER_RAN = "it never ran"
 NOTHING_CHANGED = "nothing changed"
 _HAS_MODEL = "components.release.destinations.has_model"
 
-Action = Literal["run", "reuse", "refused", "wait"]
+Action = Literal["run", "reuse", "refused", "no need", "wait"]
 
 
 @dataclass(frozen=True)
 class StepPlan:
     """What happens to one step, and why.
 
-    `action`: `run`; `reuse`, the store holds its outputs; `refused`, the store holds a gate's no to exactly this; `wait`,
-    a step before it runs, and only what that makes decides (reused when it turns out unchanged).
+    `action`: `run`; `reuse`, the store holds its outputs; `refused`, the store holds a gate's no to exactly this; `no need`,
+    it holds that nothing asks for what comes after this; `wait`, a step before it runs, and only what that makes decides
+    (reused when it turns out unchanged).
     """
 
     step: str
@@ -113,7 +114,8 @@ def decide(
         reasons = what_changed(latest.key_parts, parts) if latest else (NEVER_RAN,)
         return plan("run", *(reasons or ("its outputs are not in the store",)))
     if found.manifest.refusal is not None:
-        return plan("refused", "nothing changed since it was refused")
+        since = "it was refused" if found.manifest.refusal.action == "refused" else "it found no need to go on"
+        return plan(found.manifest.refusal.action, f"nothing changed since {since}")
     gone = _published_is_gone(step, contract, found)
     return plan("run", gone) if gone else plan("reuse", NOTHING_CHANGED)
 

@@ -14,7 +14,8 @@
     └── Refused              a gate said no; this is an outcome, not a failure                 exit 3
         ├── AnomaliesFound   ExampleValidator, on_anomaly: fail
         ├── NotBlessed       Pusher, a model that Evaluator did not bless
-        └── TooMuchLost      Optimizer, Exporter: a smaller model that misses a threshold
+        ├── TooMuchLost      Optimizer, Exporter: a smaller model that misses a threshold
+        └── NotNeeded        what comes after is not needed: the run is skipped              exit 0
 
 A message says where, what was found and what to do. Errors cross processes by their message, so every class takes one and
 nothing else that is required.
@@ -105,6 +106,13 @@ class NotBlessed(Refused):
 class TooMuchLost(Refused):
     """A smaller form of a model lost too much, or is not small or quick enough. It is kept, with its figures."""
 
+    keep_outputs = True
+
+
+class NotNeeded(Refused):
+    """Nothing asks for what comes after: no step begins any more, and the run is skipped. What the step found is kept."""
+
+    exit_code = 0
     keep_outputs = True
 
 

@@ -74,7 +74,8 @@ def view_text(view: RunView) -> str:
     for shown in view.tasks:
         took = duration(shown.seconds) if shown.seconds is not None and shown.state != "skipped" else ""
         rows.append((shown.task.name, shown.state, took, shown.note.splitlines()[0] if shown.note else ""))
-    because = f" by {' and '.join(view.refused_by)}" if view.refused_by else ""
+    by = view.refused_by or view.skipped_by
+    because = f" by {' and '.join(by)}" if by else ""
     return f"run {view.id}  {view.outcome}{because}, {duration(view.seconds)}\n\n{as_columns(rows)}"
 
 

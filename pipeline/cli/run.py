@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `nothing new` is a run in which every step was reused."""
+    """How a run ended. `nothing new`: every step was reused. `skipped`: a step found that what comes after is not needed."""
 
     run: str
     outcome: RunOutcome
@@ -46,10 +46,11 @@ class RunResult:
     metrics: Mapping[str, float | None]  # None: not defined on this data
     paths: Mapping[str, str]
     warnings: tuple[str, ...] = ()  # what was to be told somebody and could not
+    reasons: tuple[str, ...] = ()  # why it was refused or skipped
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 failed, 3 refused by a gate, 130 interrupted."""
+        """0 done or skipped, 1 failed, 3 refused by a gate, 130 interrupted."""
         return {"failed": 1, "refused": 3, "interrupted": 130}.get(self.outcome, 0)
 
     def as_json(self) -> dict[str, Any]:
@@ -61,6 +62,7 @@ class RunResult:
             "metrics": dict(self.metrics),
             "paths": dict(self.paths),
             "warnings": list(self.warnings),
+            "reasons": list(self.reasons),
             "steps": {
                 name: {
                     "action": step.action,
@@ -165,9 +167,7 @@ def _run(
             tell(log.RunFinished(how, time.monotonic() - started, {}, {}))
         raise
     actions = set(local.actions.values())
-    ended: Literal["done", "failed", "refused"] = (
-        "failed" if "failed" in actions else "refused" if "refused" in actions else "done"
-    )
+    ended = _outcome(actions)
     record = index.end_run(record.id, ended)
     metrics, paths = summary(graph, local.executions)
     seconds = time.monotonic() - started
@@ -184,7 +184,16 @@ def _run(
         )
         for name, action in local.actions.items()
     }
-    return RunResult(record.id, outcome, seconds, steps, metrics, paths)
+    return RunResult(record.id, outcome, seconds, steps, metrics, paths, reasons=notification.ended.reasons)
+
+
+def _outcome(actions: Collection[Action]) -> Literal["done", "skipped", "failed", "refused"]:
+    """What a run comes to whose steps did these. The worst of them counts."""
+    if "failed" in actions:
+        return "failed"
+    if "refused" in actions:
+        return "refused"
+    return "skipped" if "no need" in actions else "done"
 
 
 def _anyway(graph: Graph, reason: str) -> dict[str, str]:

@@ -30,7 +30,7 @@ class StepRun:
 
     @property
     def exit_code(self) -> int:
-        """0 done or reused, 1 failed, 3 refused by a gate."""
+        """0 done, reused, or no need to go on; 1 failed, 3 refused by a gate."""
         return {"failed": 1, "refused": 3}.get(self.outcome.action, 0)
 
     def as_json(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class StepRun:
 
     def as_text(self) -> str:
         """One line for the step and one per output, or the error."""
-        if self.outcome.action in ("failed", "refused"):
+        if self.outcome.action in ("failed", "refused", "no need"):
             return f"{self.order.step} {self.outcome.action}: {self.outcome.message}"
         verb = "reused" if self.outcome.action == "reuse" else f"done in {self.outcome.seconds:.1f} s"
         return "\n".join([f"{self.order.step} {verb}", *(f"  {name}  {path}" for name, path in self.outputs.items())])

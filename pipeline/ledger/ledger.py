@@ -113,7 +113,7 @@ class Ledger:
         self._change(run, lambda record: record.with_step(step), execution)
 
     def end_run(self, run: str, outcome: str) -> RunRecord:
-        """Record how a run ended: `done`, `failed`, `refused` or `interrupted`.
+        """Record how a run ended: `done`, `skipped`, `failed`, `refused` or `interrupted`.
 
         A step that is recorded as running failed then: nobody is at work any more.
         """

@@ -12,7 +12,7 @@ from schemas.owner import Owner
 
 FORMAT = 1  # of runs/<run>/run.json
 
-Action = Literal["run", "reuse", "refused", "failed", "skipped", "running"]
+Action = Literal["run", "reuse", "refused", "no need", "failed", "skipped", "running"]
 
 NEVER_REPORTED = "it never reported: its pod was killed or evicted"
 
@@ -24,14 +24,17 @@ def now() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """What became of one step in one run; `running` until that is known, where the step's own process says so."""
+    """What became of one step in one run; `running` until that is known, where the step's own process says so.
+
+    `no need` is a step that found that what comes after is not needed; `skipped`, one that did not begin.
+    """
 
     step: str
     key: str = ""  # empty when the run ended before the step's inputs were known
     action: Action
     reason: str = ""  # why it ran, was reused or skipped
     seconds: float = 0.0
-    message: str = ""  # the error or refusal
+    message: str = ""  # the error or refusal, or why there was no need to go on
     started_at: str | None = None  # of a running step: ISO 8601, UTC
     owner: Owner | None = None  # of a running step: the process that is at work on it
 

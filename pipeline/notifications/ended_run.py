@@ -30,7 +30,7 @@ class EndedRun:
 
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """How each of the steps ended, in the words of a task: done, reused, refused, skipped or failed."""
+        """How each of the steps ended, in the words of a task: done, reused, refused, no need, skipped or failed."""
         return tuple(_OUTCOMES.get(step.action, step.action) for step in self.steps)
 
     def as_json(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class EndedRun:
         | `pipeline`, `run` | the pipeline's name and the run's id; that is empty where a run ended before it began |
         | `outcome` | done, nothing new, skipped, refused, failed or interrupted |
         | `seconds` | how long it took; null where it is not known |
-        | `steps` | of each step: `outcome` (done, reused, refused, skipped, failed), `seconds`, `reason` (why it ran or did not), `message` (its error or refusal), `key` |
+        | `steps` | of each step: `outcome` (done, reused, refused, no need, skipped, failed), `seconds`, `reason` (why it ran or did not), `message` (its error or refusal), `key` |
         | `metrics` | of the last evaluation, by name; null where one is not defined on the data, "nan" and "inf" as text |
         | `reasons` | why the run was refused or skipped |
         | `paths` | what was made, by step.output, and the version that was pushed, as `serving`: absolute |

@@ -114,15 +114,16 @@ def ended_run(
         steps=record.steps,
         metrics=metrics or {},
         paths={name: str(parse(path).absolute()) for name, path in (paths or {}).items()},
-        reasons=tuple(step.message for step in record.steps if step.action in _SAY_WHY)
-        if outcome in ("refused", "skipped")
-        else (),
+        reasons=tuple(step.message for step in record.steps if step.action == _SAYS_WHY.get(outcome)),
         error=failed[0] if failed else "",
         seconds=record.seconds,
     )
 
 
-_SAY_WHY = ("refused", "no need")  # what a step does that ends a run with a reason
+_SAYS_WHY: Mapping[RunOutcome, str] = {
+    "refused": "refused",
+    "skipped": "no need",
+}  # the action of a step that ended the run
 
 
 def _broken_off(pipeline: str, record: RunRecord | None, error: BaseException) -> EndedRun:

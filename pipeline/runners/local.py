@@ -85,7 +85,7 @@ class LocalRun:
         self.actions: dict[str, Action] = {}
         self.messages: dict[str, str] = {}
         self.running: dict[str, _Running] = {}
-        self.stopping = False  # a step failed or was refused: start nothing more
+        self.stopping = False  # a step failed, was refused or found no need to go on: start nothing more
         self._warm = False
         self._commit = git_commit(Path.cwd())
         self._held = contextlib.ExitStack()
@@ -137,8 +137,8 @@ class LocalRun:
         self._held.enter_context(self.store.in_use(step.id, plan.key))
         if plan.action == "reuse" and (found := self.store.find(step.id, plan.key)):
             self._finished(step, plan, found, "reuse", 0.0)
-        elif plan.action == "refused" and plan.execution and (refusal := plan.execution.manifest.refusal):
-            self._refused(step, plan, refusal.message, 0.0)
+        elif plan.execution and plan.action != "run" and (refusal := plan.execution.manifest.refusal):
+            self._said_no(step, plan, refusal.action, refusal.message, 0.0)
         else:
             self._start(step, plan)
 
@@ -226,8 +226,8 @@ class LocalRun:
             self.store.remove_dead_staging()
         elif outcome.action == "failed":
             self._failed(step, plan, outcome.message, seconds)
-        elif outcome.action == "refused":
-            self._refused(step, plan, outcome.message, seconds)
+        elif outcome.action == "refused" or outcome.action == "no need":
+            self._said_no(step, plan, outcome.action, outcome.message, seconds)
         else:
             assert plan.key is not None
             execution = self.store.find(step.id, plan.key)
@@ -264,15 +264,18 @@ class LocalRun:
             )
         )
 
-    def _refused(self, step: Step, plan: StepPlan, message: str, seconds: float) -> None:
+    def _said_no(
+        self, step: Step, plan: StepPlan, action: Literal["refused", "no need"], message: str, seconds: float
+    ) -> None:
         self.stopping = True
-        self._note(step, plan, "refused", seconds, message)
+        self._note(step, plan, action, seconds, message)
         # Where the verdict was made: there are the metrics of every slice, the thresholds, the anomalies.
         judges = [wire for wire in step.inputs.values() if _is_verdict(self.graph, wire)]
         judged = next((wire.step for wire in sorted(judges, key=self._blessed)), step.id)
         root = "" if self.store.root == Path.cwd() / ".penstock" else f" --root {nearest(self.store.root)}"
         more = f"pipeline show {self.run} {judged}{root}"
-        self.listener(log.StepRefused(step.id, message, seconds, reused=plan.action == "refused", more=more))
+        event = log.StepRefused if action == "refused" else log.StepFoundNoNeed
+        self.listener(event(step.id, message, seconds, reused=plan.action == action, more=more))
 
     def _blessed(self, verdict: Wire) -> bool:
         return bool(self.executions[verdict.step].manifest.outputs[verdict.output].properties.get("blessed"))

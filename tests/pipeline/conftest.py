@@ -28,7 +28,7 @@ from pathlib import Path
 from schemas.artifacts import Anomalies, Examples, Model, PushedModel, Statistics, TransformedExamples
 from schemas.component import InputFiles, Lineage, Out, Progress, Scratch, Seed, UserCode
 from schemas.dotted_path import resolve
-from schemas.errors import AnomaliesFound, ConfigError, Refused
+from schemas.errors import AnomaliesFound, ConfigError, NotNeeded, Refused
 from schemas.passport import Passport
 
 
@@ -102,15 +102,18 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Statistics -> Anomalies: refuses more than `most` lines."""
+    """Statistics -> Anomalies: refuses more than `most` lines, and has no need of what comes after with fewer than `least`."""
 
     most: int = 100
+    least: int = 0
 
     def run(self, statistics: Statistics, anomalies: Out[Anomalies]) -> None:
         count = json.loads((statistics.path / "count.json").read_text())
         (anomalies.path / "count.json").write_text(str(count))
         if count > self.most:
             raise AnomaliesFound(f"{count} lines are more than {self.most}")
+        if count < self.least:
+            raise NotNeeded(f"{count} lines are fewer than {self.least}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -186,6 +186,19 @@ class TestTheError:
         assert self.message("def double(line):\n    raise ValueError('no')\n").endswith("ValueError: no")
 
 
+@pytest.mark.parametrize(("setting", "action"), [("most=2", "refused"), ("least=4", "no need")])
+def test_a_refusal_that_another_run_published_meanwhile_is_one_of_this_run_too(
+    ran: Path, setting: str, action: str
+) -> None:
+    order = order_of("judge", f"steps.judge.with.{setting}")
+    first = work(order)
+
+    second = work(order)
+
+    assert second.action == first.action == action
+    assert second.message == first.message != ""
+
+
 def test_scratch_goes_once_the_step_is_published(ran: Path) -> None:
     order = order_of("fit", "fit.pause_s=0.001")
 

@@ -24,6 +24,7 @@ from pipeline.log import (
     RunStarted,
     StepFailed,
     StepFinished,
+    StepFoundNoNeed,
     StepNote,
     StepProgress,
     StepRefused,
@@ -163,6 +164,24 @@ class TestLastingLines:
             "    auc 0.61 is below 0.70",
             "    more   pipeline show r1 evaluator",
             "■ gate               reused  no",
+        ]
+
+    def test_of_a_step_that_found_no_need_to_go_on_read_as_those_of_one_that_is_done(self) -> None:
+        lines = plain(
+            StepFoundNoNeed("validator", "no drift:\nfare 0.01 of 0.1", 0.2, more="pipeline show r1 validator"),
+            StepFoundNoNeed("gate", "enough", reused=True),
+            StepFinished("trainer", "skipped"),
+            RunFinished("skipped", 1.0),
+        )
+
+        assert lines == [
+            "✓ validator           0.2 s  no drift:",
+            "    fare 0.01 of 0.1",
+            "    more   pipeline show r1 validator",
+            "= gate               reused  enough",
+            "- trainer           skipped",
+            "",
+            "skipped after 1.0 s  1 run, 1 reused, 1 skipped",
         ]
 
     def test_of_a_note_do_not_count_as_an_end(self) -> None:

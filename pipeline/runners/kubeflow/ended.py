@@ -32,6 +32,12 @@ from schemas.errors import ArtifactError, ConfigError, StoreError
 from schemas.location import parse
 
 NEVER_BEGAN = "it never began: its pod could not start, or the run was stopped before"
+_WHY = {  # a step did not begin, by what one before it did
+    "refused": "refused",
+    "failed": "failed",
+    "skipped": "was skipped",
+    "no need": "found no need to go on",
+}
 
 
 def end_run(
@@ -115,6 +121,7 @@ def _how_it_ended(record: RunRecord, graph: Graph | None, store: Store, warnings
     steps = recorded + (tuple(_never_recorded(graph, recorded, unblessed)) if graph else ())
     failed = [step for step in steps if step.action == "failed"]
     refused = [step for step in steps if step.action == "refused"]
+    enough = [step for step in steps if step.action == "no need"]
     left_out = [step for step in steps if step.action == "skipped"]
     outcome: RunOutcome = "done"
     error = ""
@@ -122,9 +129,11 @@ def _how_it_ended(record: RunRecord, graph: Graph | None, store: Store, warnings
         outcome, error = "failed", f"{failed[0].step}: {failed[0].message}"
     elif refused or (unblessed and left_out):
         outcome = "refused"
+    elif enough:
+        outcome = "skipped"
     elif graph is None:
         outcome, error = "failed", warnings[0]  # what else there was to do, nobody knows
-    reasons = [step.message for step in refused]
+    reasons = [step.message for step in (enough if outcome == "skipped" else refused)]
     for of_step in unblessed.values() if outcome == "refused" else ():
         reasons += [reason for reason in of_step if reason not in "\n".join(reasons)]
     metrics, paths = made_by(graph, executions) if graph else ({}, {})
@@ -180,9 +189,9 @@ def _never_recorded(
         before = graph.ancestors(step.id)
         why = next(
             (
-                f"{other.id} {'did not bless the model' if other.id in unblessed else actions[other.id]}"
+                f"{other.id} {'did not bless the model' if other.id in unblessed else _WHY[actions[other.id]]}"
                 for other in graph.steps
-                if other.id in before and (other.id in unblessed or actions.get(other.id) in ("refused", "failed"))
+                if other.id in before and (other.id in unblessed or actions.get(other.id) in _WHY)
             ),
             None,
         )

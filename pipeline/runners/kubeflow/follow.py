@@ -20,8 +20,10 @@ from pipeline.runners.kubeflow.pods import pods_of
 from pipeline.store import Store
 from schemas.errors import ConfigError, Interrupted, KubeflowError, PenstockError, Unreachable
 
-State = Literal["waiting", "starting", "running", "done", "reused", "refused", "failed", "skipped", "not reached"]
-Outcome = Literal["done", "failed", "refused", "stopped", "running"]
+State = Literal[
+    "waiting", "starting", "running", "done", "reused", "refused", "no need", "failed", "skipped", "not reached"
+]
+Outcome = Literal["done", "failed", "refused", "skipped", "stopped", "running"]
 
 _ENDED: Mapping[str, Outcome] = {"SUCCEEDED": "done", "SKIPPED": "done", "FAILED": "failed", "CANCELED": "stopped"}
 _STATES: Mapping[str, State] = {
@@ -70,12 +72,15 @@ class RunView:
     refused_by: tuple[str, ...] = ()  # names of the tasks whose verdict kept others from running
     began: datetime | None = None
     ended: datetime | None = None
+    skipped_by: tuple[str, ...] = ()  # of those that found no need to go on, as only the store says
 
     @property
     def outcome(self) -> Outcome:
         """How it ended. A gate has refused when all went well and what waits for its blessing did not run."""
         outcome = outcome_of(self.state)
-        return "refused" if outcome == "done" and self.refused_by else outcome
+        if outcome != "done":
+            return outcome
+        return "refused" if self.refused_by else "skipped" if self.skipped_by else outcome
 
     @property
     def seconds(self) -> float:
@@ -86,7 +91,7 @@ class RunView:
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 failed or stopped, 3 refused by a gate."""
+        """0 done or skipped, 1 failed or stopped, 3 refused by a gate."""
         return {"failed": 1, "stopped": 1, "refused": 3}.get(self.outcome, 0)
 
     def as_json(self) -> dict[str, Any]:
@@ -98,6 +103,7 @@ class RunView:
             "state": self.state,
             "seconds": round(self.seconds, 3),
             "refused_by": list(self.refused_by),
+            "skipped_by": list(self.skipped_by),
             "tasks": {
                 view.task.name: {
                     "state": view.state,
@@ -294,6 +300,8 @@ class Follower:
                     self.tell(log.StepFinished(name, "reuse"))
                 case "refused":
                     self.tell(log.StepRefused(name, shown.note, seconds))
+                case "no need":
+                    self.tell(log.StepFoundNoNeed(name, shown.note, seconds))
                 case "skipped" | "not reached":
                     self.tell(log.StepFinished(name, "skipped", reason=shown.note))
                 case "failed":
@@ -305,8 +313,13 @@ def with_record(view: RunView, record: RunRecord) -> RunView:
     """The view with how each step of the store's record ended: Kubeflow sees a refusal, and a reuse, as success."""
     said = {step.step: step for step in record.steps}
     tasks = tuple(_with_step(shown, said.get(shown.task.name)) for shown in view.tasks)
-    refused_by = tuple(shown.task.name for shown in tasks if shown.state == "refused")
-    return replace(view, tasks=tasks, refused_by=refused_by or view.refused_by)
+    names: dict[State, list[str]] = {}
+    for shown in tasks:
+        names.setdefault(shown.state, []).append(shown.task.name)
+    # A step that was skipped judged nothing: that no blessing came from it has its reason elsewhere.
+    judged = tuple(name for name in view.refused_by if name not in names.get("skipped", ()))
+    skipped_by = tuple(names.get("no need", ()))
+    return replace(view, tasks=tasks, refused_by=tuple(names.get("refused", ())) or judged, skipped_by=skipped_by)
 
 
 def _with_step(shown: TaskView, step: StepRecord | None) -> TaskView:
@@ -317,6 +330,8 @@ def _with_step(shown: TaskView, step: StepRecord | None) -> TaskView:
             return replace(shown, state="reused", note=step.reason)
         case "refused":
             return replace(shown, state="refused", note=step.message)
+        case "no need":
+            return replace(shown, state="no need", note=step.message)
         case "skipped":
             return replace(shown, state="skipped", note=step.reason)
         case "failed":

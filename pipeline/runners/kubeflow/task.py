@@ -36,7 +36,7 @@ from schemas.artifacts import Verdict
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, PenstockError, StepFailed, StoreError
 
-Outcome = Literal["done", "reused", "refused", "skipped", "failed"]
+Outcome = Literal["done", "reused", "refused", "no need", "skipped", "failed"]
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _PROGRESS_S = 1.0  # at most one report of progress in this time
@@ -49,7 +49,7 @@ class TaskResult:
     step: str
     outcome: Outcome
     run: str
-    message: str = ""  # the error or refusal, or why the step was skipped
+    message: str = ""  # the error or refusal, why there is no need to go on, or why the step was skipped
     reason: str = ""  # why it ran or was reused
     seconds: float = 0.0
     key: str = ""
@@ -201,6 +201,10 @@ def _result(task: _Task, record: RunRecord, started: float) -> TaskResult:
     refused = [other.step for other in record.steps if other.action == "refused" and other.step != step.id]
     if refused:
         return _ended(task, "skipped", started, message=f"{', '.join(refused)} refused, and the run ends with that")
+    enough = [other.step for other in record.steps if other.action == "no need" and other.step != step.id]
+    if enough:
+        found_no = f"{', '.join(enough)} found no need to go on, and the run ends with that"
+        return _ended(task, "skipped", started, message=found_no)
     executions = _executions_before(task, keys)
     with task.signals.allowed():  # input files may take long to read
         plan = decide(task.graph, step, executions, task.store)
@@ -208,10 +212,8 @@ def _result(task: _Task, record: RunRecord, started: float) -> TaskResult:
     task.key = plan.key
     task.held.enter_context(task.store.in_use(step.id, plan.key))
     found = task.store.find(step.id, plan.key) if plan.action != "run" or _is_ours(task, plan) else None
-    if plan.action == "refused" and found and found.manifest.refusal:
-        return _ended(
-            task, "refused", started, message=found.manifest.refusal.message, reason=_reason(plan), execution=found
-        )
+    if plan.action != "run" and found and (said := found.manifest.refusal):
+        return _ended(task, said.action, started, message=said.message, reason=_reason(plan), execution=found)
     if found is not None:
         return _reused(task, found, plan, started)
     return _run(task, plan, executions, started)
@@ -243,8 +245,8 @@ def _run(task: _Task, plan: StepPlan, executions: Mapping[str, Execution], start
     if outcome.action == "failed":
         return _ended(task, "failed", started, message=outcome.message, reason=reason)
     execution = task.store.find(step.id, task.key) if outcome.published else None
-    if outcome.action == "refused":
-        return _ended(task, "refused", started, message=outcome.message, reason=reason, execution=execution)
+    if outcome.action == "refused" or outcome.action == "no need":
+        return _ended(task, outcome.action, started, message=outcome.message, reason=reason, execution=execution)
     if execution is None:
         raise StepFailed("its outputs were removed right after they were published")
     if outcome.action == "reuse":
@@ -258,8 +260,8 @@ def _is_ours(task: _Task, plan: StepPlan) -> bool:
 
 
 def _reused(task: _Task, found: Execution, plan: StepPlan, started: float) -> TaskResult:
-    if found.manifest.refusal is not None:  # another run has found out meanwhile
-        return _ended(task, "refused", started, message=found.manifest.refusal.message, execution=found)
+    if (said := found.manifest.refusal) is not None:  # another run has found out meanwhile
+        return _ended(task, said.action, started, message=said.message, execution=found)
     if found.manifest.run == task.run:
         reason = "an earlier attempt of this run made it"
         return _ended(task, "done", started, reason=reason, execution=found)
@@ -400,6 +402,7 @@ _ACTIONS: Mapping[Outcome, Action] = {
     "done": "run",
     "reused": "reuse",
     "refused": "refused",
+    "no need": "no need",
     "skipped": "skipped",
     "failed": "failed",
 }
@@ -429,6 +432,8 @@ def _show(task: _Task, result: TaskResult) -> None:
             task.listener(log.StepFailed(result.step, result.message, seconds=result.seconds))
         case "refused":
             task.listener(log.StepRefused(result.step, result.message, result.seconds, reused=not task.begun))
+        case "no need":
+            task.listener(log.StepFoundNoNeed(result.step, result.message, result.seconds, reused=not task.begun))
         case "skipped":
             task.listener(log.StepFinished(result.step, "skipped", reason=result.message))
         case _:

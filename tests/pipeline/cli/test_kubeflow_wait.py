@@ -177,6 +177,26 @@ def test_the_store_says_what_kubeflow_takes_for_success(
     }
 
 
+def test_the_store_says_that_there_was_no_need_of_a_blessing(
+    command: Command, kfp_api: Api, run: str, tmp_path: Path
+) -> None:
+    refused(kfp_api.workflows[run])  # as it looks to Kubeflow
+    ledger = Ledger(Store(tmp_path / "store").open(), "none")
+    ledger.join_run("toy", "sha256:0", run=run)
+    for step in (
+        StepRecord(step="read", action="no need", message="no drift"),
+        StepRecord(step="fit_model", action="skipped", reason="read found no need to go on"),
+        StepRecord(step="judge", action="skipped", reason="fit_model was not done"),
+    ):
+        ledger.record_step(run, step)
+
+    said = command("kubeflow", "wait", run, "--root", str(tmp_path / "store"))
+
+    assert said.code == 0
+    assert f"run {run}  skipped by read, " in said.out
+    assert "no drift" in said.out
+
+
 def test_a_root_that_is_not_mounted_here_is_told(command: Command, kfp_api: Api, run: str) -> None:
     said = command("kubeflow", "wait", run, "--root", "/mnt/elsewhere")
 

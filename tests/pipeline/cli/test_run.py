@@ -38,6 +38,17 @@ class TestTheExitCode:
         assert "judge" in said.out
         assert "3 lines are more than 2" in said.out
 
+    def test_is_0_when_a_step_finds_no_need_to_go_on_which_reads_as_no_refusal(
+        self, command: Command, ran: Path
+    ) -> None:
+        said = command("run", "pipeline.yaml", "--set", "steps.judge.with.least=4", "--to", "judge")
+
+        (found,) = [line for line in said.out.splitlines() if line.endswith("3 lines are fewer than 4")]
+        assert said.code == 0
+        assert found.startswith("✓ judge ")
+        assert said.out.splitlines()[-1].startswith("skipped after ")
+        assert said.out.splitlines()[-1].endswith("  2 reused, 1 run")
+
     def test_is_1_when_a_step_fails_and_the_command_to_repeat_it_works(self, command: Command, ran: Path) -> None:
         functions = ran / "project_functions.py"
         functions.write_text("def double(line):\n    raise ValueError('no')\n")

@@ -93,6 +93,46 @@ def test_a_refusal_keeps_its_report_stops_the_run_and_is_repeated_without_work(p
     assert report.read_text() == "3"
 
 
+LEAST = "steps.judge.with.least=4"
+
+
+def test_a_step_that_finds_no_need_to_go_on_skips_the_run_keeps_its_report_and_is_repeated_without_work(
+    project: Path,
+) -> None:
+    first = run(LEAST)
+    again = run(LEAST)
+
+    assert (first.outcome, first.exit_code, first.reasons) == ("skipped", 0, ("3 lines are fewer than 4",))
+    assert (again.outcome, again.exit_code, again.reasons) == ("skipped", 0, ("3 lines are fewer than 4",))
+    assert first.steps["judge"].action == again.steps["judge"].action == "no need"
+    (report,) = (project / "store-root/store/judge").glob("*/anomalies/count.json")
+    assert report.read_text() == "3"
+    assert Ledger(Store(project / "store-root"), "none").run(again.run).outcome == "skipped"
+
+
+def test_no_step_begins_after_one_that_found_no_need_to_go_on_and_the_next_run_does(project: Path) -> None:
+    events: list[log.Event] = []
+
+    skipped = run(LEAST, "parallel=1", listener=events.append)
+
+    assert {name for name, step in skipped.steps.items() if step.action == "skipped"} == {"apply", "fit"}
+    (found,) = [event for event in events if isinstance(event, log.StepFoundNoNeed)]
+    assert (found.step, found.message, found.reused) == ("judge", "3 lines are fewer than 4", False)
+    assert isinstance(events[-1], log.RunFinished)
+    assert events[-1].outcome == "skipped"
+    assert run().outcome == "done"
+
+
+def test_a_run_in_which_one_step_is_refused_and_another_finds_no_need_is_refused(project: Path) -> None:
+    with (project / "pipeline.yaml").open("a") as file:
+        file.write("  gate: {uses: project_steps.Judge, with: {most: 2}}\n")
+
+    result = run(LEAST, "parallel=8")  # both begin once the lines are counted
+
+    assert (result.outcome, result.exit_code, result.reasons) == ("refused", 3, ("3 lines are more than 2",))
+    assert result.steps["judge"].action == "no need"
+
+
 def test_a_step_that_crashes_is_named_with_the_signal_and_leaves_nothing_staged(project: Path) -> None:
     with (project / "pipeline.yaml").open("a") as file:
         file.write("  crash: {uses: project_steps.Crash, inputs: {examples: read.examples}}\n")

@@ -174,6 +174,32 @@ def test_a_refusal_is_no_failure(cluster: Cluster) -> None:
     assert (ended.outcome, ended.reasons, ended.error) == ("refused", ("3 lines are more than 2",), "")
 
 
+def test_a_run_that_a_step_found_no_need_to_go_on_with_is_skipped_with_the_reason(
+    pushing: Cluster, server: Heard
+) -> None:
+    definition = Path("pipeline.yaml")
+    definition.write_text(
+        definition.read_text().replace("  apply:", "  judge: {uses: project_steps.Judge, with: {least: 4}}\n  apply:")
+    )
+    for step in ("read", "count", "judge", "apply", "fit", "verdict"):  # what pushes is in a group that is not entered
+        if step == "fit":
+            pushing.executions["job-1", "apply"] = pushing.executions["job-1", "read"]
+        pushing.here(step)
+
+    ended = end(pushing, environ={"PENSTOCK_WEBHOOK": server.url})
+
+    assert (ended.outcome, ended.reasons, ended.error) == ("skipped", ("3 lines are fewer than 4",), "")
+    (told,) = server.bodies
+    assert told["outcome"] == "skipped"
+    assert {name: step["outcome"] for name, step in told["steps"].items()} == {
+        "read": "done", "count": "done", "judge": "no need",
+        "apply": "skipped", "fit": "skipped", "verdict": "skipped", "push": "skipped",
+    }  # fmt: skip
+    assert told["steps"]["push"]["reason"] == "judge found no need to go on"
+    assert pushing.record()["outcome"] == "skipped"
+    assert "toy: skipped" in (pushing.pods / "summary").read_text()
+
+
 def test_a_step_that_was_killed_and_never_came_back_failed(cluster: Cluster) -> None:
     cluster.here("read")
     ledger = Ledger(Store(cluster.root), "none")

@@ -164,6 +164,39 @@ class TestRefusal:
         assert (ended.code, ended.outcome, result.message) == (0, "skipped", "apply was not done")
 
 
+class TestNoNeedToGoOn:
+    """A step that finds that what comes after is not needed has succeeded, for KFP and for us."""
+
+    @pytest.fixture
+    def enough(self, cluster: Cluster) -> Any:
+        definition = cluster.project / "pipeline.yaml"
+        definition.write_text(definition.read_text().replace('with: {most: "', 'with: {least: 4, most: "'))
+        for step in ("read", "count"):
+            cluster.here(step)
+        return cluster.here("judge")
+
+    def test_is_said_in_full_and_exits_with_0(self, cluster: Cluster, enough: Any) -> None:
+        assert (enough.code, enough.outcome) == (0, "no need")
+        assert list(keys_of(cluster, "job-1", "judge")) == ["count", "read"]
+        assert "3 lines are fewer than 4" in enough.page("summary")
+        assert cluster.record()["steps"]["judge"]["action"] == "no need"
+
+    def test_is_said_again_by_another_run_without_the_work(self, cluster: Cluster, enough: Any) -> None:
+        for step in ("read", "count"):
+            cluster.here(step, "job-2")
+
+        again, _ = cluster.task("judge", "job-2")
+
+        assert (again.outcome, again.reason) == ("no need", "nothing changed since it found no need to go on")
+
+    def test_skips_what_begins_after_it(self, cluster: Cluster, enough: Any) -> None:
+        result, ended = cluster.task("apply")
+
+        assert (ended.code, ended.outcome) == (0, "skipped")
+        assert result.message == "judge found no need to go on, and the run ends with that"
+        assert not (cluster.root / "store" / "apply").exists()
+
+
 def test_a_failure_exits_with_1_and_says_nothing_to_kubeflow(cluster: Cluster) -> None:
     functions = Path("project_functions.py")
     functions.write_text(functions.read_text().replace("return scale(int(line)) * 2", "return 1 / 0"))
