@@ -109,6 +109,47 @@ def run(
 
 
 @app.command()
+def trigger(
+    config: Target,
+    if_new_data: Annotated[
+        bool,
+        typer.Option("--if-new-data", help="Only when the input has what the served model was not trained on."),
+    ] = False,
+    overrides: Overrides = None,
+    root: Root = None,
+    ledger: LedgerUrl = None,
+    attempts: Annotated[
+        int, typer.Option(min=1, help="How often the same is tried that fails; an interrupted run does not count.")
+    ] = 3,
+    settle: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Wait until no input file was written to for so long."),
+    ] = 0.0,
+    on_kubeflow: Annotated[
+        bool, typer.Option("--kubeflow", help="Start the run on Kubeflow, if none is of the same data.")
+    ] = False,
+    json: Json = False,
+) -> Answer:
+    """Run, unless another trigger does: on new data alone with --if-new-data, which may be called every minute."""
+    from pipeline import log
+    from pipeline.cli.trigger import trigger_pipeline
+
+    with log.SilentDisplay() if json else log.display() as display:
+        result = trigger_pipeline(
+            config,
+            if_new_data=if_new_data,
+            overrides=overrides or (),
+            root=root,
+            ledger=ledger,
+            attempts=attempts,
+            settle_s=settle,
+            kubeflow=on_kubeflow,
+            listener=display,
+        )
+    return Answer(result.as_json(), result.as_text(), result.exit_code)
+
+
+@app.command()
 def plan(
     config: Target,
     overrides: Overrides = None,

@@ -18,7 +18,7 @@ from pipeline.ledger import Action, Ledger, resolve_ledger_url
 from pipeline.lint import raise_errors
 from pipeline.loading import load
 from pipeline.notifications.ended_run import RunOutcome
-from pipeline.notifications.notification import Notification, ended_run, read_asked
+from pipeline.notifications.notification import Notification, ended_run, read_asked, tell_of_failure
 from pipeline.people import who
 from pipeline.plan import check_steps, reach_destinations
 from pipeline.store import Store
@@ -91,10 +91,10 @@ def run_pipeline(
     """
     try:
         definition = load(target, overrides, root)
-    except PenstockError:
+    except PenstockError as error:
         name, _, asked = read_asked(target, overrides)
-        with Notification(name, asked, listener or log.SilentDisplay()):
-            raise
+        tell_of_failure(name, asked, error, listener or log.SilentDisplay())
+        raise
     return run_definition(definition, to=to, force=force, ledger=ledger, bless_anyway=bless_anyway, listener=listener)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -89,6 +90,14 @@ class Notification:
         self.warnings = tell(self._asked, ended, output=self.output) if ended is not None else ()
         for warning in self.warnings:
             self._listener(log.StepNote("notify", f"warning: {warning}"))
+
+
+def tell_of_failure(
+    pipeline: str, asked: NotificationConfig | None, error: Exception, listener: Callable[[log.Event], None]
+) -> None:
+    """Tell of a run that ended with `error` before it began."""
+    with contextlib.suppress(type(error)), Notification(pipeline, asked, listener):
+        raise error
 
 
 def read_asked(target: str, overrides: Iterable[str] = ()) -> tuple[str, str, NotificationConfig | None]:

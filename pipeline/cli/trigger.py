@@ -1,0 +1,341 @@
+"""`pipeline trigger`: run when there is new data, and only then, however often and from wherever it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline import disk, locks, log
+from pipeline.attempts import Attempt, Attempts, AtWork, tell_once
+from pipeline.cli.run import RunResult, run_definition
+from pipeline.definition import Definition
+from pipeline.graph import Graph
+from pipeline.loading import load
+from pipeline.new_data import NewData, ServedModel, digest_of_run, find_new_data, served_models, unsettled
+from pipeline.notifications.ended_run import RunOutcome
+from pipeline.notifications.notification import read_asked, tell_of_failure
+from pipeline.store import Store
+from schemas.errors import ConfigError, PenstockError, StoreError
+
+TriggerOutcome = RunOutcome | Literal["busy", "started"]
+
+ATTEMPTS = 3
+_SHORTLY_S = 1.0  # others may hold the lock that long only to look whether it is held
+_AGAIN = "it is tried again when data, code or settings change, or with `pipeline run`"
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+
+
+@dataclass(frozen=True)
+class TriggerResult:
+    """What a trigger came to. Without a `result` nothing was run here: `reason` says why, and `run` which run that is about, if one."""
+
+    outcome: TriggerOutcome
+    reason: str
+    new: tuple[str, ...] = ()  # what is new
+    run: str | None = None
+    result: RunResult | None = None
+    url: str = ""  # of a run on Kubeflow
+
+    @property
+    def exit_code(self) -> int:
+        """That of the run; 0 where there was none."""
+        return self.result.exit_code if self.result is not None else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints: what `pipeline run --json` does, where there was a run, and why there was one or none."""
+        return (self.result.as_json() if self.result is not None else {}) | {
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "new": list(self.new),
+            "run": self.run,
+            **({"url": self.url} if self.url else {}),
+        }
+
+    def as_text(self) -> str | None:
+        """Why nothing was run; None where the run has said it all."""
+        return None if self.result is not None else f"{self.reason}{f' ({self.url})' if self.url else ''}"
+
+
+def trigger_pipeline(
+    target: str,
+    *,
+    if_new_data: bool = False,
+    overrides: Iterable[str] = (),
+    root: str | None = None,
+    ledger: str | None = None,
+    attempts: int = ATTEMPTS,
+    settle_s: float = 0.0,
+    kubeflow: bool = False,
+    listener: Callable[[log.Event], None] | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    pause: Callable[[float], None] = time.sleep,
+) -> TriggerResult:
+    """Run the pipeline, unless it is being run by another trigger; with `if_new_data`, only when there is some.
+
+    New data is what `pipeline.new_data` finds. A run of exactly this data, code and settings that was refused, skipped or done
+    before is not repeated, and one that failed at most until it has failed `attempts` times in a row; one that was interrupted or killed
+    is gone on with. With `settle_s`, files that were written to less than that ago are waited for. With `kubeflow` the run is
+    started there, and not followed.
+
+    Raises what keeps it from telling whether there is new data, or `run_definition` from running; whom the definition's `notify`
+    names is told of it, once until it is another or gone. KeyboardInterrupt passes.
+    """
+    given = tuple(overrides)
+    tell = listener or log.SilentDisplay()
+    wait = functools.partial(_unsettled, seconds=settle_s, now=now, pause=pause)
+    if kubeflow:
+        return _start_on_kubeflow(target, given, if_new_data, attempts, wait)
+    try:
+        definition = load(target, given, root)
+    except PenstockError as error:
+        name, its_root, asked = read_asked(target, given)
+        files = _Files.of(Path(root or its_root), name if _NAME.fullmatch(name) else f"of-{_sha(target)[:16]}")
+        with contextlib.suppress(
+            PenstockError
+        ):  # the definition's mistake matters more than a root that cannot be written
+            if tell_once(files.told, str(error)):
+                tell_of_failure(name, asked, error, tell)
+        raise
+    store = Store(definition.root).open()
+    files = _Files.of(store.root, definition.graph.name)
+    try:
+        with at_work_on(store, definition.graph.name, "trigger", patience_s=_SHORTLY_S):
+            trigger = _Trigger(definition, files, ledger, attempts, tell, now)
+            return trigger.if_new_data(wait) if if_new_data else trigger.at_once()
+    except locks.NotGivenError as holder:
+        return _busy(AtWork.read(files.at_work), str(holder))
+
+
+@contextlib.contextmanager
+def at_work_on(
+    store: Store,
+    pipeline: str,
+    note: str,
+    on_wait: Callable[[str], None] | None = None,
+    *,
+    patience_s: float | None = None,
+) -> Iterator[None]:
+    """Be the only trigger or backfill that is at work on a pipeline. Raises locks.NotGivenError when `patience_s` is over."""
+    with contextlib.ExitStack() as held:
+        held.enter_context(locks.locked(store.lock_path("trigger", pipeline), note, on_wait, patience_s=patience_s))
+        yield
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Where triggers of one pipeline keep what they remember."""
+
+    attempts: Path
+    at_work: Path
+    told: Path  # of which error, so that a call each minute does not tell it each minute
+
+    @classmethod
+    def of(cls, root: Path, pipeline: str) -> _Files:
+        directory = root / "triggers"
+        return cls(*(directory / f"{pipeline}{suffix}" for suffix in (".json", ".at-work.json", ".told.json")))
+
+
+class _Trigger:
+    """One call, which holds the lock of its pipeline."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        files: _Files,
+        ledger: str | None,
+        attempts: int,
+        listener: Callable[[log.Event], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._definition = definition
+        self._graph = definition.graph
+        self._files = files
+        self._ledger = ledger
+        self._most = attempts
+        self._listener = listener
+        self._now = now
+        self._run = ""  # the id of the run, once there is one
+        self._note_work("looks for new data")
+
+    def at_once(self) -> TriggerResult:
+        """Run, whatever there is."""
+        result = self._run_pipeline("a run was asked for")
+        return TriggerResult(result.outcome, _why(result), run=result.run, result=result)
+
+    def if_new_data(self, unsettled_file: Callable[[Graph], str | None]) -> TriggerResult:
+        """Run if there is new data that nobody has tried yet."""
+        try:
+            known = Attempts.read(self._files.attempts)
+            found = find_new_data(self._graph)
+            if found.reasons and (file := unsettled_file(self._graph)) is not None:
+                return TriggerResult(
+                    "skipped", f"{file} is still being written to: the next call looks again", found.reasons
+                )
+            # Again, since it may have been waited for; and once more nothing is read that was read before.
+            found = find_new_data(self._graph) if found.reasons else found
+            digest = digest_of_run(self._graph) if found.reasons else ""
+        except PenstockError as error:
+            with contextlib.suppress(StoreError):  # what was found matters more than a root that cannot be written
+                if tell_once(self._files.told, str(error)):
+                    tell_of_failure(self._graph.name, self._definition.notify, error, self._listener)
+            raise
+        with disk.writing(self._files.told):
+            self._files.told.unlink(missing_ok=True)
+        if not found.reasons:
+            return TriggerResult("nothing new", found.nothing_new(), run=_maker(found))
+        before = known.by_digest.get(digest)
+        why_not = _why_not(before, found, self._most) if before is not None else None
+        if before is not None and why_not is not None:
+            return TriggerResult("skipped", why_not, found.reasons, run=before.run or None)
+        return self._try(found, known, digest)
+
+    def _try(self, found: NewData, known: Attempts, digest: str) -> TriggerResult:
+        what = ", ".join(found.reasons)
+        before = known.by_digest.get(digest)
+        self._listener(log.StepNote("trigger", what))
+
+        def remember(outcome: str, reason: str) -> None:
+            attempt = Attempt(
+                outcome=outcome,
+                run=self._run,
+                at=self._time(),
+                reason=reason,
+                newest=found.newest,
+                failures=(before.failures if before else 0) + 1 if outcome == "failed" else 0,
+                served=self._served(),
+            )
+            known.with_attempt(digest, attempt).write(self._files.attempts)
+
+        try:
+            result = self._run_pipeline(what)
+        except PenstockError as error:
+            with contextlib.suppress(PenstockError):  # why the run failed matters more than that this cannot be written
+                remember("failed", _in_a_line(str(error)))
+            raise
+        remember(result.outcome, _why(result))
+        return TriggerResult(result.outcome, _why(result) or what, found.reasons, run=result.run, result=result)
+
+    def _run_pipeline(self, what: str) -> RunResult:
+        self._note_work(what)
+
+        def listen(event: log.Event) -> None:
+            if isinstance(event, log.RunStarted):
+                self._run = event.run
+                self._note_work(what)
+            self._listener(event)
+
+        return run_definition(self._definition, ledger=self._ledger, listener=listen)
+
+    def _served(self) -> dict[str, int]:
+        try:
+            return {model.step: model.version for model in served_models(self._graph) if model.version is not None}
+        except PenstockError:
+            return {}  # nobody knows what is served; what was tried is remembered all the same
+
+    def _note_work(self, what: str) -> None:
+        AtWork(what=what, since=self._time(), run=self._run).write(self._files.at_work)
+
+    def _time(self) -> str:
+        return self._now().isoformat(timespec="seconds")
+
+
+def _why_not(before: Attempt, found: NewData, most: int) -> str | None:
+    """Why what was tried already is not tried again; None when it is."""
+    what = before.newest or "what is new"
+    run = f"run {before.run}" if before.run else "a run that never began,"
+    run = f"{run} on {before.at[:10]}"
+    because = f": {before.reason}" if before.reason else ""
+    if before.outcome == "failed":
+        if before.failures < most:
+            return None
+        times = "once" if before.failures == 1 else f"{before.failures} times in a row, last"
+        return f"{what} failed {times} in {run}{because}; {_AGAIN}"
+    if before.outcome in ("refused", "skipped"):
+        return f"{what} was {before.outcome} by {run}{because}; {_AGAIN}"
+    if any(model.version is None and model.step in before.served for model in found.served):
+        return None  # nothing serves where something did: putting it back costs little more than the push
+    return f"{what} was done by {run}, and now {', '.join(map(_serves, found.served))}; {_AGAIN}"
+
+
+def _serves(model: ServedModel) -> str:
+    if model.version is None:
+        return f"nothing is served at {model.place}"
+    if model.passport is None:
+        return f"{model.place} serves version {model.version}, which another tool pushed"
+    if model.passport.rollback:
+        rollback = model.passport.rollback
+        return f"{model.place} serves version {rollback['to']} again, which {rollback['by']} rolled back to"
+    return f"{model.place} serves version {model.version} of run {model.passport.run}"
+
+
+def _maker(found: NewData) -> str | None:
+    """The run that made what is served."""
+    passport = found.served[0].passport
+    return passport.run if passport is not None and passport.run else None
+
+
+def _why(result: RunResult) -> str:
+    """Why a run was refused or skipped, or how it failed; empty for one that is done."""
+    actions = {"refused": ("refused",), "skipped": ("no need",), "failed": ("failed",)}.get(result.outcome, ())
+    said = [f"{name}: {step.message}" for name, step in result.steps.items() if step.action in actions]
+    return _in_a_line("; ".join(said))
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _busy(at_work: AtWork | None, holder: str) -> TriggerResult:
+    if at_work is None or not at_work.run:
+        return TriggerResult("busy", f"busy: {holder} is at work on it")
+    since = f"{at_work.since[:16].replace('T', ' ')} UTC"
+    return TriggerResult(
+        "busy", f"busy: run {at_work.run} is at work on it since {since} ({at_work.what})", run=at_work.run
+    )
+
+
+def _unsettled(
+    graph: Graph, *, seconds: float, now: Callable[[], datetime], pause: Callable[[float], None]
+) -> str | None:
+    return unsettled(graph, seconds, now=now, pause=pause) if seconds > 0 else None
+
+
+def _start_on_kubeflow(
+    target: str,
+    overrides: tuple[str, ...],
+    if_new_data: bool,
+    attempts: int,
+    unsettled_file: Callable[[Graph], str | None],
+) -> TriggerResult:
+    """Start a run there, called by what it is made of; Kubeflow's own list of runs is what is remembered."""
+    from pipeline.runners.kubeflow.on_cluster import local_and_on_cluster
+    from pipeline.runners.kubeflow.once import start_once
+
+    if not if_new_data:
+        raise ConfigError("--kubeflow: goes with --if-new-data; `pipeline kubeflow run` starts a run there at once")
+    _, definition = local_and_on_cluster(target, overrides)
+    found = find_new_data(definition.graph)
+    if not found.reasons:
+        return TriggerResult("nothing new", found.nothing_new(), run=_maker(found))
+    if (file := unsettled_file(definition.graph)) is not None:
+        return TriggerResult("skipped", f"{file} is still being written to: the next call looks again", found.reasons)
+    found = find_new_data(definition.graph)
+    digest = digest_of_run(definition.graph)
+    of = found.newest.replace(" ", "-") or f"data-{digest[:8]}"
+    once = start_once(
+        target, name=f"{definition.graph.name}-{of}", overrides=overrides, attempts=attempts, digest=digest
+    )
+    reason = f"{', '.join(found.reasons)}: {once.reason}"
+    return TriggerResult(once.state, reason, found.reasons, run=once.run, url=once.url)
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
