@@ -291,7 +291,7 @@ def _wanted(loc: KeyPath) -> str:
         return "the name of an environment variable: letters, digits and underscores"
     if loc[-1] in ("claim", "service_account") or "secret" in loc or "secrets" in loc or "image_pull_secrets" in loc:
         return "a name that Kubernetes takes: lower-case letters, digits, hyphens and dots"
-    allowed = "digits and hyphens" if loc == ("name",) else "digits and underscores"
+    allowed = "digits and hyphens" if loc == ("name",) or loc[:1] == ("schedules",) else "digits and underscores"
     return f"lower-case letters, {allowed}, beginning with a letter"
 
 
