@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,10 @@ class Partial:
     def held(self) -> dict[str, int]:
         """The bytes that each feature's counts take, by its name."""
         return {str(path): sum(table.nbytes for table in tables) for path, tables in self.counts.items()}
+
+    def sum_counts(self) -> None:
+        """Have each value once, in the least room there is."""
+        self.counts = {path: [_summed(tables)] for path, tables in self.counts.items()}
 
 
 class Generators:
@@ -74,19 +78,26 @@ class Generators:
     def compact(self, partial: Partial) -> Partial:
         """`partial` as small as it can be, to be sent."""
         pairs = zip(self.combiners, partial.accumulators, strict=False)
-        counts = {path: [_summed(tables)] for path, tables in partial.counts.items()}
-        return Partial(partial.rows, [one.compact(accumulator) for one, accumulator in pairs], counts)
+        compact = Partial(partial.rows, [one.compact(accumulator) for one, accumulator in pairs], partial.counts)
+        compact.sum_counts()
+        return compact
 
-    def statistics(self, partials: Iterable[Partial]) -> statistics_pb2.DatasetFeatureStatisticsList:
+    def statistics(
+        self, partials: Iterable[Partial], before: Callable[[Partial, Partial], None] | None = None
+    ) -> statistics_pb2.DatasetFeatureStatisticsList:
         """The statistics of all rows; of nothing, when there are none, one data set without features.
 
-        The partials are taken one by one and are of no use afterwards. Sums of floats hang on their order.
+        The partials are taken one by one and are of no use afterwards: TFDV merges into the first, and takes over what it
+        lacks from the others. Sums of floats hang on their order. `before` is called with what there is of the whole and the
+        partial that comes next.
         """
         from tensorflow_metadata.proto.v0 import statistics_pb2
         from tfx_bsl.statistics import merge_util
 
         whole = Partial()
         for partial in partials:
+            if before is not None:
+                before(whole, partial)
             self._merge(whole, partial)
         if not whole.rows:
             return statistics_pb2.DatasetFeatureStatisticsList(datasets=[statistics_pb2.DatasetFeatureStatistics()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import uuid
@@ -16,7 +17,39 @@ from components.data.schema_gen import ImportSchema
 from components.features.transform import Transform
 from components.model.trainer import Trainer
 from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples, TransformGraph
-from schemas.component import BeamOptions, Progress, Scratch, Seed
+from schemas.component import BeamOptions, PartCache, Progress, Scratch, Seed
+
+
+class DirectoryParts(PartCache):
+    """Parts in one directory; says which were found and which were kept."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.found: list[str] = []
+        self.kept: list[str] = []
+
+    def find(self, name: str) -> Path | None:
+        if not (self._directory / name).is_dir():
+            return None
+        self.found.append(name)
+        return self._directory / name
+
+    @contextlib.contextmanager
+    def keep(self, name: str) -> Iterator[Path]:
+        made = self._directory / f"{name}.made"
+        made.mkdir()
+        yield made
+        made.rename(self._directory / name)
+        self.kept.append(name)
+
+    def forget(self) -> None:
+        """What was found and kept so far."""
+        self.found, self.kept = [], []
+
+
+@pytest.fixture
+def part_cache(tmp_path_factory: pytest.TempPathFactory) -> DirectoryParts:
+    return DirectoryParts(tmp_path_factory.mktemp("parts"))
 
 
 @pytest.fixture(scope="session")

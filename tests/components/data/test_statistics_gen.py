@@ -10,7 +10,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from components.data.statistics_gen import StatisticsGen
 from components.io import columns, tf_example, tfrecord
 from schemas.artifacts import Examples, Statistics
-from schemas.component import BeamOptions, Progress
+from schemas.component import BeamOptions, PartCache, Progress
 from schemas.errors import ConfigError, DataError, UnknownSplit
 
 
@@ -19,10 +19,10 @@ def read(file: Path) -> statistics_pb2.DatasetFeatureStatistics:
     return found
 
 
-def run(examples: Examples, to: Path, schema=None, **settings: Any) -> Statistics:
+def run(examples: Examples, to: Path, schema=None, parts: PartCache | None = None, **settings: Any) -> Statistics:
     to.mkdir()
     statistics = Statistics(to)
-    StatisticsGen(**settings).run(examples, BeamOptions(), Progress(), statistics, schema)
+    StatisticsGen(**settings).run(examples, BeamOptions(), Progress(), statistics, schema, parts or PartCache())
     return statistics
 
 
@@ -280,3 +280,171 @@ def test_more_distinct_values_than_the_memory_has_room_for_name_their_feature(ma
 
     with pytest.raises(DataError, match="^feature 'id' has so many distinct values .* with resources.memory"):
         StatisticsGen().run(examples, tight, Progress(), Statistics(to))
+
+
+def test_values_that_all_shards_share_take_the_room_of_one(make_examples, tmp_path) -> None:
+    rows = "".join(f"trip {number:06},card\n" for number in range(2000))
+    for part in range(8):
+        (tmp_path / f"{part}.csv").write_text(f"id,payment\n{rows}{part},cash\n", encoding="utf-8")
+    examples = make_examples(source=str(tmp_path / "?.csv"), splits={"all": 1})
+    to = tmp_path / "statistics"
+    to.mkdir()
+
+    def count(room: int) -> None:
+        tight = BeamOptions(memory=StatisticsGen.LEAST_MEMORY + room)
+        StatisticsGen().run(examples, tight, Progress(), Statistics(to))
+
+    count(3 * 2 * 70_000)  # of one shard's values and the next one's; there are eight
+    (identifiers,) = (f for f in read(Statistics(to).file("all")).features if f.path.step[0] == "id")
+    assert identifiers.string_stats.unique == 2008
+
+
+def test_different_values_in_every_shard_are_too_many_at_last(make_examples, tmp_path) -> None:
+    for part in range(8):
+        rows = "".join(f"trip {part}{number:05},card\n" for number in range(2000))
+        (tmp_path / f"{part}.csv").write_text(f"id,payment\n{rows}", encoding="utf-8")
+    examples = make_examples(source=str(tmp_path / "?.csv"), splits={"all": 1})
+    to = tmp_path / "statistics"
+    to.mkdir()
+    tight = BeamOptions(memory=StatisticsGen.LEAST_MEMORY + 3 * 2 * 70_000)
+
+    with pytest.raises(DataError, match="^feature 'id' has so many distinct values"):
+        StatisticsGen().run(examples, tight, Progress(), Statistics(to))
+
+
+# By shard, and by span
+
+
+def trips(small_taxi_csv: Path, directory: Path, *days: int) -> str:
+    """A source with 40 trips of each day: those of a day are the same whatever the other days."""
+    header, *rows = small_taxi_csv.read_text().splitlines()
+    directory.mkdir()
+    for day in days:
+        (directory / f"{day}.csv").write_text("\n".join([header, *rows[40 * day : 40 * day + 40], ""]))
+    return str(directory / "*.csv")
+
+
+def with_spans(examples: Examples, *labels: str) -> Examples:
+    """The examples with a span for each of their shards."""
+    spans = [
+        {"span": int(label), "version": None, "label": label, "shards": [n, n + 1]} for n, label in enumerate(labels)
+    ]
+    assert len(examples.files("train")) == len(labels)
+    return Examples(examples.path, {**examples.properties, "spans": spans})
+
+
+def every_byte(statistics: Statistics) -> dict[str, bytes]:
+    return {str(f.relative_to(statistics.path)): f.read_bytes() for f in statistics.path.rglob("*") if f.is_file()}
+
+
+@pytest.mark.parametrize("settings", [{}, {"sample_rate": 0.5}], ids=["all rows", "a sample"])
+def test_only_shards_that_are_new_are_counted_and_the_statistics_are_the_same_byte_for_byte(
+    make_examples, small_taxi_csv, part_cache, tmp_path, settings: dict[str, float]
+) -> None:
+    first = make_examples(source=trips(small_taxi_csv, tmp_path / "first", 1, 2, 3))
+    rolled = make_examples(source=trips(small_taxi_csv, tmp_path / "rolled", 2, 3, 4))
+
+    alone = run(rolled, tmp_path / "alone", **settings)
+    run(first, tmp_path / "before", parts=part_cache, **settings)
+    assert (len(part_cache.found), len(part_cache.kept)) == (0, 6)
+    part_cache.forget()
+    with_kept = run(rolled, tmp_path / "with", parts=part_cache, **settings)
+
+    assert (len(part_cache.found), len(part_cache.kept)) == (4, 2), "of two splits, the newest day's shards are counted"
+    assert every_byte(with_kept) == every_byte(alone)
+    assert sorted(path.name for path in with_kept.path.iterdir()) == ["Split-eval", "Split-train"]
+
+
+def test_a_sample_of_a_day_is_the_same_wherever_the_day_is_in_the_window(
+    make_examples, small_taxi_csv, tmp_path
+) -> None:
+    examples = [
+        with_spans(make_examples(source=trips(small_taxi_csv, tmp_path / name, *days)), *map(str, days))
+        for name, days in {"one": (4,), "two": (3, 4), "three": (2, 3, 4)}.items()
+    ]
+
+    newest = [
+        run(one, tmp_path / f"statistics-{n}", sample_rate=0.5).newest("train").read_bytes()
+        for n, one in enumerate(examples)
+    ]
+
+    assert newest[0] == newest[1] == newest[2]
+
+
+def test_nothing_is_counted_where_every_shard_is_kept_and_its_rows_are_reported(
+    small_examples, part_cache, tmp_path
+) -> None:
+    run(small_examples, tmp_path / "before", parts=part_cache)
+    part_cache.forget()
+    reported = []
+
+    class Reported(Progress):
+        def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
+            reported.append((done, total, unit))
+
+    nowhere = BeamOptions(runner="NoSuchRunner")
+    (tmp_path / "again").mkdir()
+    StatisticsGen().run(small_examples, nowhere, Reported(), Statistics(tmp_path / "again"), None, part_cache)
+
+    assert part_cache.kept == []
+    assert reported[-1] == (300, 300, "rows")
+
+
+def test_shards_are_counted_again_under_another_schema_and_another_rate(
+    small_examples, part_cache, schema_of, tmp_path
+) -> None:
+    hour = schema_of('feature { name: "trip_start_hour" type: INT int_domain { is_categorical: true } }')
+    run(small_examples, tmp_path / "plain", parts=part_cache)
+    run(small_examples, tmp_path / "sample", parts=part_cache, sample_rate=0.5)
+    run(small_examples, tmp_path / "schema", hour, parts=part_cache)
+
+    assert part_cache.found == []
+    assert len(part_cache.kept) == 6
+
+
+def test_shards_without_records_are_all_one(make_examples, part_cache, tmp_path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.csv").write_text(f"a\n{name}\n")
+    examples = make_examples(source=str(tmp_path / "?.csv"), splits={"none": 1, "train": 10**9})
+
+    run(examples, tmp_path / "statistics", parts=part_cache)
+
+    assert len(part_cache.kept) == 4
+
+
+def test_statistics_of_the_newest_span_and_of_those_before_it_equal_tfxs_of_the_same_records(
+    assert_equal_statistics, make_examples, small_taxi_csv, tfx, tmp_path
+) -> None:
+    window = with_spans(make_examples(source=trips(small_taxi_csv, tmp_path / "window", 5, 6, 7)), "5", "6", "7")
+    chosen = {"whole": (5, 6, 7), "previous": (5, 6), "newest": (7,)}
+    theirs = {}
+    for name, days in chosen.items():
+        examples = make_examples(source=trips(small_taxi_csv, tmp_path / f"of-{name}", *days))
+        theirs[name] = Statistics(tmp_path / f"theirs-{name}")
+        tfx.do("statistics_gen.executor", {"statistics": theirs[name]}, {"examples": examples})
+
+    ours = run(window, tmp_path / "ours")
+
+    assert ours.properties["newest_span"] == "7"
+    assert ours.splits == ("train", "eval")
+    for split in ours.splits:
+        assert_equal_statistics(ours.file(split), theirs["whole"].file(split))
+        assert_equal_statistics(ours.newest(split), theirs["newest"].file(split))
+        assert_equal_statistics(ours.previous(split), theirs["previous"].file(split))
+
+
+def test_a_window_of_one_span_has_none_before_it(make_examples, small_taxi_csv, tmp_path) -> None:
+    examples = with_spans(make_examples(source=trips(small_taxi_csv, tmp_path / "window", 3)), "3")
+
+    statistics = run(examples, tmp_path / "statistics", skip_splits=("eval",))
+
+    assert statistics.newest("train").read_bytes() == statistics.file("train").read_bytes()
+    assert statistics.previous("train") is None
+    with pytest.raises(UnknownSplit, match="no split 'eval'"):
+        statistics.newest("eval")
+
+
+def test_examples_without_spans_have_no_newest(small_statistics) -> None:
+    assert small_statistics.newest("train") is None
+    assert small_statistics.previous("train") is None
+    assert "newest_span" not in small_statistics.properties
