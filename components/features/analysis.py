@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.features import operations
-from components.features.analyzer_cache import Entry
+from components.features.analyzer_cache import DataSet, Entry
 from components.features.graph_digest import digests
 from components.features.operations import Combine, Count, Walk
 from components.features.raw_features import RawShard, ReadFeatures, type_specs
 from components.features.shards import each_shard
 from components.features.tracing import Binding, Function, InThisProcess, Tracing, context_with, trace, tracing_of
 from components.io import beam as beam_io
+from components.io import tfrecord
 from components.io.keras import spare_libraries_autograph
 from schemas.artifacts import TransformGraph
 from schemas.component import BeamOptions
@@ -33,17 +35,10 @@ class Analysis:
     The function's own exceptions pass through. `temporary` is a directory that every Beam worker reaches.
     """
 
-    def __init__(
-        self,
-        preprocessing: Callable[..., Any],
-        raw: schema_pb2.Schema,
-        temporary: Path,
-        data_set: str = "data",
-        cached: Mapping[bytes, Entry] | None = None,
-    ) -> None:
-        """`cached` is what is known of the data set that will be analysed, which is called `data_set`."""
+    def __init__(self, preprocessing: Callable[..., Any], raw: schema_pb2.Schema, temporary: Path) -> None:
         import tensorflow as tf
         from tensorflow_transform import analyzer_nodes, annotators, graph_tools, nodes, tf2_utils
+        from tensorflow_transform.beam import analysis_graph_builder, analyzer_cache
 
         self.preprocessing, self.raw, self.temporary = preprocessing, raw, temporary
         self.specs = type_specs(raw)
@@ -51,9 +46,8 @@ class Analysis:
         self.tracing = trace(preprocessing, self.specs, temporary, {})
         graph, outputs = self.tracing.graph, self.tracing.outputs
 
-        sinks = graph.get_collection(analyzer_nodes.TENSOR_REPLACEMENTS)
         visitor = graph_tools.SourcedTensorsVisitor()
-        for sink in sinks:
+        for sink in graph.get_collection(analyzer_nodes.TENSOR_REPLACEMENTS):
             nodes.Traverser(visitor).visit_value_node(sink.future)
         _, controls = tf2_utils.strip_and_get_tensors_and_control_dependencies(
             tf.nest.flatten(outputs, expand_composites=True)
@@ -64,42 +58,24 @@ class Analysis:
         self._assets = annotators.get_asset_annotations(graph)
         annotators.clear_asset_annotations(graph)
         self._fingerprint = graph_tools.get_analyzers_fingerprint(graph, self.tracing.inputs)
-        self._build(data_set, {})
-        self._cached = self._usable(cached or {})
-        if self._cached:
-            for sink in sinks:  # of which building leaves nothing
-                graph.add_to_collection(analyzer_nodes.TENSOR_REPLACEMENTS, sink)
-            self._build(data_set, self._cached)
-
-    def _build(self, data_set: str, cached: Mapping[bytes, Entry]) -> None:
-        """Make the graph of operations, with what is `cached` in the place of what would read the data."""
-        from tensorflow_transform.beam import analysis_graph_builder, analyzer_cache
-
-        key = analyzer_cache.DatasetKey(data_set)
-        known = {key: analyzer_cache.DatasetCache({name: entry.records for name, entry in cached.items()}, None)}
-        made: Any = analysis_graph_builder.build(
-            self.tracing.graph, self.tracing.inputs, self.tracing.outputs, [key], known if cached else {}
-        )
+        # One data set, whatever there is: TFT's operations are the same for each, and its keys do not hang on which it is.
+        one = analyzer_cache.DatasetKey("data")
+        made: Any = analysis_graph_builder.build(graph, self.tracing.inputs, outputs, [one], {})
         future, kept, _ = made
         self._root = future.parent_operation
-        self._encoding: dict[bytes, Any] = {name: node.parent_operation for name, node in kept.get(key, {}).items()}
+        self._encoding: dict[bytes, Any] = {key: node.parent_operation for key, node in kept.get(one, {}).items()}
 
-    def _usable(self, cached: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
-        """Those entries that this very function and these analyzers made."""
-        wanted = [name for name in self._encoding if name in cached]
-        made_of = self._made_of(wanted) if wanted else {}
-        return {name: cached[name] for name in wanted if cached[name].made_of == made_of[name] is not None}
-
-    def _made_of(self, names: Iterable[bytes]) -> dict[bytes, str | None]:
-        """What leads to the cache's entries, as digests."""
+    @cached_property
+    def made_of(self) -> dict[bytes, str | None]:
+        """What leads to each analyzer that a cache has, by TFT's key, as a digest; None where nobody can tell."""
         digest = digests(self.tracing)
         found = {}
-        for name in names:
-            keys, analyzer = operations.source(self._encoding[name])
+        for key, encoding in self._encoding.items():
+            names, analyzer = operations.source(encoding)
             # TFT's names of tensors, which leave the output's number out where it is the first.
-            tensors = [self.tracing.graph.get_tensor_by_name(key if ":" in key else f"{key}:0") for key in keys]
+            tensors = [self.tracing.graph.get_tensor_by_name(name if ":" in name else f"{name}:0") for name in names]
             function = digest(tensors)
-            found[name] = None if function is None or analyzer is None else f"{function} {analyzer}"
+            found[key] = None if function is None or analyzer is None else f"{function} {analyzer}"
         return found
 
     @cached_property
@@ -155,54 +131,88 @@ class Analysis:
         """How often the data is read: once for each layer of analyzers that need each other's results."""
         return len(self._phases)
 
-    @property
-    def reused(self) -> int:
-        """How many analyzers are taken from the cache."""
-        return len(self._cached)
+    def read_often(self, known: Mapping[bytes, Entry]) -> int:
+        """How often a data set is read of which this is `known`."""
+        return sum(any(unit.key not in known for unit in self._units(found)) for _, found in self._phases)
 
     def run(
-        self, shards: Sequence[RawShard], options: BeamOptions, count: beam_io.RowCount, graph: TransformGraph
-    ) -> tuple[Tracing, dict[bytes, Entry]]:
-        """Analyse `shards` and write transform_fn/ and transformed_metadata/.
+        self,
+        known: Mapping[DataSet, Mapping[bytes, Entry]],
+        options: BeamOptions,
+        count: beam_io.RowCount,
+        graph: TransformGraph,
+    ) -> tuple[Tracing, dict[DataSet, dict[bytes, Entry]]]:
+        """Analyse the data sets, except for what is `known` of them, and write transform_fn/ and transformed_metadata/.
 
-        Gives the function with nothing left to find, and what the first pass came to, for a cache.
+        Gives the function with nothing left to find, and what the first pass came to of each data set, for a cache.
         """
         walk = Walk(self.temporary)
-        kept = dict(self._cached)
-        for operation in self._operations:
-            if type(operation.operation_def).__name__ == "DecodeCache":
-                records = self._cached[operation.operation_def.cache_key].records
-                walk.give(operation, operations.decoded(operation, records))
+        kept = {data_set: dict(entries) for data_set, entries in known.items()}
         for created, accumulating in self._phases:
-            analyzers = [operations.analyzer(operation) for operation in accumulating]
-            wanted = set().union(*(analyzer.keys for analyzer in analyzers))
-            signature = created.operation_def.output_signature
-            names = {name: tensor.name for name, tensor in signature.items() if name in wanted}
-            found = walk.bindings(created)
-            phase = _Phase(self.preprocessing, self.specs, self.temporary, found, names)
-            tracing = trace(self.preprocessing, self.specs, self.temporary, found) if found else self.tracing
-            columns, function = phase.of(tracing)
-            with InThisProcess(phase).holding(function) as applying:
-                work = _AccumulateShard(ReadFeatures(self.raw, columns, count), applying, analyzers)
-                partial = each_shard(shards, work, options, self.temporary)
-            for operation, one, *accumulators in zip(accumulating, analyzers, *partial, strict=True):
-                walk.give(operation, [one.merge(accumulators)])
-            if self._encoding.keys() - kept.keys():
-                kept |= self._encoded(walk)  # all of which was found in the first pass
+            units = self._units(accumulating)
+            work = [
+                (shard, wanted)
+                for data_set, entries in known.items()
+                if (wanted := tuple(n for n, unit in enumerate(units) if unit.key not in entries))
+                for shard in data_set.shards
+            ]
+            partial = self._accumulated(units, work, walk.bindings(created), created, options, count) if work else {}
+            for number, unit in enumerate(units):
+                of_shards = {shard: found[number] for shard, found in partial.items() if number in found}
+                if unit.key is None:
+                    walk.give(unit.operation, [unit.analyzer.merge(list(of_shards.values()))])
+                    continue
+                values = []
+                for data_set, entries in kept.items():
+                    if unit.key not in entries:
+                        merged = unit.analyzer.merge([of_shards[shard] for shard in data_set.shards])
+                        entries[unit.key] = self._encoded(unit.key, merged)
+                    # Also of what was accumulated now: less exact by some bits, and the same whether or not there was a cache.
+                    values += operations.decoded(self._encoding[unit.key], entries[unit.key].records)
+                walk.give(unit.operation, values)
         return self._write(walk.bindings(self._root), graph), kept
 
-    def _encoded(self, walk: Walk) -> dict[bytes, Entry]:
-        """What was accumulated, for a cache. The walk goes on from what it will be when it is read from there.
+    def _units(self, accumulating: Sequence[Any]) -> list[_Unit]:
+        """What is accumulated, each analyzer that a cache has by itself: another data set's may be known."""
+        cached: dict[Any, list[_Unit]] = {}
+        for key, encoding in self._encoding.items():
+            operation, analyzer, gives = operations.cached(encoding)
+            cached.setdefault(operation, []).append(_Unit(gives, analyzer, key))
+        return [
+            unit
+            for operation in accumulating
+            for unit in cached.get(operation, [_Unit(operation, operations.analyzer(operation), None)])
+        ]
 
-        That is less exact by some bits, and the same whether or not there was a cache.
-        """
-        made_of, found = self._made_of(self._encoding), {}
-        for name, operation in self._encoding.items():
-            (accumulated,) = operation.inputs
-            records = operations.encoded(operation, walk.value(accumulated))
-            walk.give(accumulated.parent_operation, operations.decoded(operation, records))
-            found[name] = Entry(records, made_of[name])
-        return found
+    def _accumulated(
+        self,
+        units: Sequence[_Unit],
+        work: Sequence[tuple[RawShard, tuple[int, ...]]],
+        found: Mapping[str, Binding],
+        created: Any,
+        options: BeamOptions,
+        count: beam_io.RowCount,
+    ) -> dict[RawShard, dict[int, Any]]:
+        """One pass over shards, each with the numbers of those `units` that it is wanted for: what they accumulated."""
+        wanted = {key for _, numbers in work for number in numbers for key in units[number].analyzer.keys}
+        signature = created.operation_def.output_signature
+        names = {name: tensor.name for name, tensor in signature.items() if name in wanted}
+        phase = _Phase(self.preprocessing, self.specs, self.temporary, found, names)
+        tracing = trace(self.preprocessing, self.specs, self.temporary, found) if found else self.tracing
+        columns, function = phase.of(tracing)
+        with InThisProcess(phase).holding(function) as applying:
+            accumulate = _AccumulateShard(
+                ReadFeatures(self.raw, columns, count), applying, [unit.analyzer for unit in units]
+            )
+            partial = each_shard(work, accumulate, options, self.temporary)
+        return {
+            shard: dict(zip(numbers, one, strict=True)) for (shard, numbers), one in zip(work, partial, strict=True)
+        }
+
+    def _encoded(self, key: bytes, accumulated: Any) -> Entry:
+        file = self.temporary / f"{uuid.uuid4().hex}.gz"
+        tfrecord.write(file, operations.encoded(self._encoding[key], [accumulated]))
+        return Entry(file, self.made_of[key])
 
     def _write(self, found: Mapping[str, Binding], graph: TransformGraph) -> Tracing:
         import tensorflow as tf
@@ -227,6 +237,15 @@ class Analysis:
 
 
 @dataclass(frozen=True)
+class _Unit:
+    """An analyzer, the operation that gives what it accumulated, and its key in a cache, if it has one."""
+
+    operation: Any
+    analyzer: Combine | Count
+    key: bytes | None
+
+
+@dataclass(frozen=True)
 class _Phase:
     """The function of one pass over the data, and how a worker in another process makes it."""
 
@@ -248,18 +267,19 @@ class _Phase:
 
 
 class _AccumulateShard:
-    """A shard -> what each analyzer accumulated of it."""
+    """(shard, numbers of the analyzers wanted) -> what each of these accumulated of it."""
 
     def __init__(self, read: ReadFeatures, function: InThisProcess, analyzers: Sequence[Combine | Count]) -> None:
         self.read, self.function, self.analyzers = read, function, analyzers
 
-    def __call__(self, shard: RawShard) -> list[Any]:
-        accumulators = [analyzer.start() for analyzer in self.analyzers]
+    def __call__(self, work: tuple[RawShard, tuple[int, ...]]) -> list[Any]:
+        shard, wanted = work
+        analyzers = [self.analyzers[number] for number in wanted]
+        accumulators = [analyzer.start() for analyzer in analyzers]
         for features in self.read(shard):
             tensors = self.function(features)
             accumulators = [
                 analyzer.add(accumulator, tensors)
-                for analyzer, accumulator in zip(self.analyzers, accumulators, strict=True)
+                for analyzer, accumulator in zip(analyzers, accumulators, strict=True)
             ]
-        pairs = zip(self.analyzers, accumulators, strict=True)
-        return [analyzer.finish(accumulator) for analyzer, accumulator in pairs]
+        return [analyzer.finish(accumulator) for analyzer, accumulator in zip(analyzers, accumulators, strict=True)]

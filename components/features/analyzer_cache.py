@@ -1,47 +1,70 @@
-"""What TFT's analyzers accumulated of a data set <-> files, in the layout of TFT's own cache."""
+"""What TFT's analyzers accumulated of each data set <-> files, in the layout of TFT's own cache, and parts of earlier runs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.features.raw_features import RawShard, shape_of_features
 from components.io import tfrecord
-from schemas.artifacts import AnalyzerCache
+from components.io.links import link
+from schemas.artifacts import AnalyzerCache, Examples
+from schemas.component import PartCache
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-_BYTES = 1 << 20  # read at once
+_RECORDS = "accumulated.gz"  # of a part
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one analyzer accumulated: records that its coder encoded, and what they were made of.
+    """What one analyzer accumulated of one data set: a TFRecord file that its coder encoded, and what it was made of.
 
     `made_of` is a digest of the function and the analyzer; None where part of the function is outside of its graph, so that
     nobody can tell whether it is still the same.
     """
 
-    records: tuple[bytes, ...]
+    file: Path
     made_of: str | None
 
+    @property
+    def records(self) -> tuple[bytes, ...]:
+        return tuple(tfrecord.read(self.file))
 
-def data_set(split: str, shards: Sequence[RawShard], raw: schema_pb2.Schema) -> str:
-    """A name that the same records, as the same features, have wherever they lie."""
-    digest = hashlib.sha256(shape_of_features(raw).encode())
-    for shard in shards:
-        size = Path(shard.records).stat().st_size
-        digest.update(f"\0{size}\0".encode())
-        with Path(shard.records).open("rb") as file:
-            while piece := file.read(_BYTES):
-                digest.update(piece)
-    return f"{split}-{digest.hexdigest()[:32]}"
+
+@dataclass(frozen=True)
+class DataSet:
+    """Shards that are analysed together, a span's or all of a split, by a name that the same records have wherever they lie."""
+
+    name: str
+    shards: tuple[RawShard, ...]
+
+
+def data_sets(
+    split: str, shards: Sequence[RawShard], spans: Sequence[Mapping[str, Any]], raw: schema_pb2.Schema
+) -> list[DataSet]:
+    """One data set for each of the Examples' `spans`, in their order; where there are none, one of all shards."""
+    groups = [list(shards)[slice(*span["shards"])] for span in spans]
+    if [shard for group in groups for shard in group] != list(shards):
+        groups = [list(shards)]
+    found: dict[str, DataSet] = {}
+    for group in filter(None, groups):
+        content = "\0".join((shape_of_features(raw), *(shard.digest for shard in group)))
+        name, again = _name(split, content), 1
+        while name in found:  # the same records a second time count twice
+            name, again = _name(split, f"{content}\0{again}"), again + 1
+        found[name] = DataSet(name, tuple(group))
+    return list(found.values())
+
+
+def _name(split: str, content: str) -> str:
+    return f"{split}-{hashlib.sha256(content.encode()).hexdigest()[:32]}"
 
 
 def write(cache: AnalyzerCache, name: str, entries: Mapping[bytes, Entry]) -> None:
@@ -50,7 +73,7 @@ def write(cache: AnalyzerCache, name: str, entries: Mapping[bytes, Entry]) -> No
     directory.mkdir()
     keys = sorted(entries)
     for number, key in enumerate(keys):
-        tfrecord.write(directory / f"{number}-00000-of-00001.gz", entries[key].records)
+        link(entries[key].file, directory / f"{number}-00000-of-00001.gz")
     # A pickle, as TFT reads it.
     manifest = pickle.dumps({key: number for number, key in enumerate(keys)}, protocol=0)
     (directory / "MANIFEST").write_bytes(manifest)
@@ -67,6 +90,36 @@ def read(cache: AnalyzerCache, name: str) -> dict[bytes, Entry]:
     digests = json.loads(made_of.read_text(encoding="utf-8"))
     manifest = pickle.loads((directory / "MANIFEST").read_bytes())
     return {
-        key: Entry(tuple(tfrecord.read(directory / f"{number}-00000-of-00001.gz")), digests[str(number)])
-        for key, number in manifest.items()
+        key: Entry(directory / f"{number}-00000-of-00001.gz", digests[str(number)]) for key, number in manifest.items()
     }
+
+
+def known(
+    cache: AnalyzerCache | None, parts: PartCache, name: str, made_of: Mapping[bytes, str | None]
+) -> dict[bytes, Entry]:
+    """Of the entries that are `made_of` this, those that `cache` has of the data set, or else an earlier execution kept."""
+    found = read(cache, name) if cache is not None else {}
+    usable = {key: entry for key, entry in found.items() if made_of.get(key) == entry.made_of is not None}
+    for key, digest in made_of.items():
+        if key not in usable and digest is not None and (part := parts.find(_part(name, key, digest))) is not None:
+            usable[key] = Entry(part / _RECORDS, digest)
+    return usable
+
+
+def keep(parts: PartCache, name: str, entries: Mapping[bytes, Entry], but: Iterable[bytes]) -> None:
+    """Keep what was accumulated of one data set for later executions, `but` those of them that they have."""
+    for key in sorted(entries.keys() - set(but)):
+        entry = entries[key]
+        if entry.made_of is not None:
+            with parts.keep(_part(name, key, entry.made_of)) as directory:
+                link(entry.file, directory / _RECORDS)
+
+
+def _part(name: str, key: bytes, made_of: str) -> str:
+    return hashlib.sha256("\0".join(("analyzer", name, key.hex(), made_of)).encode()).hexdigest()
+
+
+def spans_of(examples: Examples) -> Sequence[Mapping[str, Any]]:
+    """The spans that the shards of each split are of; none where the examples know of no spans."""
+    spans: Sequence[Mapping[str, Any]] = examples.properties.get("spans", ())
+    return spans

@@ -17,12 +17,27 @@ if TYPE_CHECKING:
 
 # What they give is decided outside of the graph.
 _OPAQUE = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "Placeholder", "PlaceholderWithDefault")
+# TensorFlow takes them for stateful, and what they give is in the graph all the same; what else is stateful draws random numbers.
+_SETTLED = (
+    "LookupTableFindV2",
+    "LookupTableSizeV2",
+    "StatefulPartitionedCall",
+    "If",
+    "While",
+    "Case",
+    "Assert",
+    "PrintV2",
+)
 # How a function is run, not what it does.
 _RUN = ("config", "config_proto", "executor_type")
 
 
 def digests(tracing: Tracing) -> Callable[[Sequence[Any]], str | None]:
-    """Tensors of the graph -> their digest; None where some of it is not in the graph: a table, a variable, Python code."""
+    """Tensors of the graph -> their digest; None where some of it is not in the graph: a variable, Python code, chance.
+
+    A lookup table counts by what it holds.
+    """
+    import numpy as np
     import tensorflow as tf
 
     graph = tracing.graph
@@ -35,7 +50,11 @@ def digests(tracing: Tracing) -> Callable[[Sequence[Any]], str | None]:
     }
     for outside, inside in graph.captures:
         known = isinstance(outside, tf.Tensor) and outside.dtype not in (tf.resource, tf.variant)
-        given[inside.op.name] = _hashed(outside.dtype.name, repr(outside.numpy().tolist())) if known else None
+        given[inside.op.name] = (
+            _hashed(outside.dtype.name, repr(np.asarray(outside.numpy()).tolist()))
+            if known
+            else _table(outside, inside)
+        )
     found: dict[str, str | None] = {}
     for operation in graph.get_operations():  # in the order they were made, so inputs come first
         if operation.name in given:
@@ -44,6 +63,18 @@ def digests(tracing: Tracing) -> Callable[[Sequence[Any]], str | None]:
         inputs = [_joined(found.get(tensor.op.name), str(tensor.value_index)) for tensor in operation.inputs]
         found[operation.name] = _joined(_operation(operation.type, operation.node_def.attr, functions), *inputs)
     return lambda tensors: _joined(*(_joined(found[tensor.op.name], str(tensor.value_index)) for tensor in tensors))
+
+
+def digest_of(tracing: Tracing) -> str | None:
+    """The digest of everything that the function gives, by name; None where `digests` gives none of some of it."""
+    import tensorflow as tf
+
+    digest = digests(tracing)
+    parts = [
+        (name, type(output).__name__, digest(tf.nest.flatten(output, expand_composites=True)))
+        for name, output in sorted(tracing.outputs.items())
+    ]
+    return _joined(*(part for described in parts for part in described))
 
 
 def described(settings: Mapping[str, Any]) -> str | None:
@@ -59,6 +90,22 @@ def _text(value: Any) -> str:
     if callable(value):
         return f"{value.__module__}.{value.__qualname__}"
     return repr(value.tolist()) if hasattr(value, "tolist") else repr(value)
+
+
+def _table(handle: Any, inside: Any) -> str | None:
+    """What a lookup table holds, whatever the order; None for another resource, and for a table that nobody looks up."""
+    import tensorflow as tf
+
+    lookup = next((one for one in inside.consumers() if one.type == "LookupTableFindV2"), None)
+    if lookup is None:
+        return None
+    kinds = lookup.get_attr("Tin"), lookup.get_attr("Tout")
+    try:
+        keys, values = tf.raw_ops.LookupTableExportV2(table_handle=handle, Tkeys=kinds[0], Tvalues=kinds[1])
+    except tf.errors.OpError:
+        return None
+    pairs = sorted(zip(keys.numpy().tolist(), values.numpy().tolist(), strict=True))
+    return _hashed("table", *(kind.name for kind in kinds), repr(pairs))
 
 
 class _Functions:
@@ -97,7 +144,10 @@ class _Functions:
 
 def _operation(kind: str, attributes: Mapping[str, Any], functions: Callable[[str], str | None]) -> str | None:
     """The operation by itself, without its inputs."""
-    if kind in _OPAQUE:
+    from tensorflow.python.framework import op_def_registry
+
+    known = op_def_registry.get(kind)  # None for a function that is called by its name
+    if kind in _OPAQUE or (known is not None and known.is_stateful and kind not in _SETTLED):
         return None
     parts: list[str | None] = [kind]
     for name, value in sorted(attributes.items()):

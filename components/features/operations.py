@@ -110,6 +110,18 @@ def analyzer(operation: Any) -> Combine | Count:
     return Count(words, weights[0] if weights else None)
 
 
+def cached(encoding: Any) -> tuple[Any, Combine | Count, Any]:
+    """Of an operation that encodes for a cache: what accumulates, for this analyzer alone, and what gives it the result."""
+    gives = encoding.inputs[0].parent_operation
+    if type(gives.operation_def).__name__ != "ExtractFromDict":
+        return gives, analyzer(gives), gives
+    packed = gives.inputs[0].parent_operation
+    several = analyzer(packed)
+    assert isinstance(several, Combine)
+    (one,) = (one for one in several.combiners if one[0] == gives.operation_def.keys)
+    return packed, Combine((one,), packed=False), gives
+
+
 class Walk:
     """The operations after the accumulation, worked out one by one; a PCollection of TFT's is a list here."""
 
@@ -296,7 +308,7 @@ _AFTERWARDS: Mapping[str, Callable[[Any, list[list[Any]], Path], tuple[list[Any]
     "VocabularyOrderAndWrite": _write_words,
 }
 
-_FRAME = ("DecodeCache", "CreateSavedModel", "CreateTensorBinding", "ExtractInputForSavedModel", "ApplySavedModel")
+_FRAME = ("CreateSavedModel", "CreateTensorBinding", "ExtractInputForSavedModel", "ApplySavedModel")
 
 
 def problem(operation: Any) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,19 +67,36 @@ def projection(raw: schema_pb2.Schema, columns: Sequence[str]) -> tuple[TensorAd
 
 @dataclass(frozen=True)
 class RawShard:
-    """A file of serialized Examples, and the Parquet file of the same rows where ExampleGen kept one."""
+    """A file of serialized Examples, and the Parquet file of the same rows where ExampleGen kept one.
+
+    `digest` is the sha256 of the records' file in hex: the columns say the same.
+    """
 
     records: str
     columns: str | None = None
+    digest: str = ""
+
+    @property
+    def rows(self) -> int | None:
+        """How many there are; None where only reading all of them would tell."""
+        return kept_columns.rows(Path(self.columns)) if self.columns is not None else None
 
 
 def raw_shards(examples: Examples, split: str) -> list[RawShard]:
-    """The files of a split in order. Raises UnknownSplit."""
+    """The files of a split in order, each read once for its digest. Raises UnknownSplit."""
     files = examples.files(split)
-    kept = examples.columns(split)
-    if kept is None:
-        return [RawShard(str(file)) for file in files]
-    return [RawShard(str(file), str(columns)) for file, columns in zip(files, kept, strict=True)]
+    kept: Sequence[Path | None] = examples.columns(split) or [None] * len(files)
+    with ThreadPoolExecutor() as threads:
+        digests = threads.map(_digest, files)
+        return [
+            RawShard(str(file), str(columns) if columns is not None else None, digest)
+            for file, columns, digest in zip(files, kept, digests, strict=True)
+        ]
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 class ReadBatches:
@@ -184,6 +203,10 @@ class ReadFeatures:
         adapter, read = self._adapted
         for batch in read(shard, skip):
             yield batch, adapter.ToBatchTensors(batch, produce_eager_tensors=True)
+
+    def batches(self, shard: RawShard) -> Iterator[pa.RecordBatch]:
+        """The Arrow batches alone."""
+        return self._adapted[1](shard)
 
     @cached_property
     def _parsed(self) -> dict[str, Any]:

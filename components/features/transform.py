@@ -5,19 +5,22 @@ from __future__ import annotations
 import shutil
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from components.features import analyzer_cache as cache_files
 from components.features import transform_statistics
 from components.features.analysis import Analysis
+from components.features.analyzer_cache import DataSet, Entry
 from components.features.preprocessing import Preprocessing
 from components.features.raw_features import RawShard, ReadBatches, ReadFeatures, projection, raw_shards, read_schema
+from components.features.shard_parts import ShardParts, made_by
 from components.features.shards import each_shard
 from components.features.tracing import InThisProcess
-from components.features.transform_shard import Counting, LoadedGraph, Shard, TransformShard
+from components.features.transform_shard import Counting, LoadedGraph, Shard, TransformShard, Written
 from components.io import beam as beam_io
 from components.io import tfrecord
 from components.io.keras import arrange, spare_libraries_autograph
@@ -32,7 +35,7 @@ from schemas.artifacts import (
     TransformSchema,
     TransformStatistics,
 )
-from schemas.component import BeamOptions, Out, Progress, UserCode
+from schemas.component import BeamOptions, Out, PartCache, Progress, UserCode
 from schemas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -46,6 +49,10 @@ class Transform:
     The graph is TFT's. Its analyzers run shard by shard (`analysis`), or as TFT's own Beam pipeline when one of them is
     not known there; the log and the artifact then say so. A shard of the examples becomes the shard of the same number
     with its records in the same order, so equal input gives equal files.
+
+    What is learnt is kept for each span of the analysed split by itself, where the examples have spans, and so is what becomes
+    of each shard, as long as the finished graph is the same: with one span more, a later execution reads that span alone to
+    learn from, and transforms that alone when nothing was learnt that changes the graph.
 
     The statistics are TFX's: of the raw features that the function takes, in the split that is analysed, and of the transformed
     ones in all splits. They are counted while the data is transformed. Quantiles come from a sketch, within 1 % of rank.
@@ -85,8 +92,9 @@ class Transform:
         post_transform_anomalies: Out[TransformAnomalies],
         updated_analyzer_cache: Out[AnalyzerCache],
         analyzer_cache: AnalyzerCache | None = None,
+        parts: PartCache = PartCache(),  # noqa: B008 it has no state
     ) -> None:
-        """Fill the outputs.
+        """Fill the outputs. They are the same whatever is in `analyzer_cache` and `parts`.
 
         Raises UnknownSplit when there is no `analyze_split`; DataError when that split is empty, when the data does not
         fit the schema or the function names a feature that the schema does not have; UserCodeError when the function
@@ -103,20 +111,18 @@ class Transform:
         spare_libraries_autograph()
 
         raw = read_schema(schema.file)
-        analyzed = raw_shards(examples, self.analyze_split)
-        shards = _shards(examples, transformed_examples)
+        shards = self._shards(examples, transformed_examples)
         # Where every Beam worker that writes the graph can reach it. The name ends up in those of the graph's hash tables,
         # and TensorFlow lets tables of one name share their content with every model that a process loads.
         temporary = transform_graph.path / f".{uuid.uuid4().hex}"
-        data_set = cache_files.data_set(self.analyze_split, analyzed, raw)
-        cached = cache_files.read(analyzer_cache, data_set) if analyzer_cache else {}
-        # Traces, so that the user's mistakes appear outside Beam.
-        analysis = Analysis(preprocessing, raw, temporary, data_set, cached)
+        analysis = Analysis(preprocessing, raw, temporary)  # traces, so that the user's mistakes appear outside Beam
         columns = analysis.transformed_columns
-        passes = 1 if analysis.unknown else analysis.passes
-        records = examples.properties.get("records", {})
-        total = passes * records.get(self.analyze_split, 0) + sum(records.values()) if records else None
-        with beam_io.RowCount(progress, total) as count, ExitStack() as held:
+        analyzed = [shard.source for shard in shards if shard.split == self.analyze_split]
+        data_sets = cache_files.data_sets(self.analyze_split, analyzed, cache_files.spans_of(examples), raw)
+        made_of = {} if analysis.unknown else analysis.made_of
+        known = {one: cache_files.known(analyzer_cache, parts, one.name, made_of) for one in data_sets}
+        final = None
+        with beam_io.RowCount(progress, self._rows(examples, analysis, known)) as count, ExitStack() as held:
             function = InThisProcess(LoadedGraph(str(transform_graph.path)))
             if analysis.unknown:
                 print(
@@ -125,17 +131,15 @@ class Transform:
                 transform_graph.properties["analyzed_by"] = f"tft_beam: {analysis.unknown}"
                 _analyze(analysis, analyzed, beam, count, transform_graph)
             else:
-                final, found = analysis.run(analyzed, beam, count, transform_graph)
-                cache_files.write(updated_analyzer_cache, data_set, found)
-                updated_analyzer_cache.properties.update(analyzers=len(found), reused=analysis.reused)
+                final, found = analysis.run(known, beam, count, transform_graph)
+                _keep_analysis(found, known, updated_analyzer_cache, analyzer_cache, parts)
                 held.enter_context(function.holding(final.function(columns, final.outputs)))
             _write_raw_schema(raw, transform_graph)
-            counting = None
-            if self.statistics:
-                taken = sorted({*analysis.analyzed_columns, *columns})
-                counting = Counting(ReadFeatures(raw, taken, count), self.analyze_split, str(temporary))
+            taken = sorted({*analysis.analyzed_columns, *columns})
+            kept = ShardParts(parts, raw, taken, made_by(final, transform_graph))
+            counting = Counting(ReadFeatures(raw, taken, count), str(temporary))
             transform = TransformShard(ReadFeatures(raw, columns, count), function, transform_graph, counting)
-            written = each_shard(shards, transform, beam, temporary)
+            written = _made(shards, transform, kept, beam, temporary, count)
         if self.statistics:
             transform_statistics.write(
                 transform_statistics.options_before(raw),
@@ -157,17 +161,85 @@ class Transform:
         }
         transform_graph.properties["features"] = len(read_schema(transform_graph.transformed_schema).feature)
 
+    def _shards(self, examples: Examples, transformed: TransformedExamples) -> list[Shard]:
+        """Every shard, with all that is wanted of it."""
+        shards = []
+        for split in examples.splits:
+            directory = transformed.split_path(split)
+            directory.mkdir(parents=True, exist_ok=True)
+            sources = raw_shards(examples, split)
+            for number, source in enumerate(sources):
+                target = directory / f"transformed_examples-{number:05d}-of-{len(sources):05d}.gz"
+                before = self.statistics and split == self.analyze_split
+                shards.append(Shard(split, source, str(target), before=before, after=self.statistics))
+        return shards
 
-def _shards(examples: Examples, transformed: TransformedExamples) -> list[Shard]:
-    shards = []
-    for split in examples.splits:
-        directory = transformed.split_path(split)
-        directory.mkdir(parents=True, exist_ok=True)
-        sources = raw_shards(examples, split)
-        for number, source in enumerate(sources):
-            target = directory / f"transformed_examples-{number:05d}-of-{len(sources):05d}.gz"
-            shards.append(Shard(split, source, str(target)))
-    return shards
+    def _rows(
+        self, examples: Examples, analysis: Analysis, known: Mapping[DataSet, Mapping[bytes, Entry]]
+    ) -> int | None:
+        """How many rows there are to analyse and to transform; None when nobody can tell without reading them."""
+        records: Mapping[str, int] = examples.properties.get("records", {})
+        if not records:
+            return None
+        total = sum(records.values())
+        if analysis.unknown:
+            return total + records.get(self.analyze_split, 0)
+        often = {data_set: analysis.read_often(entries) for data_set, entries in known.items()}
+        if len(set(often.values())) == 1:
+            return total + records.get(self.analyze_split, 0) * next(iter(often.values()))
+        for data_set, times in often.items():
+            for shard in data_set.shards if times else ():
+                if shard.rows is None:
+                    return None
+                total += times * shard.rows
+        return total
+
+
+def _made(
+    shards: Sequence[Shard],
+    transform: TransformShard,
+    kept: ShardParts,
+    options: BeamOptions,
+    temporary: Path,
+    count: beam_io.RowCount,
+) -> list[Written]:
+    """What becomes of the shards, made where no earlier execution did."""
+    left, there = zip(*(kept.take(shard) for shard in shards), strict=True)
+    work = [shard for shard in left if shard.target is not None or shard.before]
+    made = each_shard(work, transform, options, temporary) if work else []
+    kept.keep(zip(work, made, strict=True))
+    count(sum(one.records for one in there))
+    new = iter(made)
+    written = []
+    for shard, found in zip(left, there, strict=True):
+        one = next(new) if shard.target is not None or shard.before else Written()
+        written.append(Written(found.records or one.records, found.before or one.before, found.after or one.after))
+    if any(one.records for one in there):
+        print(
+            f"Transform: {sum(shard.target is None for shard in left)} of {len(left)} shards were transformed before",
+            file=sys.stderr,
+        )
+    return written
+
+
+def _keep_analysis(
+    found: Mapping[DataSet, Mapping[bytes, Entry]],
+    known: Mapping[DataSet, Mapping[bytes, Entry]],
+    cache: AnalyzerCache,
+    given: AnalyzerCache | None,
+    parts: PartCache,
+) -> None:
+    """Write what was `found` of each data set, of which some was `known`, to `cache`, and keep what was not known."""
+    from_given = 0
+    for data_set, entries in found.items():
+        cache_files.write(cache, data_set.name, entries)
+        cache_files.keep(parts, data_set.name, entries, known[data_set])
+        if given is not None:
+            from_given += sum(entry.file.is_relative_to(given.path) for entry in known[data_set].values())
+    cache.properties.update(analyzers=sum(map(len, found.values())), reused=from_given)
+    reused = sum(map(len, known.values()))
+    if reused:
+        print(f"Transform: {reused} of {cache.properties['analyzers']} analyses were made before", file=sys.stderr)
 
 
 def _analyze(

@@ -22,68 +22,67 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of one split, and the file it becomes."""
+    """One file of one split, and what is to be made of it."""
 
     split: str
     source: RawShard
-    target: str
+    target: str | None = None  # the file to write its transformed records to
+    before: bool = False  # whether to count its raw features
+    after: bool = False  # and its transformed ones, which takes a target
 
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a shard: its number of records, and the files with what its features amount to."""
+    """What became of a shard: its number of transformed records, and the files with what its features amount to."""
 
-    records: int
+    records: int = 0
     before: str | None = None  # transform_statistics.Count of the raw features
     after: str | None = None  # and of the transformed ones
 
 
 @dataclass(frozen=True)
 class Counting:
-    """What statistics are made of: `read`'s features of the split `before`, and the transformed ones of all."""
+    """Statistics before are made of `read`'s features; all are kept in `directory`, which every Beam worker reaches."""
 
     read: ReadFeatures
-    before: str
-    directory: str  # that every Beam worker reaches
+    directory: str
 
 
 class TransformShard:
     """Shard -> Written, with its target written."""
 
-    def __init__(
-        self, read: ReadFeatures, function: InThisProcess, graph: TransformGraph, counting: Counting | None
-    ) -> None:
+    def __init__(self, read: ReadFeatures, function: InThisProcess, graph: TransformGraph, counting: Counting) -> None:
         """`function` takes the features that `read` gives; `graph` is the finished one."""
         self.read, self.function, self.graph, self.counting = read, function, graph, counting
 
     def __call__(self, shard: Shard) -> Written:
+        before = Count(Generators(self._options[0])) if shard.before else None
+        if shard.target is None:
+            if before is not None:
+                for raw in self.counting.read.batches(shard.source):
+                    before.add(raw)
+            return Written(before=self._kept(before))
+        after = Count(Generators(self._options[1])) if shard.after else None
         converter, encoder = self._writing
-        before, after = self._counts(shard)
         with tfrecord.Writer(Path(shard.target)) as writer:
             for features in self._features(shard, before):
                 batch = converter.convert(self.function(features))
                 if after is not None:
                     after.add(batch)
                 writer.write(_encoded(batch, encoder))
-        return Written(writer.records, *(self._kept(count) for count in (before, after)))
+        return Written(writer.records, self._kept(before), self._kept(after))
 
     def _features(self, shard: Shard, before: Count | None) -> Iterator[Mapping[str, Any]]:
         """The raw features of the shard, counted on their way."""
-        if before is None or self.counting is None:
+        if before is None:
             yield from self.read(shard.source)
             return
         for batch, features in self.counting.read.with_batches(shard.source):
             before.add(batch)
             yield {name: features[name] for name in self.read.columns}
 
-    def _counts(self, shard: Shard) -> tuple[Count | None, Count | None]:
-        if self.counting is None:
-            return None, None
-        before, after = (Count(Generators(options)) for options in self._options)
-        return before if shard.split == self.counting.before else None, after
-
     def _kept(self, count: Count | None) -> str | None:
-        return count.keep(Path(self.counting.directory)) if count is not None and self.counting is not None else None
+        return count.keep(Path(self.counting.directory)) if count is not None else None
 
     @cached_property
     def _options(self) -> tuple[tfdv.StatsOptions, tfdv.StatsOptions]:

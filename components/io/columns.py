@@ -108,6 +108,17 @@ def kinds(path: Path) -> dict[str, pa.DataType]:
         raise DataError(f"{path}: cannot be read ({error}). Run ExampleGen again.") from error
 
 
+def rows(path: Path) -> int:
+    """How many rows there are. Raises DataError for a broken file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: cannot be read ({error}). Run ExampleGen again.") from error
+
+
 def batches(path: Path, rows_each: int = ROWS, names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The rows in order, `rows_each` at a time, with the columns `names` or all; nothing for a file without rows.
 
@@ -116,14 +127,14 @@ def batches(path: Path, rows_each: int = ROWS, names: Sequence[str] | None = Non
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = 0
+    done = 0
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=rows_each, columns=names, use_threads=False):
-                rows += batch.num_rows
+                done += batch.num_rows
                 yield batch
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: cannot be read after row {rows:,} ({error}). Run ExampleGen again.") from error
+        raise DataError(f"{path}: cannot be read after row {done:,} ({error}). Run ExampleGen again.") from error
 
 
 def _united(known: pa.Schema | None, new: pa.Schema) -> pa.Schema:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from components.features import analyzer_cache
@@ -15,7 +16,7 @@ from components.features.raw_features import raw_shards, read_schema
 from components.features.transform import Transform
 from components.io import tfrecord
 from schemas.artifacts import AnalyzerCache, Examples
-from schemas.component import BeamOptions, Progress
+from schemas.component import BeamOptions, PartCache, Progress
 
 SCHEMA = """
 feature { name: "x" type: FLOAT shape { dim { size: 1 } } presence { min_fraction: 1 } }
@@ -88,9 +89,11 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
 
 @pytest.fixture
 def run(examples, schema, outputs_of, tmp_path, user_module) -> Callable[..., tuple[dict[str, Any], int]]:
-    """(source of a function, a cache, other examples) -> what Transform makes, and how many rows it read."""
+    """(source of a function, a cache, other examples, parts) -> what Transform makes, and how many rows it read."""
 
-    def make(source: str, cache: AnalyzerCache | None = None, data: Examples = examples) -> tuple[dict[str, Any], int]:
+    def make(
+        source: str, cache: AnalyzerCache | None = None, data: Examples = examples, kept: PartCache | None = None
+    ) -> tuple[dict[str, Any], int]:
         rows = []
 
         class Reported(Progress):
@@ -99,7 +102,7 @@ def run(examples, schema, outputs_of, tmp_path, user_module) -> Callable[..., tu
 
         outputs = outputs_of(Transform, tmp_path / f"made-{len(list(tmp_path.glob('made-*')))}")
         step = Transform(preprocessing_fn=user_module(source, "preprocessing_fn"), statistics=False)
-        step.run(data, schema, BeamOptions(), Reported(), **outputs, analyzer_cache=cache)
+        step.run(data, schema, BeamOptions(), Reported(), **outputs, analyzer_cache=cache, parts=kept or PartCache())
         return outputs, rows[-1]
 
     return make
@@ -123,13 +126,13 @@ def files(cache: AnalyzerCache) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def tft_cache(examples, schema, tmp_path, user_module) -> Callable[[str, str, Path | None], tuple[AnalyzerCache, Path]]:
-    """(function, name of the data set, a cache to read) -> the cache that TFT writes, and its graph.
+def tft_cache(examples, schema, tmp_path, user_module) -> Callable[..., tuple[AnalyzerCache, Path]]:
+    """(function, names of the data sets, a cache to read) -> the cache that TFT writes, and its graph.
 
     The data is given to TFT where there is no cache to read.
     """
 
-    def make(source: str, name: str, known: Path | None = None) -> tuple[AnalyzerCache, Path]:
+    def make(source: str, *names: str, known: Path | None = None) -> tuple[AnalyzerCache, Path]:
         import apache_beam as beam
         import tensorflow_transform.beam as tft_beam
         from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
@@ -137,7 +140,7 @@ def tft_cache(examples, schema, tmp_path, user_module) -> Callable[[str, str, Pa
         from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
         from tfx_bsl.tfxio.tf_example_record import TFExampleBeamRecord
 
-        key, raw = theirs.DatasetKey(name), read_schema(schema.file)
+        keys, raw = [theirs.DatasetKey(name) for name in names], read_schema(schema.file)
         decoder = ExamplesToRecordBatchDecoder(raw.SerializeToString())
         tfxio = TFExampleBeamRecord(physical_format="inmem", telemetry_descriptors=["test"], schema=raw)
         batches = [decoder.DecodeBatch(list(tfrecord.read(file))) for file in examples.files("train")]
@@ -145,8 +148,8 @@ def tft_cache(examples, schema, tmp_path, user_module) -> Callable[[str, str, Pa
         function = Preprocessing(user_module(source, "preprocessing_fn"))
         with beam.Pipeline(FnApiRunner()) as pipeline, tft_beam.Context(temp_dir=str(tmp_path / "tft")):
             data = None if known else pipeline | beam.Create(batches, reshuffle=False)
-            read = pipeline | theirs.ReadAnalysisCacheFromFS(str(known), [key]) if known else {}
-            given = ({key: data}, read, tfxio.TensorAdapterConfig())
+            read = pipeline | theirs.ReadAnalysisCacheFromFS(str(known), keys) if known else {}
+            given = (dict.fromkeys(keys, data), read, tfxio.TensorAdapterConfig())
             analyzed, found = given | tft_beam.AnalyzeDatasetWithCache(function, pipeline=pipeline)
             _ = analyzed | tft_beam.WriteTransformFn(str(graph))
             if not known:
@@ -180,8 +183,6 @@ def coders(schema, tmp_path, user_module) -> dict[bytes, Any]:
 
 @pytest.mark.slow
 def test_what_is_kept_is_what_TFT_accumulates_of_the_same_data(run, tft_cache, coders):
-    import numpy as np
-
     outputs, _ = run(EVERY)
     theirs, _ = tft_cache(EVERY, "any")
 
@@ -207,7 +208,7 @@ def test_TFT_takes_everything_from_our_cache_without_the_data(run, tft_cache):
     outputs, _ = run(EVERY)
     (directory,) = cache_of(outputs).path.iterdir()
 
-    _, graph = tft_cache(EVERY, directory.name, cache_of(outputs).path)
+    _, graph = tft_cache(EVERY, directory.name, known=cache_of(outputs).path)
 
     ours, theirs = [tft.TFTransformOutput(str(path)) for path in (outputs["transform_graph"].path, graph)]
     names = sorted(file.name for file in (graph / "transform_fn/assets").iterdir())
@@ -312,6 +313,108 @@ def test_other_records_are_another_data_set(run, examples, tmp_path):
     assert cache_of(second).properties["reused"] == 0
 
 
+def of_spans(directory: Path, *spans: tuple[int, tuple[int, ...]]) -> Examples:
+    """Examples of these spans, (number, sizes of its shards); what a shard holds hangs on its span and its place in that alone."""
+    examples = Examples(directory)
+    examples.split_path("train").mkdir(parents=True)
+    count, at, found = sum(len(sizes) for _, sizes in spans), 0, []
+    for span, sizes in spans:
+        found.append({"span": span, "version": None, "label": str(span), "shards": [at, at + len(sizes)]})
+        for place, size in enumerate(sizes):
+            records = [record(number + 100 * span + 40 * place) for number in range(size)]
+            tfrecord.write(examples.split("train") / f"data_tfrecord-{at:05d}-of-{count:05d}.gz", records)
+            at += 1
+    examples.properties["spans"] = found
+    return examples
+
+
+THREE = (1, (40, 20)), (2, (0,)), (3, (33,))
+
+
+def test_each_span_is_a_data_set_of_its_own_and_only_a_new_one_is_analysed(run, parts, tmp_path):
+    first, _ = run(EVERY, None, of_spans(tmp_path / "before", *THREE), parts)
+    window = of_spans(tmp_path / "after", *THREE[1:], (4, (7,)))
+
+    second, read = run(EVERY, None, window, parts)
+
+    assert read == 7 + (33 + 7)  # to analyse the new span, and to transform the window
+    assert len(list(cache_of(second).path.iterdir())) == 3
+    assert len(names_of(first) & names_of(second)) == 2
+    anew, read_anew = run(EVERY, None, window)
+    assert read_anew == 2 * (33 + 7)
+    assert learnt(second) == learnt(anew)
+    assert files(cache_of(second)) == files(cache_of(anew))
+    assert cache_of(second).properties == cache_of(anew).properties == {"analyzers": 30, "reused": 0}
+
+
+def names_of(outputs: dict[str, Any]) -> set[str]:
+    return {directory.name for directory in cache_of(outputs).path.iterdir()}
+
+
+def test_an_artifact_of_an_earlier_window_serves_as_well_as_what_was_kept(run, tmp_path):
+    first, _ = run(FEW, None, of_spans(tmp_path / "before", *THREE))
+
+    second, read = run(FEW, cache_of(first), of_spans(tmp_path / "after", *THREE, (4, (7,))))
+
+    assert read == 7 + 100
+    assert cache_of(second).properties == {"analyzers": 8, "reused": 6}
+
+
+def test_an_analyzer_that_is_new_loses_none_of_what_was_kept_of_the_others(run, parts, tmp_path):
+    more = FEW.replace('{"z":', '{"n": tft.scale_to_0_1(inputs["number"]), "z":')
+    data = of_spans(tmp_path / "data", *THREE)
+    run(FEW, None, data, parts)
+    before = parts.names
+
+    run(more, None, data, parts)
+    _, read = run(FEW, None, data, parts)
+
+    assert before < parts.names
+    assert read == 93  # which were transformed before
+
+
+def test_the_same_records_in_two_spans_count_twice(run, tmp_path):
+    twice = of_spans(tmp_path / "twice", (1, (40,)), (1, (40,)))
+
+    outputs, _ = run(EVERY, None, twice)
+    again, _ = run(EVERY, cache_of(outputs), twice)
+
+    assert len(names_of(outputs)) == 2
+    assert learnt(outputs)["weighed"] == learnt(again)["weighed"]
+    together = of_spans(tmp_path / "together", (1, (40,)), (1, (40,)))
+    together.properties.clear()
+    assert learnt(run(EVERY, None, together)[0])["weighed"] == learnt(outputs)["weighed"]
+
+
+def test_a_span_is_the_same_data_set_wherever_it_stands_in_the_window(schema, tmp_path):
+    def names(data: Examples) -> list[str]:
+        spans = analyzer_cache.spans_of(data)
+        return [one.name for one in analyzer_cache.data_sets("train", raw_shards(data, "train"), spans, raw)]
+
+    raw = read_schema(schema.file)
+    one, two, three = names(of_spans(tmp_path / "first", *THREE))
+
+    assert names(of_spans(tmp_path / "later", *THREE[1:], (4, (7,))))[:2] == [two, three]
+    assert len({one, two, three}) == 3
+
+
+@pytest.mark.slow
+def test_TFT_takes_everything_from_the_caches_of_several_spans_without_the_data(run, tft_cache, tmp_path):
+    import tensorflow_transform as tft
+
+    outputs, _ = run(EVERY, None, of_spans(tmp_path / "data", *THREE))
+
+    _, graph = tft_cache(EVERY, *names_of(outputs), known=cache_of(outputs).path)
+
+    ours, theirs = [tft.TFTransformOutput(str(path)) for path in (outputs["transform_graph"].path, graph)]
+    for file in (graph / "transform_fn/assets").iterdir():
+        assert learnt(outputs)[file.name] == file.read_bytes()
+    found, expected = values_of(ours), values_of(theirs)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert np.asarray(found[name]) == pytest.approx(np.asarray(values), rel=1e-5), name
+
+
 def test_a_data_set_is_called_by_its_split_its_records_and_the_shapes_of_its_features(examples, schema, tmp_path):
     raw = read_schema(schema.file)
     copied = Examples(tmp_path / "copied")
@@ -323,7 +426,8 @@ def test_a_data_set_is_called_by_its_split_its_records_and_the_shapes_of_its_fea
     wider.feature[1].shape.dim[0].size = 3
 
     def name(split: str, data: Examples, features: Any) -> str:
-        return analyzer_cache.data_set(split, raw_shards(data, "train"), features)
+        (found,) = analyzer_cache.data_sets(split, raw_shards(data, "train"), (), features)
+        return found.name
 
     first = name("train", examples, raw)
 

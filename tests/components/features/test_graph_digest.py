@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from components.features.graph_digest import described, digests
+from components.features.graph_digest import described, digest_of, digests
 from components.features.tracing import trace
 
 
@@ -73,11 +73,55 @@ def test_a_tensor_from_outside_counts_by_its_value(digest):
 def test_what_is_not_in_the_graph_has_no_digest(digest):
     import tensorflow as tf
 
-    table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a"], [1]), -1)
+    variable = tf.Variable(1.0)
 
     assert digest(lambda inputs: tf.numpy_function(lambda x: x, [inputs["x"]], tf.float32) + 1.0) is None
-    assert digest(lambda inputs: table.lookup(inputs["words"].values)) is None
+    assert digest(lambda inputs: inputs["x"] * variable) is None
     assert digest(lambda inputs: tf.map_fn(lambda one: tf.py_function(abs, [one], tf.float32), inputs["x"])) is None
+
+
+@pytest.mark.parametrize("drawn", ["tf.random.uniform([3])", "tf.random.normal([3], seed=5)"], ids=["any", "seeded"])
+def test_what_is_drawn_at_random_has_no_digest(digest, drawn):
+    import tensorflow as tf
+
+    def random(inputs):
+        return inputs["x"] + eval(drawn, {"tf": tf})  # one of our own lines
+
+    assert digest(random) is None
+    assert digest(lambda inputs: tf.map_fn(lambda one: one + eval(drawn, {"tf": tf})[0], inputs["x"])) is None
+
+
+def test_a_lookup_table_counts_by_what_it_holds(digest):
+    import tensorflow as tf
+
+    def looked_up(words: list[str], numbers: list[int], missing: int = -1) -> str | None:
+        initializer = tf.lookup.KeyValueTensorInitializer(words, tf.constant(numbers, tf.int64))
+        table = tf.lookup.StaticHashTable(initializer, missing)
+        return digest(lambda inputs: table.lookup(inputs["words"].values))
+
+    one = looked_up(["a", "b"], [1, 2])
+
+    assert one == looked_up(["b", "a"], [2, 1]) is not None
+    assert (
+        len({one, looked_up(["a", "b"], [1, 3]), looked_up(["a", "c"], [1, 2]), looked_up(["a", "b"], [1, 2], 0)}) == 4
+    )
+
+
+def test_everything_a_function_gives_is_in_its_digest_with_its_name(tmp_path):
+    import tensorflow as tf
+
+    specs = {"x": tf.TensorSpec([None, 1], tf.float32), "words": tf.SparseTensorSpec([None, None], tf.string)}
+
+    def of(function: Callable[[Any], Any]) -> str | None:
+        return digest_of(trace(function, specs, tmp_path, {}))
+
+    one = of(lambda inputs: {"x": inputs["x"] + 1.0, "words": inputs["words"]})
+
+    assert one == of(lambda inputs: {"words": inputs["words"], "x": inputs["x"] + 1.0}) is not None
+    assert one != of(lambda inputs: {"y": inputs["x"] + 1.0, "words": inputs["words"]})
+    assert one != of(lambda inputs: {"x": inputs["x"] + 2.0, "words": inputs["words"]})
+    assert one != of(lambda inputs: {"x": inputs["x"] + 1.0})
+    assert of(lambda inputs: {"x": inputs["x"], "r": tf.random.uniform([1, 1]) + inputs["x"]}) is None
 
 
 def test_settings_of_an_analyzer_are_described_by_their_values():
