@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -139,8 +140,25 @@ class Cron:
 
     def next(self, after: datetime, count: int = 1) -> list[datetime]:
         """The `count` moments after `after` (which has a time zone) at which it fires, ascending, in its own time zone."""
-        moments = self._after(after)
-        return [moment.astimezone(ZoneInfo(self.timezone)) for moment, _ in zip(moments, range(count), strict=False)]
+        zone = ZoneInfo(self.timezone)
+        return [moment.astimezone(zone) for moment in itertools.islice(self._after(after), count)]
+
+    def last(self, after: datetime, until: datetime) -> datetime | None:
+        """The newest moment after `after` and not after `until` at which it fires, in its own time zone."""
+        back = timedelta(minutes=1)
+        while True:
+            begin = max(after, until - back)
+            found = list(itertools.takewhile(lambda moment: moment <= until, self._after(begin)))
+            if found:
+                return found[-1].astimezone(ZoneInfo(self.timezone))
+            if begin == after:
+                return None
+            back *= 2
+
+    def count(self, after: datetime, until: datetime, at_most: int) -> int:
+        """How many moments after `after` and not after `until` there are; it does not look further than `at_most`."""
+        moments = itertools.takewhile(lambda moment: moment <= until, self._after(after))
+        return sum(1 for _ in itertools.islice(moments, at_most))
 
     def five_fields(self) -> str:
         """For a crontab: in numbers, with a Sunday as 0."""

@@ -28,6 +28,36 @@ def like_ctrl_c() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+class Asked:
+    """Which signal asked for the end first; None: none did."""
+
+    signal: int | None = None
+
+
+@contextlib.contextmanager
+def stopping(stop: Callable[[], None]) -> Iterator[Asked]:
+    """Have the signals that stop a run call `stop` in the place of raising. One that is ignored (nohup) stays so.
+
+    Outside the main thread, where no handler can be put in place, this does nothing.
+    """
+    asked = Asked()
+
+    def came(number: int, frame: FrameType | None) -> None:
+        asked.signal = asked.signal or number
+        stop()
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _STOPPING:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, came)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextlib.contextmanager
 def ctrl_c_blocked() -> Iterator[None]:
     """Start processes that Ctrl-C does not reach until they say so: they inherit what is blocked here, for this instant."""

@@ -26,7 +26,11 @@ class Owner:
     @classmethod
     def current(cls) -> Owner:
         """This process."""
-        pid = os.getpid()
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Owner:
+        """A process of this container. One that is gone is named by a start time that no process has."""
         return cls(socket.gethostname(), _boot_id(), _pid_namespace(), pid, _start_time(pid))
 
     @classmethod

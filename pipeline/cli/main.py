@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli import kubeflow
+from pipeline.cli import kubeflow, schedule
 from pipeline.cli.answer import Answer, Json, Target
 from pipeline.interrupts import like_ctrl_c
 from schemas.errors import ConfigError, Interrupted, PenstockError
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 
 app.add_typer(kubeflow.app)
+app.add_typer(schedule.app)
 
 SERVING = "A serving directory, or s3://bucket/models/taxi, or one version of it."
 

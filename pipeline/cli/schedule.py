@@ -1,0 +1,60 @@
+"""`pipeline schedule`: definitions that run by the clock, on this machine."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.answer import Answer, Json
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A schedule file: which definition runs when.")]
+StateDirectory = Annotated[
+    Path | None,
+    typer.Option("--state", metavar="DIR", help="Where it is kept what ran; else .penstock/schedules/ beside FILE."),
+]
+
+app = typer.Typer(
+    name="schedule",
+    help="Run definitions by the clock, on this machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def run(
+    file: File,
+    state: StateDirectory = None,
+    stop_within: Annotated[
+        str, typer.Option(metavar="TIME", help="How long runs may take to stop on SIGTERM or Ctrl-C, as 30s or 2m.")
+    ] = "30s",
+    json: Json = False,
+) -> Answer:
+    """Run each schedule's definition when its time comes, until SIGTERM or Ctrl-C."""
+    from pipeline.interrupts import stopping
+    from pipeline.schedules.clock import SystemClock
+    from pipeline.schedules.launch import ProcessLauncher
+    from pipeline.schedules.scheduler import Scheduler
+    from pipeline.schedules.state import States
+    from schemas.errors import Interrupted
+    from schemas.quantities import parse_duration
+
+    states = States(state) if state else States.beside(file)
+    scheduler = Scheduler(
+        file,
+        states=states,
+        clock=SystemClock(),
+        launcher=ProcessLauncher(),
+        tell=lambda line: print(line, flush=True),
+        stop_s=parse_duration(stop_within),
+    )
+    with states.held(file), stopping(scheduler.stop) as asked:
+        scheduler.run()
+    if asked.signal in (signal.SIGINT, signal.SIGHUP):  # a person at a terminal, and not a service's ordinary end
+        return Answer({"outcome": "interrupted"}, None, Interrupted.exit_code)
+    return Answer({"outcome": "stopped"})
