@@ -14,6 +14,7 @@ from schemas.artifacts import Verdict
 from schemas.component import (
     Baseline,
     BeamOptions,
+    IfOnlyOneMarker,
     InputFilesMarker,
     Lineage,
     OutputMarker,
@@ -40,6 +41,7 @@ class InputPort:
     name: str
     types: tuple[type[Artifact], ...]
     optional: bool
+    if_only_one: bool = False  # optional also where several earlier steps make one
 
     def accepts(self, artifact: type[Artifact]) -> bool:
         return issubclass(artifact, self.types)
@@ -164,12 +166,15 @@ def _output(hint: Any) -> type[Artifact] | None:
 
 
 def _input_port(name: str, hint: Any) -> InputPort | None:
+    if_only_one = any(isinstance(marker, IfOnlyOneMarker) for marker in getattr(hint, "__metadata__", ()))
+    if if_only_one:
+        hint = get_args(hint)[0]
     alternatives = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     artifacts = tuple(t for t in alternatives if isinstance(t, type) and issubclass(t, Artifact))
     optional = type(None) in alternatives
     if not artifacts or len(artifacts) + optional != len(alternatives):
         return None
-    return InputPort(name=name, types=artifacts, optional=optional)
+    return InputPort(name=name, types=artifacts, optional=optional, if_only_one=if_only_one)
 
 
 def _marked(hint: Any, marker: type[Any]) -> bool:

@@ -230,6 +230,8 @@ def _find_wire(step: Declared, port: str, earlier: Iterable[Declared]) -> tuple[
         fitting = fitting or [wire for wire, kind in made if issubclass(kind, preferred)]
         if len(fitting) == 1:
             return fitting[0], None
+        if len(fitting) > 1 and wanted.if_only_one:
+            return None, None
         if len(fitting) > 1:
             choices = " or ".join(map(str, fitting))
             return None, f"input '{port}' could be {choices}: say which, as in inputs: {{{port}: {fitting[0]}}}"

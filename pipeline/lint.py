@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.contract import read_contract
 from pipeline.fingerprint import code_closure, find_module
 from pipeline.graph import Graph
+from schemas.artifact import Artifact
 from schemas.artifacts import Hyperparameters
 from schemas.component import SelectsFiles
 from schemas.dotted_path import resolve
@@ -150,6 +151,23 @@ def blessing_needs_thresholds(graph: Graph) -> Iterator[Finding]:
             )
 
 
+def an_input_left_out_was_a_choice(graph: Graph) -> Iterator[Finding]:
+    """An input that is taken where only one step makes it is left out, because several do."""
+    made: list[tuple[str, type[Artifact]]] = []
+    for step in graph.steps:
+        contract = read_contract(resolve(step.component))
+        for port, wanted in contract.inputs.items():
+            fitting = [wire for wire, kind in made if wanted.accepts(kind)]
+            if wanted.if_only_one and port not in step.inputs and fitting:
+                yield Finding(
+                    "warning",
+                    step.id,
+                    f"input '{port}' could be {' or '.join(fitting)}, and stays empty. Say which, as in inputs: "
+                    f"{{{port}: {fitting[0]}}}",
+                )
+        made += [(f"{step.id}.{output}", kind) for output, kind in contract.outputs.items()]
+
+
 def memory_is_enough(graph: Graph) -> Iterator[Finding]:
     """A step is given less memory than its libraries and buffers take whatever the data."""
     for step in graph.steps:
@@ -180,6 +198,7 @@ RULES: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     input_files_exist,
     one_publisher_per_destination,
     blessing_needs_thresholds,
+    an_input_left_out_was_a_choice,
     memory_is_enough,
     the_latest_is_of_hyperparameters,
 )

@@ -16,6 +16,7 @@ The types of `run`'s parameters are the contract, and nothing else declares port
 | an artifact type (`Examples`) | an input; wired by name, or left out where exactly one earlier step makes one: that very type first, then one derived from it |
 | `TransformedExamples \\| Examples` | an input of the first of these types that an earlier step makes |
 | an artifact type `\\| None = None` | an input that may stay unwired, and does unless it is wired where the type is `EXPLICIT` |
+| `IfOnlyOne[Statistics] = None` | an input that may stay unwired, and does where several earlier steps make one and none is named |
 | `Out[Statistics]` | an output: an existing empty directory to fill |
 | `Out[ModelRun] \\| None = None` | an output likewise, which only who calls `run` from Python may leave out |
 | `BeamOptions`, `Scratch`, `Seed`, `Baseline`, `Progress`, `Lineage`, `PlannedFiles`, `PartCache` | what the step asks of the framework |
@@ -61,6 +62,14 @@ class OutputMarker:
 OUTPUT = OutputMarker()
 Out = Annotated[T, OUTPUT]
 """`Out[Statistics]` is a Statistics whose directory is still empty."""
+
+
+class IfOnlyOneMarker:
+    """What lets an input stay unwired where it could be several."""
+
+
+IfOnlyOne = Annotated[T | None, IfOnlyOneMarker()]
+"""`IfOnlyOne[Statistics]` is a Statistics, or None where no earlier step makes one, or several do and nobody says which."""
 
 
 class UserCodeMarker:

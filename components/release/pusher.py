@@ -13,8 +13,9 @@ from components.io.objects import problem_with
 from components.release import destinations, passports, publication, versions, warmup
 from components.release.destinations import Destination
 from components.release.digests import content_digest, digests
-from schemas.artifacts import Blessing, Evaluation, Examples, InfraBlessing, Model, PushedModel, Verdict
-from schemas.component import Lineage, Out, Scratch
+from schemas.artifacts import Blessing, Evaluation, Examples, InfraBlessing, Model, PushedModel, Statistics, Verdict
+from schemas.artifacts.pushed_model import STATISTICS
+from schemas.component import IfOnlyOne, Lineage, Out, Scratch
 from schemas.errors import ConfigError, NotBlessed
 from schemas.location import Location, ObjectUrl, parse
 from schemas.passport import Passport
@@ -39,6 +40,9 @@ class Pusher:
     The version has the warm-up requests that InfraValidator's server replayed. Without them, where raw `examples` are wired, it
     has some made from the first of them, each of which the model answered before the push. A model that brings warm-up
     requests of its own keeps those.
+
+    The statistics of the data that the model was trained on, where they are wired, are in the version too
+    (schemas/artifacts/pushed_model.py), for ExampleValidator to compare new data with.
 
     After the push all versions but the newest `keep` are removed, never the one that is served, one that `models_config`
     labels or names, or one without a passport, which another tool pushed.
@@ -76,6 +80,7 @@ class Pusher:
         evaluation: Evaluation | None = None,
         examples: Examples | None = None,
         infra_blessing: InfraBlessing | None = None,
+        statistics: IfOnlyOne[Statistics] = None,
         *,
         lineage: Lineage,
         scratch: Scratch,
@@ -95,7 +100,10 @@ class Pusher:
         version = _published_before(scratch, destination, digest)
         if version is None:
             gates = (*passports.gates(blessing, evaluation, infra_blessing, lineage), {"gate": "size", **verdict})
-            version = self._publish(model, gates, evaluation, examples, infra_blessing, lineage, scratch, digest)
+            requests, extra = self._warmup(model, examples, infra_blessing, scratch)
+            version = self._publish(
+                model, gates, evaluation, requests, extra | _kept(statistics), lineage, scratch, digest
+            )
         destination.retire(self.keep, self._protected(destination))
         pushed_model.write(destination.location, version, digest)
 
@@ -183,14 +191,13 @@ class Pusher:
         model: Model,
         gates: tuple[Mapping[str, Any], ...],
         evaluation: Evaluation | None,
-        examples: Examples | None,
-        infra_blessing: InfraBlessing | None,
+        requests: int,
+        extra: Mapping[str, bytes],
         lineage: Lineage,
         scratch: Scratch,
         digest: str,
     ) -> int:
         destination = self._destination
-        requests, extra = self._warmup(model, examples, infra_blessing, scratch)
         slices = passports.slices(evaluation)
         return destination.publish(
             model.serving,
@@ -216,6 +223,15 @@ class Pusher:
         name = self._destination.location.name
         requests = warmup.write(loaded, name, examples, self.warmup_requests, file)
         return requests, {warmup.FILE: file.read_bytes()} if requests else {}
+
+
+def _kept(statistics: Statistics | None) -> dict[str, bytes]:
+    """The files by which a version keeps the statistics of every split, by relative path."""
+    if statistics is None:
+        return {}
+    return {
+        f"{STATISTICS}/{split}/{Statistics.FILE}": statistics.file(split).read_bytes() for split in statistics.splits
+    }
 
 
 def _judged_digest(port: str, lineage: Lineage) -> str | None:

@@ -13,6 +13,7 @@ from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
 from schemas.location import Location
 from schemas.passport import Passport
+from schemas.spans import shown
 
 _SLICES = 20  # that the text shows; --json has all
 
@@ -125,10 +126,10 @@ def _metrics(passport: Passport) -> Iterator[str]:
     # On slices those that the thresholds are about, else the first few: a table that fits.
     asked = [threshold["metric"] for gate in passport.gates for threshold in gate.get("thresholds", ())]
     names = list(dict.fromkeys(name for name in asked if name in passport.metrics)) or list(passport.metrics)[:3]
-    shown = passport.slices[:_SLICES]
-    if shown:
+    listed = passport.slices[:_SLICES]
+    if listed:
         rows = [("slice", "examples", *names)]
-        for found in shown:
+        for found in listed:
             values = [found["metrics"].get(name) for name in names]
             rows.append((found["slice"], f"{found['examples']:,}", *("-" if v is None else f"{v:.4g}" for v in values)))
         yield from as_columns(rows).splitlines()
@@ -138,8 +139,16 @@ def _metrics(passport: Passport) -> Iterator[str]:
 
 def _data(passport: Passport) -> Iterator[str]:
     for step, record in passport.steps.items():
+        for output in record.get("outputs", {}).values():
+            spans = output.get("properties", {}).get("spans", ())
+            if output.get("type") == "Examples" and spans:
+                told = shown([span["label"] for span in spans], [span["span"] for span in spans])
+                records = output["properties"].get("records", {}).values()
+                yield f"span{'s' if len(spans) > 1 else ''} {told}, {sum(records):,} records"
         for file in record.get("files", ()):
-            yield f"{step}: {file['path']}, {file['bytes']:,} bytes, {file['digest']}"
+            which = f", span {file.get('label', file['span'])}" if "span" in file else ""
+            version = f" version {file['version']}" if file.get("version") is not None else ""
+            yield f"{step}: {file['path']}{which}{version}, {file['bytes']:,} bytes, {file['digest']}"
         for output in record.get("outputs", {}).values():
             records = output.get("properties", {}).get("records")
             if output.get("type") == "Examples" and records and record.get("files"):

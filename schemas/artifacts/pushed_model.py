@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from schemas.artifact import Artifact
+from schemas.artifacts.statistics import Statistics
 from schemas.location import Location, nearest, parse
+
+STATISTICS = "assets.extra/statistics"
+"""In a pushed version: of each split of the data that its model was trained on, a directory with the file of Statistics."""
+
+
+def training_statistics(version: Path, split: str) -> Path | None:
+    """The statistics of a split that the model in a version's directory was trained on; None where the version has none."""
+    file = version / STATISTICS / split / Statistics.FILE
+    return file if file.is_file() else None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.contract import build_component, read_contract, settings_of
 from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples
-from schemas.component import Baseline, BeamOptions, InputFiles, Out, Seed, UserCode
+from schemas.component import Baseline, BeamOptions, IfOnlyOne, InputFiles, Out, Seed, UserCode
 from schemas.errors import ConfigError
 
 
@@ -47,6 +47,17 @@ def test_ports_asks_and_marked_settings_come_from_annotations() -> None:
     assert contract.user_code == ("function",)
     assert contract.input_files == ("source", "extra")
     assert not contract.publishes
+
+
+def test_an_input_that_is_taken_if_only_one_step_makes_it_is_optional() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Push:
+        def run(self, model: Model, schema: IfOnlyOne[FeatureSchema] = None) -> None: ...
+
+    port = read_contract(Push).inputs["schema"]
+
+    assert (port.types, port.optional, port.if_only_one) == ((FeatureSchema,), True, True)
+    assert not read_contract(Step).inputs["schema"].if_only_one
 
 
 def test_an_annotation_outside_the_table_is_refused_by_name() -> None:

@@ -10,7 +10,7 @@ import pytest
 from pipeline.contract import read_contract
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.artifacts import Blessing, Examples, Model, PushedModel, TransformedExamples
-from schemas.component import Out
+from schemas.component import IfOnlyOne, Out
 from schemas.errors import ConfigError
 from schemas.passport import Passport
 
@@ -43,6 +43,11 @@ class Push:
 
     def holds(self, pushed: PushedModel) -> bool:
         return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announce:
+    def run(self, pushed_model: Out[PushedModel], examples: IfOnlyOne[Examples] = None) -> None: ...
 
 
 def declared(name: str, kind: type, **inputs: str) -> Declared:
@@ -90,6 +95,17 @@ def test_an_input_that_nothing_makes_is_an_error_and_an_optional_one_is_not() ->
         built(declared("transform", Transform))
     graph = built(declared("make", Make), declared("train", Train), declared("push", Push))
     assert "blessing" not in graph["push"].inputs
+
+
+def test_an_input_that_is_taken_if_only_one_step_makes_it_stays_empty_where_two_do_and_takes_the_one_that_is_named() -> (
+    None
+):
+    one, other, announce = declared("one", Make), declared("other", Make), declared("announce", Announce)
+
+    assert str(built(one, announce)["announce"].inputs["examples"]) == "one.examples"
+    assert built(one, other, announce)["announce"].inputs == {}
+    named = built(one, other, declared("announce", Announce, examples="other.examples"))
+    assert str(named["announce"].inputs["examples"]) == "other.examples"
 
 
 def test_all_wrong_wires_are_reported_at_once() -> None:

@@ -61,6 +61,28 @@ def test_input_files_that_are_not_there_are_found(project: Path) -> None:
     assert "nothing.txt" in found
 
 
+def test_an_input_that_stays_empty_because_several_steps_make_it_is_found(project: Path) -> None:
+    steps = project / "project_steps.py"
+    steps.write_text(
+        steps.read_text()
+        .replace("import InputFiles", "import IfOnlyOne, InputFiles")
+        .replace("lineage: Lineage, pushed_model", "lineage: Lineage, statistics: IfOnlyOne[Statistics], pushed_model")
+    )
+    with (project / "pipeline.yaml").open("a") as file:
+        file.write("  push: {uses: project_steps.Push, with: {destination: serving}}\n")
+    assert findings() == []
+    with (project / "pipeline.yaml").open("a") as file:
+        file.write("  again: {uses: project_steps.Count}\n")
+        file.write("  publish: {uses: project_steps.Push, with: {destination: other}}\n")
+
+    (found,) = findings("steps.judge.inputs={statistics: count.statistics}")
+
+    assert found == (
+        "warning: steps.publish: input 'statistics' could be count.statistics or again.statistics, and stays empty. Say "
+        "which, as in inputs: {statistics: count.statistics}"
+    )
+
+
 def test_two_pushers_to_one_directory_are_found(project: Path) -> None:
     with (project / "pipeline.yaml").open("a") as file:
         file.write("  push: {uses: Pusher, with: {destination: serving, require_blessing: false}}\n")

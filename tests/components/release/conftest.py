@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from components.io import tfrecord
-from schemas.artifacts import Blessing, Examples, Model, PushedModel
+from schemas.artifacts import Blessing, Examples, Model, PushedModel, Statistics
 from schemas.component import Lineage, Scratch
 
 
@@ -119,6 +119,20 @@ def raw(tmp_path_factory: pytest.TempPathFactory, example: Callable[..., bytes])
         examples.split_path(split).mkdir()
         tfrecord.write(examples.split_path(split) / "data_tfrecord-00000-of-00001.gz", ordered)
     return examples
+
+
+@pytest.fixture
+def statistics(tmp_path: Path) -> Statistics:
+    """Statistics of two splits of three and two fares."""
+    import pandas
+    import tensorflow_data_validation as tfdv
+
+    found = Statistics(tmp_path / "statistics")
+    for split, fares in {"train": [3.0, 4.5, 7.25], "eval": [5.0, 6.0]}.items():
+        found.split_path(split).mkdir(parents=True)
+        of_split = tfdv.generate_statistics_from_dataframe(pandas.DataFrame({"fare": fares}))
+        found.file(split).write_bytes(of_split.SerializeToString(deterministic=True))
+    return found
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from components.release import warmup
 from components.release.object_store import fetch
 from components.release.object_versions import CLAIMS, MARKER
 from components.release.pusher import Pusher
-from schemas.artifacts import Examples, Model, PushedModel
+from schemas.artifacts import Examples, Model, PushedModel, Statistics
+from schemas.artifacts.pushed_model import training_statistics
 from schemas.component import Publisher, Scratch
 from schemas.errors import ArtifactError, NotBlessed
 from schemas.location import ObjectUrl
@@ -107,6 +108,19 @@ def test_a_push_to_a_store_is_served_and_held_until_an_object_of_it_is_gone(
     assert not Pusher(destination=f"{bucket.taxi}/elsewhere").holds(pushed)
     bucket.remove(bucket.taxi / f"{version}/assets/vocabulary.txt")
     assert not pusher.holds(pushed)
+
+
+def test_the_statistics_that_a_model_was_trained_on_come_with_the_copy_of_its_version(
+    bucket: Any, tmp_path: Path, push: Push, statistics: Statistics
+) -> None:
+    pushed = push(Pusher(destination=str(bucket.taxi)), statistics=statistics)
+
+    copy = fetch(bucket.taxi / str(pushed.properties["version"]), tmp_path)
+
+    for split in ("train", "eval"):
+        kept = training_statistics(copy, split)
+        assert kept is not None
+        assert kept.read_bytes() == statistics.file(split).read_bytes()
 
 
 def test_a_repeated_attempt_finds_what_the_killed_one_published_once_it_can_be_loaded(

@@ -17,7 +17,9 @@ import pytest
 from components.io import tfrecord
 from components.release import staging, versions, warmup
 from components.release.pusher import Pusher
-from schemas.artifacts import Blessing, Evaluation, Examples, Model, PushedModel
+from components.release.rollback import roll_back
+from schemas.artifacts import Blessing, Evaluation, Examples, Model, PushedModel, Statistics
+from schemas.artifacts.pushed_model import training_statistics
 from schemas.component import Baseline, Lineage, Publisher, Scratch
 from schemas.errors import ArtifactError, ConfigError, NotBlessed, StoreError
 from schemas.passport import Passport
@@ -87,6 +89,36 @@ def test_the_passport_says_where_the_model_came_from_and_what_it_was_measured_by
     assert gate["blessed"] is True
     assert gate["thresholds"] == blessing.properties["thresholds"]
     assert gate["examples"] == 300
+
+
+def test_the_statistics_of_the_data_that_a_model_was_trained_on_are_in_its_version(
+    tmp_path: Path, push: Push, statistics: Statistics
+) -> None:
+    version = push(Pusher(destination=str(tmp_path / "serving")), statistics=statistics).version_path
+
+    passport = Passport.read(version)
+    assert passport is not None
+    for split in ("train", "eval"):
+        kept = training_statistics(version, split)
+        assert kept is not None
+        assert kept.read_bytes() == statistics.file(split).read_bytes()
+        assert passport.files[str(kept.relative_to(version))] == hashlib.sha256(kept.read_bytes()).hexdigest()
+    assert training_statistics(version, "test") is None
+
+
+def test_a_rollback_brings_the_statistics_of_the_model_that_it_brings_back(
+    tmp_path: Path, push: Push, statistics: Statistics
+) -> None:
+    serving = tmp_path / "serving"
+    lineage = Lineage(inputs={"model": {"digest": "sha256:other"}})
+    push(Pusher(destination=str(serving)), statistics=statistics)
+    push(Pusher(destination=str(serving)), lineage=lineage)
+
+    back = roll_back(serving, by="ada@host")
+
+    kept = training_statistics(serving / str(back.version), "train")
+    assert kept is not None
+    assert kept.read_bytes() == statistics.file("train").read_bytes()
 
 
 def test_an_unblessed_model_is_not_pushed(tmp_path: Path, push: Push) -> None:

@@ -144,6 +144,31 @@ def test_gives_the_whole_passport_as_data(command: Command, told: Path) -> None:
     assert said.data["passport"]["rollback"]["withdrawn"] == ["sha256:bad"]
 
 
+def test_says_which_spans_the_model_was_trained_on(command: Command, serving: Path) -> None:
+    spans = [{"span": n, "version": None, "label": str(n), "shards": [n, n + 1]} for n in (35, 36, 37, 40)]
+    examples = {"type": "Examples", "properties": {"records": {"train": 10001, "eval": 5001}, "spans": spans}}
+    step = {
+        "key": "1" * 64,
+        "component": "components.data.example_gen.ExampleGen",
+        "files": [
+            {"path": "d/35/a.csv", "digest": "sha256:a", "bytes": 12, "span": 35, "version": None, "label": "35"},
+            {"path": "d/40/b.csv", "digest": "sha256:b", "bytes": 12, "span": 40, "version": 2, "label": "40"},
+        ],
+        "outputs": {"examples": examples},
+    }
+    Passport(
+        pipeline="", run="", pushed_at="", version=2, model_digest="", files={}, steps={"example_gen": step}
+    ).write(serving / "2")
+
+    lines = command("why", str(serving)).out.splitlines()
+
+    begin = lines.index("data        spans 35 to 37, 40, 15,002 records")
+    assert lines[begin + 1 : begin + 3] == [
+        "            example_gen: d/35/a.csv, span 35, 12 bytes, sha256:a",
+        "            example_gen: d/40/b.csv, span 40 version 2, 12 bytes, sha256:b",
+    ]
+
+
 def test_of_many_slices_the_text_shows_the_first(command: Command, serving: Path) -> None:
     slices = tuple({"slice": f"hour:{n}", "examples": n, "metrics": {"auc": None}} for n in range(30))
     Passport(
