@@ -7,16 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli import kubeflow_schedule
 from pipeline.cli.answer import Answer, Json, Target
+from pipeline.cli.kubeflow_options import Endpoint, Namespace, warn
 
-Endpoint = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="Where Kubeflow Pipelines is. Also KFP_ENDPOINT; KFP_TOKEN is who asks."),
-]
-Namespace = Annotated[
-    str | None,
-    typer.Option("--namespace", "-n", metavar="NS", help="Of a user, where there are several. Also KFP_NAMESPACE."),
-]
 Mounted = Annotated[
     str | None,
     typer.Option("--root", metavar="DIR", help="The cluster's store, where it is mounted here: it outlives pods."),
@@ -31,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(kubeflow_schedule.app)
 
 
 @app.command()
@@ -87,7 +83,7 @@ def run(
         experiment=experiment,
         name=name,
         service_account=service_account,
-        warn=_warn,
+        warn=warn,
     )
     if not wait:
         return Answer({"outcome": "started", **started.as_json()}, started.as_text())
@@ -115,7 +111,7 @@ def wait(
 
     with log.SilentDisplay() if json else log.display() as display:
         view = wait_for(
-            run, timeout=timeout, root=root, endpoint=endpoint, namespace=namespace, listener=display, warn=_warn
+            run, timeout=timeout, root=root, endpoint=endpoint, namespace=namespace, listener=display, warn=warn
         )
     return Answer(view.as_json(), "\n" + view_text(view), view.exit_code)
 
@@ -145,15 +141,10 @@ def logs(
         endpoint=endpoint,
         namespace=namespace,
         write=write,
-        warn=_warn,
+        warn=warn,
     )
     said_already = follow and not found.exit_code
     return Answer(found.as_json(), None if said_already else found.as_text(), found.exit_code)
-
-
-def _warn(message: str) -> None:
-    typer.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
-    typer.echo(message, err=True)
 
 
 @app.command()

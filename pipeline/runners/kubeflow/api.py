@@ -190,6 +190,11 @@ class Api:
         )
         return str(made.pipeline_version_id)
 
+    def version_name(self, pipeline: str, version: str) -> str:
+        """What a version is called. Raises NotThere."""
+        get = self._client.pipelines.pipeline_service_get_pipeline_version
+        return str(self._ask(get, pipeline, version, doing="read the pipeline's version").display_name)
+
     def specification(self, pipeline: str, version: str) -> dict[str, Any]:
         """The package of a version, as KFP keeps it."""
         found = self._ask(
@@ -301,9 +306,14 @@ class Api:
         cron: str,
         concurrency: int,
         catch_up: bool,
+        start: str | None = None,
+        end: str | None = None,
         enabled: bool,
     ) -> str:
-        """The id of a new one. `cron` has six fields, seconds first; `description` at most 255 characters."""
+        """The id of a new one.
+
+        `cron` has six fields, seconds first; `description` at most 255 characters; `start` and `end` are ISO moments in UTC.
+        """
         models = self._client.api_models
         body = models.V2beta1RecurringRun(
             display_name=name,
@@ -314,7 +324,7 @@ class Api:
             ),
             runtime_config=models.V2beta1RuntimeConfig(parameters=dict(arguments)),
             service_account=service_account,
-            trigger=models.V2beta1Trigger(cron_schedule=models.V2beta1CronSchedule(cron=cron)),
+            trigger=models.V2beta1Trigger(cron_schedule=models.V2beta1CronSchedule(start, end, cron)),
             max_concurrency=concurrency,
             no_catchup=not catch_up,
             mode=models.RecurringRunMode.ENABLE if enabled else models.RecurringRunMode.DISABLE,

@@ -109,12 +109,47 @@ class PackageFile:
             except ConfigError as error:
                 problems.extend(error.problems)
         named = {override.partition("=")[0].strip() for override in overrides}
-        for name, wanted in self.parameters.items():
-            if "defaultValue" not in wanted and not wanted.get("isOptional") and f"parameters.{name}" not in named:
-                problems.append(f"{self.file}: parameter '{name}' has no default: give --set parameters.{name}=VALUE")
+        problems += [
+            f"{self.file}: parameter '{name}' has no default: give --set parameters.{name}=VALUE"
+            for name in self._without_default
+            if f"parameters.{name}" not in named
+        ]
         if problems:
             raise ConfigError(*problems)
         return arguments
+
+    def checked(self, values: Mapping[str, Any], place: str) -> dict[str, Any]:
+        """Values of parameters by name, each as the type that the package wants.
+
+        Raises ConfigError with every problem, each beginning with `place` and the parameter.
+        """
+        problems: list[str] = []
+        arguments: dict[str, Any] = {}
+        for name, value in values.items():
+            try:
+                if name not in self.parameters:
+                    raise ConfigError(f"{place}.{name}: {self._unknown(name)}")
+                arguments[name] = _checked(value, _shown(value), self.parameters[name], f"{place}.{name}")
+            except ConfigError as error:
+                problems.extend(error.problems)
+        problems += [
+            f"{place}: the pipeline's parameter '{name}' has no default: give it"
+            for name in self._without_default
+            if name not in values
+        ]
+        if problems:
+            raise ConfigError(*problems)
+        return arguments
+
+    @property
+    def _without_default(self) -> list[str]:
+        wanted = self.parameters.items()
+        return [name for name, each in wanted if "defaultValue" not in each and not each.get("isOptional")]
+
+    def _unknown(self, name: str) -> str:
+        return f"the pipeline has no parameter '{name}'." + (
+            did_you_mean(name, self.parameters) or f" It has: {', '.join(self.parameters) or 'none'}"
+        )
 
     def _argument(self, override: str) -> tuple[str, Any]:
         path, equals, text = override.partition("=")
@@ -128,10 +163,7 @@ class PackageFile:
                 "build the image and compile again"
             )
         if name not in self.parameters:
-            raise ConfigError(
-                f"{place}: the pipeline has no parameter '{name}'."
-                + (did_you_mean(name, self.parameters) or f" It has: {', '.join(self.parameters) or 'none'}")
-            )
+            raise ConfigError(f"{place}: {self._unknown(name)}")
         return name, _typed(text, self.parameters[name], place)
 
 
@@ -220,13 +252,18 @@ def _typed(text: str, wanted: Mapping[str, Any], place: str) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    kind = str(wanted.get("parameterType"))
     try:
         value = YAML(typ="safe").load(text) if text.strip() else ""
     except YAMLError:
         value = text
-    if kind == "STRING":
+    if wanted.get("parameterType") == "STRING":
         return value if isinstance(value, str) else text.strip()
+    return _checked(value, text, wanted, place)
+
+
+def _checked(value: Any, text: str, wanted: Mapping[str, Any], place: str) -> Any:
+    """The value in the type that `wanted` names; `text` is how it was written."""
+    kind = str(wanted.get("parameterType"))
     if isinstance(value, float) and kind == "NUMBER_INTEGER" and value.is_integer():
         value = int(value)
     types = _SCALARS.get(kind, ())
