@@ -14,6 +14,7 @@ from schemas.artifacts import Verdict
 from schemas.component import (
     Baseline,
     BeamOptions,
+    ChoosesFilesMarker,
     IfOnlyOneMarker,
     InputFilesMarker,
     Lineage,
@@ -57,6 +58,7 @@ class Contract:
     asks: Mapping[str, type[Any]]  # parameter of run: one of ASKS
     user_code: tuple[str, ...]  # settings that hold a dotted path of the user's
     input_files: tuple[str, ...]  # settings that hold a path, glob or pkg:// address
+    chooses_files: tuple[str, ...]  # settings that choose among the files of those
     wants_baseline: tuple[str, ...]  # settings of which one has to be true for the step to be given a baseline
 
     @property
@@ -81,11 +83,14 @@ class Contract:
             )
         return found
 
+    @property
+    def selects_files(self) -> bool:
+        """Whether the step reads the files that were planned, and only those, so that others may appear meanwhile."""
+        return bool(self.input_files) and issubclass(self.component, SelectsFiles)
+
     def files(self, settings: Mapping[str, Any]) -> dict[str, list[FoundFile]]:
         """The input files that a run begun now would read, by setting. Raises DataError when there are none."""
-        if not self.input_files:
-            return {}
-        if issubclass(self.component, SelectsFiles):
+        if self.selects_files:
             selected = build_component(self.component, settings).select_files()
             return {name: list(found) for name, found in selected.items()}
         return {
@@ -140,6 +145,7 @@ def read_contract(component: type[Any]) -> Contract:
         asks=asks,
         user_code=tuple(name for name in fields if _marked(hints[name], UserCodeMarker)),
         input_files=tuple(name for name in fields if _marked(hints[name], InputFilesMarker)),
+        chooses_files=tuple(name for name in fields if _marked(hints[name], ChoosesFilesMarker)),
         wants_baseline=tuple(name for name in fields if _marked(hints[name], WantsBaselineMarker)),
     )
 

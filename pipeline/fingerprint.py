@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.graph import canonical_json
 from schemas.errors import ConfigError
+from schemas.spans import shown as shown_spans
 
 OURS = ("components", "schemas")
 
@@ -343,19 +344,62 @@ def _changed_values(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any])
 def _changed_files(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     reasons = []
     for setting in sorted(set(old) | set(new)):
-        files_before, files_now = (
-            [(Path(file["path"]).name, file["digest"]) for file in files.get(setting, [])] for files in (old, new)
-        )
-        before, now = dict(files_before), dict(files_now)
-        named = []
-        for name in sorted(set(before) | set(now)):
-            if before.get(name) != now.get(name):
-                verb = "is new" if name not in before else "is gone" if name not in now else "changed"
-                named.append(f"{name} {verb}")
-        if not named and files_before != files_now:  # files of one name in several directories
-            named.append(f"the files of {setting} changed")
-        reasons += named
+        before, now = old.get(setting, []), new.get(setting, [])
+        spans_before, spans_now = _by_span(before), _by_span(now)
+        if before and now and (None in spans_before) != (None in spans_now):
+            reasons.append(f"{setting} has {'no spans' if None in spans_now else 'spans'} now")
+        elif None in spans_before or None in spans_now:
+            reasons += _differing_files(before, now) or _other_places(setting, before, now)
+        else:
+            reasons += _changed_spans(setting, spans_before, spans_now)
     return reasons
+
+
+def _by_span(files: Iterable[Mapping[str, Any]]) -> dict[int | None, list[Mapping[str, Any]]]:
+    found: dict[int | None, list[Mapping[str, Any]]] = {}
+    for file in files:
+        found.setdefault(file.get("span"), []).append(file)
+    return found
+
+
+def _changed_spans(setting: str, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> list[str]:
+    """'span 8 is new', 'span 7 has version 2 now', 'span 6: b.csv changed', 'spans 1 to 3 left the window'."""
+
+    def told(numbers: Iterable[int], spans: Mapping[Any, Any], one: str, several: str) -> list[str]:
+        found = sorted(numbers)
+        labels = shown_spans([spans[number][0].get("label") or str(number) for number in found], found)
+        return [f"span {labels} {one}" if len(found) == 1 else f"spans {labels} {several}"] if found else []
+
+    entered, left = new.keys() - old.keys(), old.keys() - new.keys()
+    earlier = {number for number in entered if old and number < min(old)}
+    gone = {number for number in left if new and min(new) < number < max(new)}
+    reasons = told(entered - earlier, new, "is new", "are new")
+    reasons += told(earlier, new, "is in the window now", "are in the window now")
+    for number in sorted(new.keys() & old.keys()):
+        before, now = old[number], new[number]
+        changes = _differing_files(before, now) or _other_places(setting, before, now)
+        if changes and now[0].get("version") != before[0].get("version"):
+            changes = [f"span {now[0].get('label') or number} has version {now[0].get('version')} now"]
+        elif changes:
+            changes = [f"span {now[0].get('label') or number}: {', '.join(changes)}"]
+        reasons += changes
+    reasons += told(gone, old, "is gone", "are gone")
+    return reasons + told(left - gone, old, "left the window", "left the window")
+
+
+def _differing_files(old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> list[str]:
+    before, now = ({Path(file["path"]).name: file["digest"] for file in files} for files in (old, new))
+    return [
+        f"{name} {'is new' if name not in before else 'is gone' if name not in now else 'changed'}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _other_places(setting: str, old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What can be said of files of one name in several directories."""
+    before, now = ([(Path(file["path"]).name, file["digest"]) for file in files] for files in (old, new))
+    return [f"the files of {setting} changed"] if before != now else []
 
 
 def _short(value: Any) -> str:

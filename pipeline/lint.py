@@ -12,7 +12,6 @@ from pipeline.fingerprint import code_closure, find_module
 from pipeline.graph import Graph
 from schemas.artifact import Artifact
 from schemas.artifacts import Hyperparameters
-from schemas.component import SelectsFiles
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, DataError, did_you_mean
 from schemas.input_files import expand
@@ -109,7 +108,7 @@ def input_files_exist(graph: Graph) -> Iterator[Finding]:
     """A setting names files and none is there."""
     for step in graph.steps:
         contract = read_contract(resolve(step.component))
-        if isinstance(contract.component, type) and issubclass(contract.component, SelectsFiles):
+        if contract.selects_files:
             try:
                 contract.files(step.settings)
             except DataError as error:

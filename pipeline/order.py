@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Contract, read_contract
-from pipeline.fingerprint import OURS, code_closure, key_of, what_changed
+from pipeline.fingerprint import OURS, code_closure, file_digest, key_of, what_changed
 from pipeline.graph import Graph, Step
 from pipeline.plan import StepPlan, files_of, parts_of
 from pipeline.store import Execution, Store
@@ -105,7 +105,8 @@ class Order:
     def changes(self, contract: Contract, loaded: Collection[str] = ()) -> tuple[str, ...]:
         """What the key was made from and is different now: input files, and the user's modules but those in `loaded`.
 
-        A module that was loaded before it changed does what it did when the key was made.
+        To a step that reads the files that were planned, files that appeared since then are no change. A module that was
+        loaded before it changed does what it did when the key was made.
         """
         paths = contract.paths(self.settings, contract.user_code)
         if self.component.partition(".")[0] not in OURS:
@@ -113,16 +114,24 @@ class Order:
         now = code_closure(paths).modules
         before = {**self.key_parts.get("user_code", {}), **self.key_parts.get("code", {})}
         modules = [name for name in {*now, *before} if name.partition(".")[0] not in OURS and name not in loaded]
-        return what_changed(
-            {
-                "user_code": {name: before[name] for name in modules if name in before},
-                "files": self.key_parts.get("files", {}),
-            },
+        files = {} if contract.selects_files else self.key_parts.get("files", {})
+        others = what_changed(
+            {"user_code": {name: before[name] for name in modules if name in before}, "files": files},
             {
                 "user_code": {name: now[name].as_json() for name in modules if name in now},
-                "files": files_of(contract, self.settings),
+                "files": {} if contract.selects_files else files_of(contract, self.settings),
             },
         )
+        return (*others, *(self._changed_planned_files() if contract.selects_files else ()))
+
+    def _changed_planned_files(self) -> Iterator[str]:
+        for files in self.key_parts.get("files", {}).values():
+            for file in files:
+                path = Path(file["path"])
+                if not path.is_file():
+                    yield f"{path} is gone"
+                elif file_digest(path) != file["digest"]:
+                    yield f"{path} changed"
 
 
 def make_order(

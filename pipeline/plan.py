@@ -167,7 +167,8 @@ def parts_of(
 ) -> dict[str, Any]:
     """The parts of a key: what is given, and code, libraries and input files as they are now.
 
-    `inputs` maps each wired port to its digest. Settings that name files or the user's code count by content, not by name.
+    `inputs` maps each wired port to its digest. Settings that name files or the user's code count by content, not by name; those
+    that choose among the files count by what they chose.
     That somebody has the model blessed anyway counts for a step that blesses: who and why, not when, so that saying it again
     reuses it.
     Raises ConfigError for a module that does not exist, DataError for input files that do not.
@@ -178,7 +179,11 @@ def parts_of(
         "component": component,
         "code": ours.as_json(),
         "user_code": {name: module for name, module in theirs.as_json().items() if name not in ours.modules},
-        "settings": {name: value for name, value in settings.items() if name not in contract.input_files},
+        "settings": {
+            name: value
+            for name, value in settings.items()
+            if name not in (*contract.input_files, *contract.chooses_files)
+        },
         "libraries": {**ours.libraries, **theirs.libraries},
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "inputs": dict(inputs),

@@ -6,26 +6,29 @@ import functools
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from components.data import chunks
 from components.data import splits as hash_split
-from components.io import columns, csv, parquet, tfrecord
+from components.data.csv_scans import CsvScans
+from components.data.shards import ShardWriter
+from components.data.span_parts import SpanShards, by_span, shards_of, types_of
+from components.io import csv, parquet
 from components.io.beam import RowCount, pipeline, place
 from components.io.workers import Packed
+from schemas import spans as source_spans
 from schemas.artifacts import Examples
-from schemas.component import BeamOptions, InputFiles, Out, Progress
+from schemas.component import BeamOptions, ChoosesFiles, InputFiles, Out, PartCache, PlannedFiles, Progress
 from schemas.errors import ConfigError, DataError, did_you_mean
-from schemas.input_files import expand
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from schemas.input_files import FoundFile, expand
 
 FORMATS = ("csv", "parquet", "tfrecord")
+
+_NOTHING_PLANNED = PlannedFiles()  # who calls `run` from Python need not plan
+_NO_PARTS = PartCache()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +44,17 @@ class ExampleGen:
     `split_by` the content is the whole serialized record: when a column's type changes (one cell 'n/a' among integers makes
     all of them bytes) every record is another one and may move. With `split_by` it is that column's value alone, which keeps
     the rows of one key (a customer, a day) together; a record moves only when the key column's own type changes.
+
+    Where the source has spans, the newest version of each span in the window is read, and a shard holds records of one span.
+    What was made of a span is kept, and made again only when its files, these settings or the type of a column change.
     """
 
     LEAST_MEMORY: ClassVar[int] = 500_000_000  # bytes
 
-    source: InputFiles  # a file, a glob, or pkg://package/path
+    source: InputFiles  # a file, a glob, or pkg://package/path; with {SPAN} or {YYYY}, {MM}, {DD}, and {VERSION}, it has spans
+    window: ChoosesFiles[int] = 1  # spans: the newest and those just before it, by number
+    last_span: ChoosesFiles[int | str | None] = None  # a number, or 2026-07-31; None: the newest there is
+    missing_spans: ChoosesFiles[str] = "fail"  # or skip: spans of the window that are not there are left out
     format: str | None = None  # csv, parquet or tfrecord; None: told by the files' names
     # Name: weight. However they are written, the hash ranges are cut in the order train, eval, others by name.
     splits: dict[str, int] = field(default_factory=lambda: {"train": 2, "eval": 1})
@@ -58,6 +67,7 @@ class ExampleGen:
         problems = [f"splits: {problem}" for problem in hash_split.problems(self.splits)]
         if not self.source.strip():
             problems.append("source: give a file, a glob such as data/*.csv, or pkg://package/path")
+        problems += self._span_problems()
         if self.format is not None and self.format not in FORMATS:
             problems.append(
                 f"format: '{self.format}' is not one of {', '.join(FORMATS)}.{did_you_mean(self.format, FORMATS)}"
@@ -87,59 +97,144 @@ class ExampleGen:
         if problems:
             raise ConfigError(*problems)
 
-    def run(self, beam: BeamOptions, progress: Progress, examples: Out[Examples]) -> None:
+    def _span_problems(self) -> list[str]:
+        problems = [f"source: {problem}" for problem in source_spans.problems(self.source)]
+        if self.window < 1:
+            problems.append(f"window: {self.window} spans cannot be read: give 1 or more")
+        if self.missing_spans not in source_spans.MISSING:
+            problems.append(
+                f"missing_spans: '{self.missing_spans}' is not one of {', '.join(source_spans.MISSING)}."
+                + did_you_mean(self.missing_spans, source_spans.MISSING)
+            )
+        if not source_spans.has_span(self.source):
+            given = {
+                "window": self.window != 1,
+                "last_span": self.last_span is not None,
+                "missing_spans": self.missing_spans != "fail",
+            }
+            problems += [
+                f"{name}: the source has no spans: put {{SPAN}}, or {{YYYY}}, {{MM}} and {{DD}}, where its number or date stands"
+                for name, is_set in given.items()
+                if is_set
+            ]
+        elif self.last_span is not None and not source_spans.problems(self.source):
+            try:
+                source_spans.span_number(self.source, self.last_span)
+            except ConfigError as error:
+                problems += [f"last_span: {problem}" for problem in error.problems]
+        return problems
+
+    def select_files(self) -> dict[str, list[FoundFile]]:
+        """The files that a run begun now would read: all that match, or those of the window's spans. Raises DataError."""
+        if not source_spans.has_span(self.source):
+            return {"source": [FoundFile(file) for file in expand(self.source)]}
+        chosen = source_spans.select(self.source, self.window, self.last_span, self.missing_spans)
+        return {"source": [file for span in chosen for file in span.found()]}
+
+    def run(
+        self,
+        beam: BeamOptions,
+        progress: Progress,
+        examples: Out[Examples],
+        files: PlannedFiles = _NOTHING_PLANNED,
+        parts: PartCache = _NO_PARTS,
+    ) -> None:
         """Write every input file as one shard of every split, in the order of the file's rows; CSV of more than 64 MB as several.
 
-        What the records hold is also kept as columns, unless the records of a TFRecord file do not agree on a feature's kind.
+        The files are those that were planned, in whatever state the source is by now. What the records hold is also kept as columns, unless the records of a TFRecord file do not agree on a feature's kind.
 
         Raises DataError for files that do not exist, do not fit together or cannot be read, and when there is not one row.
         """
-        import apache_beam
-
-        files = expand(self.source)
-        format_ = self.format or _one_format(files)
-        problems = self._settings_of_other_formats(format_)
-        if problems:
-            raise ConfigError(*problems)
-        layout = csv.Layout(self.skip_rows, self.columns)
-        if format_ == "csv":
-            self._check_columns({file: dict.fromkeys(csv.header(file, layout), "missing") for file in files})
-        elif format_ == "parquet":
-            self._check_columns({file: parquet.kinds(file) for file in files})
-
+        spans = by_span(files.by_setting.get("source") or self.select_files()["source"])
+        format_ = self._checked_format([file for span in spans for file in span.files])
         weights = hash_split.in_order(self.splits)
         for split in weights:
             examples.split_path(split).mkdir(parents=True, exist_ok=True)
             examples.columns_path(split).mkdir(parents=True, exist_ok=True)
-        counts = examples.path / ".records"  # what each shard held; a Beam worker has no other way to tell us
+        counts, parsed = examples.path / ".records", examples.path / ".parsed"
         counts.mkdir()
-        parsed = examples.path / ".parsed"
-        with RowCount(progress) as rows, pipeline(beam, (examples.path, *files)) as running:
-            # Several elements of a Create are spread over workers.
-            places = [place(file, beam) for file in files]
-            inputs = running | "Files" >> apache_beam.Create(list(enumerate(places)))
-            write = functools.partial(_write_shard, weights=weights, examples=examples, counts=counts, rows=rows)
-            if format_ == "csv":
-                # Types hang on every cell of every file, so all are read before the first record is made.
-                read_csv = functools.partial(chunks.of_csv, split_by=self.split_by, drop=self.drop_columns)
-                _ = (
-                    inputs
-                    | "Parse" >> apache_beam.Map(Packed(_scan), layout, parsed)
-                    | "All" >> apache_beam.GroupByKey()
-                    | "Parts" >> apache_beam.FlatMap(Packed(_parts))
-                    | "PartByPart" >> apache_beam.Reshuffle()
-                    | "Write" >> apache_beam.Map(Packed(_write_csv), read=read_csv, write=write)
-                )
-            else:
-                read: Callable[..., Iterator[chunks.Chunk]] = (
-                    functools.partial(chunks.of_parquet, split_by=self.split_by, drop=self.drop_columns)
-                    if format_ == "parquet"
-                    else functools.partial(chunks.of_tfrecord, split_by=self.split_by)
-                )
-                _ = inputs | "Write" >> apache_beam.Map(Packed(_write), len(files), read=read, write=write)
+        scans, types = CsvScans(self._layout, parsed, beam), {}
+        sizes = [len(span.files) for span in spans]
+        if format_ == "csv":
+            # Types hang on every cell of every file, so all are known before the first record is made.
+            found = types_of(spans, scans, parts)
+            types = csv.merged(file.types for files_found in found for file in files_found)
+            sizes = [sum(file.shards for file in files_found) for files_found in found]
+        shards = shards_of(spans, sizes, self._made_with(format_, weights, types))
+        with RowCount(progress) as rows:
+            writer = ShardWriter(examples, weights, counts, rows)
+            new = [span for span in shards if not span.find(parts, writer)]
+            self._write(new, format_, types, scans, writer)
+        for span in new:
+            span.keep(parts, writer)
         shutil.rmtree(parsed, ignore_errors=True)
         examples.properties["records"] = self._counted(counts, weights)
         examples.properties["columns"] = self._kept_columns(examples, weights)
+        if any(span.number is not None for span in spans):
+            examples.properties["spans"] = [shard.as_json() for shard in shards]
+
+    def _write(
+        self,
+        new: Sequence[SpanShards],
+        format_: str,
+        types: Mapping[str, csv.ColumnType],
+        scans: CsvScans,
+        writer: ShardWriter,
+    ) -> None:
+        """Write the shards of the spans `new`, each of a file, or in CSV of a part of a file's scan."""
+        import apache_beam
+
+        files = [file for shards in new for file in shards.span.files]
+        given: list[tuple[Any, ...]] = [(place(file, scans.beam),) for file in files]
+        read: Callable[..., Iterator[chunks.Chunk]]
+        if format_ == "csv":
+            read = functools.partial(chunks.of_csv, split_by=self.split_by, drop=self.drop_columns)
+            given = [
+                (*file, part, types) for file, scan in zip(given, scans.of(files), strict=True) for part in scan.parts
+            ]
+        elif format_ == "parquet":
+            read = functools.partial(chunks.of_parquet, split_by=self.split_by, drop=self.drop_columns)
+        else:
+            read = functools.partial(chunks.of_tfrecord, split_by=self.split_by)
+        numbers = [(number, shards.of) for shards in new for number in shards.numbers]
+        elements = list(zip(numbers, given, strict=True))
+        if elements:
+            with pipeline(scans.beam, (writer.examples.path, *files)) as running:
+                # Several elements of a Create are spread over workers.
+                parts = running | "Parts" >> apache_beam.Create(elements)
+                _ = parts | "Write" >> apache_beam.Map(Packed(_write_shard), read=read, writer=writer)
+
+    @property
+    def _layout(self) -> csv.Layout:
+        return csv.Layout(self.skip_rows, self.columns)
+
+    def _checked_format(self, files: list[Path]) -> str:
+        """The format of the files, which have the columns that they need; raises ConfigError and DataError."""
+        found = self.format or _one_format(files)
+        problems = self._settings_of_other_formats(found)
+        if problems:
+            raise ConfigError(*problems)
+        if found == "csv":
+            self._check_columns({file: dict.fromkeys(csv.header(file, self._layout), "missing") for file in files})
+        elif found == "parquet":
+            self._check_columns({file: parquet.kinds(file) for file in files})
+        return found
+
+    def _made_with(
+        self, format_: str, weights: Mapping[str, int], types: Mapping[str, csv.ColumnType]
+    ) -> dict[str, Any]:
+        """Everything that a file's records hang on, but for the file. JSON data."""
+        return {
+            "format": format_,
+            "splits": list(weights.items()),
+            "split_by": self.split_by,
+            "drop_columns": sorted(self.drop_columns),
+            "layout": [self.skip_rows, self.columns],
+            # A dropped column's type is nothing to the records.
+            "types": {
+                name: kind for name, kind in types.items() if name not in self.drop_columns or name == self.split_by
+            },
+        }
 
     def _settings_of_other_formats(self, format_: str) -> list[str]:
         given = {"skip_rows": self.skip_rows != 0, "columns": self.columns is not None}
@@ -231,92 +326,8 @@ def _format(file: Path) -> str:
     raise DataError(f"{file}: the name does not tell the format. Give 'format', one of {', '.join(FORMATS)}.")
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Some rows of a CSV file, one shard of each split."""
-
-    number: int
-    of: int
-    file: str
-    cells: Path
-    types: Mapping[str, csv.ColumnType]
-
-
-def _scan(file: tuple[int, str], layout: csv.Layout, parsed: Path) -> tuple[None, tuple[int, str, csv.Scan]]:
-    number, name = file
-    to = parsed / f"{number:05d}"
-    to.mkdir(parents=True)
-    return None, (number, name, csv.scan(Path(name), layout, to))
-
-
-def _parts(scanned: tuple[None, Iterable[tuple[int, str, csv.Scan]]]) -> list[_Part]:
-    scans = sorted(scanned[1], key=lambda scan: scan[0])
-    types = csv.merged(scan for _, _, scan in scans)
-    cells = [(name, part) for _, name, scan in scans for part in scan.parts]
-    return [_Part(number, len(cells), name, part, types) for number, (name, part) in enumerate(cells)]
-
-
-def _write_csv(part: _Part, read: Callable[..., Iterator[chunks.Chunk]], write: Callable[..., None]) -> None:
-    write(part.number, part.of, read(Path(part.file), part.cells, part.types))
-
-
-def _write(
-    file: tuple[int, str], shards: int, read: Callable[..., Iterator[chunks.Chunk]], write: Callable[..., None]
-) -> None:
-    number, name = file
-    write(number, shards, read(Path(name)))
-
-
 def _write_shard(
-    number: int,
-    shards: int,
-    given: Iterable[chunks.Chunk],
-    weights: Mapping[str, int],
-    examples: Examples,
-    counts: Path,
-    rows: RowCount,
+    shard: tuple[tuple[int, int], tuple[Any, ...]], read: Callable[..., Iterator[chunks.Chunk]], writer: ShardWriter
 ) -> None:
-    import numpy as np
-
-    name = f"data_tfrecord-{number:05d}-of-{shards:05d}.gz"
-    with ExitStack() as files:
-        writers = [files.enter_context(tfrecord.Writer(examples.split_path(split) / name)) for split in weights]
-        kept = files.enter_context(_Kept(examples, list(weights), number, shards))
-        for records, keys, columns_of in given:
-            assigned = np.array(hash_split.assign(keys, weights))
-            for index, writer in enumerate(writers):
-                here = np.flatnonzero(assigned == index)
-                writer.write([records[at] for at in here.tolist()])
-                kept.write(index, columns_of, here)
-            rows(len(records))
-    held = {split: writer.records for split, writer in zip(weights, writers, strict=True)}
-    (counts / f"{number:05d}.json").write_text(json.dumps(held), encoding="utf-8")
-
-
-class _Kept:
-    """The columns of one shard, of every split; none at all when they cannot be kept for one."""
-
-    def __init__(self, examples: Examples, splits: list[str], number: int, shards: int) -> None:
-        name = f"{number:05d}-of-{shards:05d}.parquet"
-        self._files = [examples.columns_path(split) / name for split in splits]
-        self._stack = ExitStack()
-        self._writers: list[columns.Writer] | None = None
-
-    def write(self, split: int, columns_of: Callable[[Any], pa.RecordBatch], places: Any) -> None:
-        if self._writers is None or not len(places):
-            return
-        try:
-            self._writers[split].write(columns_of(places))
-        except columns.Unfit as problem:
-            self._writers = None
-            self._stack.close()
-            for file in self._files:
-                file.unlink(missing_ok=True)
-            print(f"{self._files[split].name}: no columns are kept: {problem}", file=sys.stderr, flush=True)
-
-    def __enter__(self) -> _Kept:
-        self._writers = [self._stack.enter_context(columns.Writer(file)) for file in self._files]
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._stack.__exit__(*exception)
+    (number, of), (file, *part) = shard
+    writer.write(number, of, read(Path(file), *part))

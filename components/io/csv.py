@@ -85,11 +85,11 @@ def scan(path: Path, layout: Layout, to: Path, block: int = _BLOCK, part: int = 
         return Scan(types, rows, tuple(parts.files))
 
 
-def merged(scans: Iterable[Scan]) -> dict[str, ColumnType]:
-    """The types of the columns over all files: the largest that a file found."""
+def merged(files: Iterable[Mapping[str, ColumnType]]) -> dict[str, ColumnType]:
+    """The types of the columns over all files, given those of each: the largest."""
     types: dict[str, ColumnType] = {}
-    for found in scans:
-        for name, kind in found.types.items():
+    for found in files:
+        for name, kind in found.items():
             types[name] = max(kind, types.get(name, kind))
     return types
 

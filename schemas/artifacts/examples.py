@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from schemas.artifact import SplitArtifact, splits_in_order
+from schemas.spans import shown
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Examples(SplitArtifact):
     has its directory and at least one file without records, so that a reader's glob never fails.
 
     Properties: `records`, the number of records of each split: `{"train": 9998, "eval": 5004}`; `columns`, whether they are
-    kept.
+    kept; and where the source has spans, `spans`, ascending: `[{"span": 41, "version": 2, "label": "41", "shards": [12, 14]}]`, where
+    `shards` is the half-open range of the shards that hold the span, the same in every split, and `version` may be null.
     """
 
     TYPE_NAME: ClassVar[str] = "Examples"
@@ -53,7 +55,12 @@ class Examples(SplitArtifact):
 
     def describe(self) -> str:
         records = self.properties.get("records", {})
-        return ", ".join(f"{split} {records[split]:,}" for split in splits_in_order(records))
+        held = [f"{split} {records[split]:,}" for split in splits_in_order(records)]
+        spans = self.properties.get("spans", [])
+        if spans:
+            labels = shown([span["label"] for span in spans], [span["span"] for span in spans])
+            held.insert(0, f"{'span' if len(spans) == 1 else 'spans'} {labels}")
+        return ", ".join(held)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.contract import build_component, read_contract, settings_of
 from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples
-from schemas.component import Baseline, BeamOptions, IfOnlyOne, InputFiles, Out, Seed, UserCode
+from schemas.component import Baseline, BeamOptions, ChoosesFiles, IfOnlyOne, InputFiles, Out, Seed, UserCode
 from schemas.errors import ConfigError
 
 
@@ -16,6 +16,7 @@ from schemas.errors import ConfigError
 class Step:
     source: InputFiles
     extra: tuple[InputFiles, ...] = ()
+    last: ChoosesFiles[int | None] = None
     function: UserCode | None = None
     rate: float = 1.0
     names: tuple[str, ...] = ()
@@ -46,6 +47,8 @@ def test_ports_asks_and_marked_settings_come_from_annotations() -> None:
     assert contract.ask(Baseline) is None
     assert contract.user_code == ("function",)
     assert contract.input_files == ("source", "extra")
+    assert contract.chooses_files == ("last",)
+    assert not contract.selects_files
     assert not contract.publishes
 
 

@@ -121,6 +121,104 @@ class TestTheKey:
         assert count.is_dir()
 
 
+SPANS = """
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.artifacts import Examples
+from schemas.component import ChoosesFiles, InputFiles, Out, PlannedFiles
+from schemas.input_files import FoundFile
+from schemas.spans import select
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    source: InputFiles
+    window: ChoosesFiles[int] = 2
+    last_span: ChoosesFiles[int | None] = None
+    keep: float = 1.0
+
+    def select_files(self) -> dict[str, list[FoundFile]]:
+        return {"source": [file for span in select(self.source, self.window, self.last_span) for file in span.found()]}
+
+    def run(self, files: PlannedFiles, examples: Out[Examples]) -> None:
+        exec(Path("during.py").read_text())
+        train = examples.split_path("train")
+        train.mkdir()
+        lines = [file.path.read_text() for file in files.by_setting["source"]]
+        (train / "lines.json").write_text(json.dumps(lines))
+        examples.properties["records"] = {"train": len(lines)}
+"""
+
+
+@pytest.fixture
+def spans(project: Path) -> Path:
+    """A source with the spans 7 and 8, and a step `read` that reads the newest two. What is in during.py is done while it reads."""
+    (project / "data").mkdir()
+    write({"project_spans.py": SPANS, "data/7.csv": "seven", "data/8.csv": "eight", "during.py": ""})
+    definition = (
+        "name: toy\nroot: store-root\nsteps:\n  read: {uses: project_spans.Read, with: {source: data/{SPAN}.csv}}\n"
+    )
+    write({"pipeline.yaml": definition.replace("data/{SPAN}.csv", '"data/{SPAN}.csv"')})
+    return project
+
+
+def reasons(*overrides: str) -> tuple[str, ...]:
+    definition = load("pipeline.yaml", overrides)
+    (plan,) = make_plan(definition.graph, Store(definition.root))
+    return (plan.action, *plan.reasons)
+
+
+def lines_of(order: Order) -> list[str]:
+    (file,) = (Path(order.root) / "store" / order.step / order.key).glob("**/lines.json")
+    lines: list[str] = json.loads(file.read_text())
+    return lines
+
+
+class TestAStepThatReadsWhatWasPlanned:
+    def test_leaves_files_that_appear_for_the_next_run(self, spans: Path) -> None:
+        order = order_of("read")
+        write({"data/9.csv": "nine", "during.py": "Path('data/10.csv').write_text('ten')"})
+
+        assert work(order).action == "run"
+        assert lines_of(order) == ["seven", "eight"]
+        assert reasons() == ("run", "spans 9 to 10 are new", "spans 7 to 8 left the window")
+
+    @pytest.mark.parametrize(
+        ("when", "change", "message"),
+        [
+            ("before", "Path('data/8.csv').write_text('acht')", "data/8.csv changed after this step was planned"),
+            ("before", "Path('data/7.csv').unlink()", "data/7.csv is gone after this step was planned"),
+            ("during", "Path('data/8.csv').write_text('acht')", "data/8.csv changed while this step ran"),
+        ],
+    )
+    def test_fails_where_they_are_not_what_they_were(self, spans: Path, when: str, change: str, message: str) -> None:
+        order = order_of("read")
+        if when == "before":
+            exec(change)
+        else:
+            write({"during.py": change})
+
+        assert work(order).message.startswith(message)
+        assert not published(order)
+
+    def test_is_reused_whichever_setting_chose_the_same_files(self, spans: Path) -> None:
+        assert work(order_of("read")).action == "run"
+
+        assert reasons("read.last_span=8") == ("reuse", "nothing changed")
+        assert reasons("read.window=1", "read.last_span=8") == ("run", "span 7 left the window")
+        assert reasons("read.keep=0.5")[1:] == ("keep 1.0 -> 0.5",)
+
+    def test_is_run_by_hand_on_the_files_that_there_are_now(self, spans: Path) -> None:
+        order = order_of("read")
+        write({"data/9.csv": "nine"})
+
+        assert order.as_of_now().key == order_of("read").key != order.key
+
+
 class TestTheError:
     def message(self, functions: str, helpers: str = "") -> str:
         write({"project_functions.py": functions, "project_helpers.py": helpers})

@@ -149,3 +149,58 @@ def test_the_key_ignores_where_files_lie_and_counts_what_they_hold() -> None:
 
     assert key("here/a.csv", "1") == key("there/a.csv", "1")
     assert key("here/a.csv", "1") != key("here/a.csv", "2")
+
+
+def window(**spans: list[tuple[str, str]]) -> dict[str, object]:
+    """Files of spans called s8 or, of version 2, s8v2: the name and digest of each."""
+    found = []
+    for name, files in spans.items():
+        span, _, version = name.removeprefix("s").partition("v")
+        for file, digest in files:
+            entry = {"path": f"d/{span}/{file}", "digest": digest, "bytes": 1, "span": int(span), "label": span}
+            found.append({**entry, "version": int(version) if version else None})
+    return {"files": {"source": found}}
+
+
+A, B = ("a.csv", "1"), ("a.csv", "2")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reasons"),
+    [
+        (window(s6=[A], s7=[A]), window(s7=[A], s8=[A]), ("span 8 is new", "span 6 left the window")),
+        (
+            window(s1=[A], s2=[A], s3=[A]),
+            window(s4=[A], s5=[A], s6=[A]),
+            ("spans 4 to 6 are new", "spans 1 to 3 left the window"),
+        ),
+        (window(s7v1=[A]), window(s7v2=[B]), ("span 7 has version 2 now",)),
+        (window(s7v1=[A]), window(s7v2=[A]), ()),
+        (window(s7=[A], s8=[A]), window(s7=[B, ("b.csv", "1")], s8=[A]), ("span 7: a.csv changed, b.csv is new",)),
+        (window(s5=[A], s7=[A]), window(s5=[A], s6=[A], s7=[A]), ("span 6 is new",)),
+        (window(s5=[A], s6=[A], s7=[A]), window(s5=[A], s7=[A]), ("span 6 is gone",)),
+        (window(s41=[A]), window(s30=[A]), ("span 30 is in the window now", "span 41 left the window")),
+        (window(s7=[A, B]), window(s7=[B, A]), ("span 7: a.csv changed",)),
+    ],
+)
+def test_spans_are_named_when_the_window_changes(old, new, reasons: tuple[str, ...]) -> None:
+    assert what_changed(old, new) == reasons
+    assert (key_of(old) == key_of(new)) == (not reasons)
+
+
+def test_the_span_of_a_date_is_named_by_the_date() -> None:
+    def files(label: str, span: int) -> dict[str, object]:
+        entry = {"path": "d/a.csv", "digest": "1", "bytes": 1, "span": span, "version": None, "label": label}
+        return {"files": {"source": [entry]}}
+
+    assert what_changed(files("2026-07-30", 20664), files("2026-07-31", 20665)) == (
+        "span 2026-07-31 is new",
+        "span 2026-07-30 left the window",
+    )
+
+
+def test_a_source_that_gets_spans_is_another_one() -> None:
+    plain = {"files": {"source": [{"path": "d/a.csv", "digest": "1", "bytes": 1}]}}
+
+    assert what_changed(plain, window(s1=[A])) == ("source has spans now",)
+    assert what_changed(window(s1=[A]), plain) == ("source has no spans now",)

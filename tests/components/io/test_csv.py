@@ -220,7 +220,7 @@ def test_gzip_is_known_by_its_content(file) -> None:
 def test_types_of_several_files_are_the_widest(file, tmp_path) -> None:
     scans = [csv.scan(file(text), Layout(), tmp_path) for text in ("x,y\n1,\n", "x,y\n1.5,\n", "y,x\n2,3\n")]
 
-    assert csv.merged(scans) == {"x": ColumnType.FLOAT, "y": ColumnType.INT}
+    assert csv.merged(scan.types for scan in scans) == {"x": ColumnType.FLOAT, "y": ColumnType.INT}
 
 
 @pytest.mark.parametrize(
