@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,41 +22,6 @@ from schemas.input_files import FoundFile
 
 SPLITS = {"train": 2, "eval": 1}
 DAYS = "data/{SPAN}/*.csv"
-
-
-class Directory(PartCache):
-    """Parts below a directory; `found` and `kept` are the names asked for since the last look, in order."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.found: list[str] = []
-        self.kept: list[str] = []
-
-    def find(self, name: str) -> Path | None:
-        if not (self.path / name).is_dir():
-            return None
-        self.found.append(name)
-        return self.path / name
-
-    @contextlib.contextmanager
-    def keep(self, name: str) -> Iterator[Path]:
-        staged = self.path / f"{name}.new"
-        staged.mkdir(parents=True)
-        yield staged
-        assert name not in self.kept
-        self.kept.append(name)
-        staged.rename(self.path / name)
-
-    def look(self) -> tuple[int, int]:
-        """How many parts were found and kept since the last look."""
-        looked = len(self.found), len(self.kept)
-        self.found, self.kept = [], []
-        return looked
-
-
-@pytest.fixture
-def parts(tmp_path: Path) -> Directory:
-    return Directory(tmp_path / "parts")
 
 
 @pytest.fixture
@@ -111,6 +75,13 @@ def same(one: Examples, other: Examples) -> bool:
     return content(one) == content(other) and one.properties == other.properties
 
 
+def looked(part_cache: Any) -> tuple[int, int]:
+    """How many parts were found and kept since the last look."""
+    looked = len(part_cache.found), len(part_cache.kept)
+    part_cache.forget()
+    return looked
+
+
 def test_shards_hold_one_span_each_and_the_artifact_says_which(day, make) -> None:
     day(7, files=2)
     day(8)
@@ -140,21 +111,21 @@ def test_a_window_has_the_records_of_its_files_in_any_other_source(day, make) ->
 
 
 def test_a_rolling_window_makes_the_new_span_alone_and_the_same_bytes_as_one_that_keeps_nothing(
-    day, make, parts
+    day, make, part_cache
 ) -> None:
     for number in range(1, 6):
         day(number, files=1 + number % 2)
     for last in range(3, 6):
-        rolled = make(parts, window=3, last_span=last)
+        rolled = make(part_cache, window=3, last_span=last)
         assert same(rolled, make(window=3, last_span=last))
-        # Two parts of each span: its columns' types, its shards.
-        assert parts.look() == ((0, 6) if last == 3 else (4, 2))
+        # Two part_cache of each span: its columns' types, its shards.
+        assert looked(part_cache) == ((0, 6) if last == 3 else (4, 2))
 
 
-def test_an_unchanged_window_reads_no_rows(day, make, parts) -> None:
+def test_an_unchanged_window_reads_no_rows(day, make, part_cache) -> None:
     day(1)
     day(2)
-    before = make(parts, window=2)
+    before = make(part_cache, window=2)
     reported = []
 
     class Reported(Progress):
@@ -164,59 +135,59 @@ def test_an_unchanged_window_reads_no_rows(day, make, parts) -> None:
     after = Examples(before.path.parent / "again")
     after.path.mkdir()
     component = ExampleGen(source=DAYS, window=2)
-    component.run(BeamOptions("NoSuchRunner"), Reported(), after, files=plan(component), parts=parts)
+    component.run(BeamOptions("NoSuchRunner"), Reported(), after, files=plan(component), parts=part_cache)
 
     assert same(before, after)
     assert reported[-1] == 80
 
 
-def test_a_type_that_one_span_changes_is_the_type_in_all(day, make, parts) -> None:
+def test_a_type_that_one_span_changes_is_the_type_in_all(day, make, part_cache) -> None:
     day(1)
     day(2)
     day(3, *(f"{row},{row},name" for row in range(30)), "n/a,1,name")
     day(4)
-    make(parts, window=2, last_span=2)
-    parts.look()
+    make(part_cache, window=2, last_span=2)
+    looked(part_cache)
 
-    changed = make(parts, window=3, last_span=3)
+    changed = make(part_cache, window=3, last_span=3)
     assert same(changed, make(window=3, last_span=3))
-    assert parts.look() == (2, 4)  # the types of two spans are known, the shards of all three are new
+    assert looked(part_cache) == (2, 4)  # the types of two spans are known, the shards of all three are new
 
-    gone = make(parts, window=1, last_span=4)
+    gone = make(part_cache, window=1, last_span=4)
     assert same(gone, make(window=1, last_span=4))
-    parts.look()
-    again = make(parts, window=2, last_span=2)
+    looked(part_cache)
+    again = make(part_cache, window=2, last_span=2)
     assert same(again, make(window=2, last_span=2))
-    assert parts.look() == (4, 0)
+    assert looked(part_cache) == (4, 0)
 
 
-def test_the_type_of_a_dropped_column_changes_nothing(day, make, parts) -> None:
+def test_the_type_of_a_dropped_column_changes_nothing(day, make, part_cache) -> None:
     day(1)
     day(2, *(f"{row},{row},3" for row in range(30)), "n/a,1,3")
-    make(parts, window=1, last_span=1, drop_columns=("id",))
-    parts.look()
+    make(part_cache, window=1, last_span=1, drop_columns=("id",))
+    looked(part_cache)
 
-    make(parts, window=2, drop_columns=("id",))
+    make(part_cache, window=2, drop_columns=("id",))
 
-    assert parts.look() == (2, 2)
+    assert looked(part_cache) == (2, 2)
 
 
-def test_a_new_version_and_a_changed_file_are_made_again(day, make, parts) -> None:
+def test_a_new_version_and_a_changed_file_are_made_again(day, make, part_cache) -> None:
     day(1, directory="1/v1")
     day(2, directory="2/v1")
     source = "data/{SPAN}/v{VERSION}/*.csv"
-    make(parts, source=source, window=2)
-    parts.look()
+    make(part_cache, source=source, window=2)
+    looked(part_cache)
     day(1, "1,2,three", directory="1/v2")
 
-    newer = make(parts, source=source, window=2)
+    newer = make(part_cache, source=source, window=2)
 
-    assert parts.look() == (2, 2)
+    assert looked(part_cache) == (2, 2)
     assert [span["version"] for span in newer.properties["spans"]] == [2, 1]
     assert same(newer, make(source=source, window=2))
     day(2, "5,6.5,seven", directory="2/v1")
-    assert same(make(parts, source=source, window=2), make(source=source, window=2))
-    assert parts.look() == (2, 2)
+    assert same(make(part_cache, source=source, window=2), make(source=source, window=2))
+    assert looked(part_cache) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -228,29 +199,29 @@ def test_a_new_version_and_a_changed_file_are_made_again(day, make, parts) -> No
         {"skip_rows": 1, "columns": ("id", "x", "name")},
     ],
 )
-def test_other_settings_make_other_shards(day, make, parts, settings: dict[str, Any]) -> None:
+def test_other_settings_make_other_shards(day, make, part_cache, settings: dict[str, Any]) -> None:
     day(1)
-    make(parts)
+    make(part_cache)
 
-    assert same(make(parts, **settings), make(**settings))
+    assert same(make(part_cache, **settings), make(**settings))
 
 
 @pytest.mark.slow
-def test_a_long_file_is_several_shards_of_its_span(day, make, parts) -> None:
+def test_a_long_file_is_several_shards_of_its_span(day, make, part_cache) -> None:
     day(1, *(f"{row},{row / 4},{'long ' * 5000}" for row in range(2700)))  # 67.5 MB, and 64 MB are a shard
     day(2)
-    before = make(parts, window=2)
+    before = make(part_cache, window=2)
     day(3)
 
-    rolled = make(parts, window=3)
+    rolled = make(part_cache, window=3)
 
     assert [span["shards"] for span in before.properties["spans"]] == [[0, 2], [2, 3]]
     assert [span["shards"] for span in rolled.properties["spans"]] == [[0, 2], [2, 3], [3, 4]]
-    assert parts.look() == (4, 6)
+    assert looked(part_cache) == (4, 6)
     assert same(rolled, make(window=3))
 
 
-def test_parquet_and_tfrecord_spans_are_kept_too(tmp_path, make, parts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_and_tfrecord_spans_are_kept_too(tmp_path, make, part_cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for number in range(3):
         (tmp_path / f"{number}").mkdir()
@@ -259,13 +230,15 @@ def test_parquet_and_tfrecord_spans_are_kept_too(tmp_path, make, parts, monkeypa
     for number, records in enumerate(make(**{**parquet, "window": 3}).files("all")):
         shutil.copy(records, tmp_path / f"{number}/tfrecord.gz")
     for settings in (parquet, {**parquet, "source": "{SPAN}/tfrecord.gz"}):
-        make(parts, **settings, last_span=1)
-        assert parts.look() == (0, 2)
-        assert same(make(parts, **settings), make(**settings))
-        assert parts.look() == (1, 1)
+        make(part_cache, **settings, last_span=1)
+        assert looked(part_cache) == (0, 2)
+        assert same(make(part_cache, **settings), make(**settings))
+        assert looked(part_cache) == (1, 1)
 
 
-def test_columns_are_kept_for_all_spans_or_for_none(tmp_path, make, parts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_are_kept_for_all_spans_or_for_none(
+    tmp_path, make, part_cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tensorflow.core.example.example_pb2 import Example
 
     monkeypatch.chdir(tmp_path)
@@ -284,14 +257,14 @@ def test_columns_are_kept_for_all_spans_or_for_none(tmp_path, make, parts, monke
 
     columns = []
     for window, last in ((1, 1), (2, 2), (2, 3), (1, 3)):
-        made = make(parts, **settings, window=window, last_span=last)
+        made = make(part_cache, **settings, window=window, last_span=last)
         assert same(made, make(**settings, window=window, last_span=last))
         columns.append(made.properties["columns"])
 
     assert columns == [True, False, False, True]
 
 
-def test_what_was_planned_is_read_and_not_what_is_there_by_now(day, make, parts) -> None:
+def test_what_was_planned_is_read_and_not_what_is_there_by_now(day, make, part_cache) -> None:
     day(1)
     day(2)
     component = ExampleGen(source=DAYS, window=2)
@@ -299,52 +272,52 @@ def test_what_was_planned_is_read_and_not_what_is_there_by_now(day, make, parts)
     day(3)
     (Path("data/2/more.csv")).write_text("id,x,name\n1,2,three\n")
 
-    examples = make(parts, planned, window=2)
+    examples = make(part_cache, planned, window=2)
 
     assert [span["span"] for span in examples.properties["spans"]] == [1, 2]
     assert sum(examples.properties["records"].values()) == 80
 
 
-def test_who_plans_nothing_reads_what_is_there_and_keeps_nothing(day, tmp_path, parts) -> None:
+def test_who_plans_nothing_reads_what_is_there_and_keeps_nothing(day, tmp_path, part_cache) -> None:
     day(1)
     examples = Examples(tmp_path / "examples")
     examples.path.mkdir()
 
-    ExampleGen(source=DAYS).run(BeamOptions(), Progress(), examples, parts=parts)
+    ExampleGen(source=DAYS).run(BeamOptions(), Progress(), examples, parts=part_cache)
 
     assert sum(examples.properties["records"].values()) == 40
-    assert parts.look() == (0, 0)
+    assert looked(part_cache) == (0, 0)
 
 
-def test_a_source_without_spans_keeps_nothing(day, make, parts) -> None:
+def test_a_source_without_spans_keeps_nothing(day, make, part_cache) -> None:
     day(1)
 
-    make(parts, source="data/1/*.csv")
+    make(part_cache, source="data/1/*.csv")
 
-    assert parts.look() == (0, 0)
+    assert looked(part_cache) == (0, 0)
 
 
-def test_kept_shards_outlive_the_output_that_they_were_made_for(day, make, parts) -> None:
+def test_kept_shards_outlive_the_output_that_they_were_made_for(day, make, part_cache) -> None:
     day(1)
-    first = make(parts)
+    first = make(part_cache)
     expected = content(first)
     shutil.rmtree(first.path)
 
-    assert content(make(parts)) == expected
+    assert content(make(part_cache)) == expected
 
 
-def test_a_span_that_cannot_be_read_is_named_and_those_before_it_stay_kept(day, make, parts) -> None:
+def test_a_span_that_cannot_be_read_is_named_and_those_before_it_stay_kept(day, make, part_cache) -> None:
     day(1)
-    make(parts)
-    parts.look()
+    make(part_cache)
+    looked(part_cache)
     day(2, "1,2,three", "4,5")
 
     with pytest.raises(DataError, match=r"data/2/0.csv, line 3: the header has 3 columns, this row has 2"):
-        make(parts, window=2)
+        make(part_cache, window=2)
 
     day(2)
-    assert same(make(parts, window=2), make(window=2))
-    assert parts.look() == (3, 2)  # the types of span 1 were found twice
+    assert same(make(part_cache, window=2), make(window=2))
+    assert looked(part_cache) == (3, 2)  # the types of span 1 were found twice
 
 
 # Equal to TFX
