@@ -58,3 +58,35 @@ def run(
     if asked.signal in (signal.SIGINT, signal.SIGHUP):  # a person at a terminal, and not a service's ordinary end
         return Answer({"outcome": "interrupted"}, None, Interrupted.exit_code)
     return Answer({"outcome": "stopped"})
+
+
+@app.command("list")
+def list_(file: File, state: StateDirectory = None, json: Json = False) -> Answer:
+    """Say when each schedule fires next, and what its last run came to."""
+    from datetime import UTC, datetime
+
+    from pipeline.schedules.listing import list_schedules
+    from pipeline.schedules.state import States
+
+    states = States(state) if state else States.beside(file)
+    listing = list_schedules(file, states, datetime.now(UTC))
+    return Answer(listing.as_json(), listing.as_text())
+
+
+@app.command("print")
+def print_(
+    file: File,
+    form: Annotated[str, typer.Option("--as", metavar="FORM", help="cron or systemd.")],
+    directory: Annotated[
+        Path, typer.Option("--directory", metavar="DIR", help="Where the runs work: paths in FILE are from there.")
+    ] = Path(),
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Write systemd's units there.")
+    ] = None,
+    json: Json = False,
+) -> Answer:
+    """Print the schedules as a crontab, or as systemd's units: for those who prefer these."""
+    from pipeline.schedules.elsewhere import print_schedules
+
+    text, files = print_schedules(file, form, directory.absolute(), output)
+    return Answer({"outcome": "printed", "files": files}, text)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -81,13 +81,15 @@ def trigger_arguments(schedule: Schedule) -> list[str]:
     return ["trigger", schedule.pipeline, *(["--if-new-data"] if schedule.if_new_data else []), *overrides]
 
 
+@dataclass(frozen=True)
 class ProcessLauncher:
     """Runs `pipeline trigger` of this installation, in this directory and environment."""
 
+    pipeline: Sequence[str] = (sys.executable, "-P", "-m", "pipeline.cli.main")  # -P: a user's folder never hides ours
+
     def start(self, firing: Firing, ended: Callable[[], None]) -> Running:
         """Begin a run in a session of its own, which Ctrl-C at the terminal does not reach."""
-        # -P: a folder of the user's never hides ours.
-        command = [sys.executable, "-P", "-m", "pipeline.cli.main", *trigger_arguments(firing.schedule), "--json"]
+        command = [*self.pipeline, *trigger_arguments(firing.schedule), "--json"]
         firing.answer.unlink(missing_ok=True)  # one that was not seen to end may still have it open
         with firing.log.open("ab") as log, firing.answer.open("wb") as answer:
             # Files, not pipes: the run outlives a scheduler that is killed, and the next one reads what it said.

@@ -21,6 +21,7 @@ from pipeline import disk, locks
 from schemas.errors import ConfigError, StoreError
 
 KEPT_LOGS = 20  # of each schedule
+_LOOKED_AT_S = 0.5  # others may hold the lock that long only to look whether it is held
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class States:
             self.directory.mkdir(parents=True, exist_ok=True)
             lock.touch()
         try:
-            with locks.locked(lock, f"pipeline schedule run {file}", patience_s=0):
+            with locks.locked(lock, f"pipeline schedule run {file}", patience_s=_LOOKED_AT_S):
                 yield
         except locks.NotGivenError as other:
             raise ConfigError(
@@ -161,7 +162,10 @@ class States:
 
     def is_held(self) -> bool:
         """Whether a scheduler is at work on them."""
-        return locks.is_locked(self.directory / ".lock")
+        try:
+            return locks.is_locked(self.directory / ".lock")
+        except OSError:
+            return True  # another user's, which is not ours to lock
 
 
 @contextlib.contextmanager
