@@ -88,6 +88,9 @@ def _files(definition: Definition, step: str | None) -> list[str]:
     relative = [
         path for path in paths if "://" not in path and not PurePosixPath(path).is_absolute() and path[:1] != "~"
     ]
+    if relative and contract.selects_files:
+        chosen = [file.path for files in contract.files(found.settings).values() for file in files]
+        return sorted(str(file) for file in chosen if not file.is_absolute())
     return sorted({str(file) for path in relative if path.strip() for file in expand(path)})
 
 

@@ -324,6 +324,53 @@ def test_input_files_in_the_image_are_looked_for_here(toy: Path) -> None:
     assert "steps.read.with.source: configs/nubers.txt: there is no such file. Did you mean 'numbers.txt'?" in problem
 
 
+READ = (
+    'read: {uses: project_steps.Read, with: {source: "${parameters.source}"}}',
+    'read: {uses: ExampleGen, with: {source: "SPANS"}}',
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("/mnt/penstock/data/{SPAN}/*.csv", None),
+        ("/mnt/penstock/{YYYY}/{MM}/{DD}/v{VERSION}/*.csv", None),
+        ("pkg://package_of_the_image/data/{SPAN}/*.csv", None),
+        ("configs/data/{SPAN}/*.csv", None),
+        ("configs/days/{SPAN}/*.csv", "configs/days/{SPAN}/*.csv: no file matches, so there is no span"),
+        (
+            "/srv/data/{SPAN}/*.csv",
+            "/srv/data/{SPAN}/*.csv lies on this machine, on no volume that the step's pod mounts",
+        ),
+        ("data/{SPAN}/*.csv", "data/{SPAN}/*.csv is relative, and the image has no such file"),
+        ("{SPAN}/data/*.csv", "{SPAN}/data/*.csv is relative, and the image has no such file"),
+    ],
+)
+def test_spans_are_looked_for_where_the_pods_have_them(toy: Path, source: str, problem: str | None) -> None:
+    (toy.parent / "configs/data/41").mkdir(parents=True)
+    (toy.parent / "configs/data/41/a.csv").write_text("a,b\n1,2\n")
+
+    found = errors(toy, (READ[0], READ[1].replace("SPANS", source)))
+
+    assert (problem is None) == (not found)
+    assert all("steps.read.with.source: " in one and str(problem) in one for one in found)
+
+
+def test_a_window_on_a_mounted_volume_is_not_counted_here(toy: Path) -> None:
+    source = '/mnt/penstock/data/{SPAN}/*.csv", window: 30, missing_spans: skip, last_span: "41'
+
+    assert errors(toy, (READ[0], READ[1].replace("SPANS", source))) == ()
+
+
+def test_a_window_in_the_image_has_to_be_there(toy: Path) -> None:
+    (toy.parent / "configs/data/41").mkdir(parents=True)
+    (toy.parent / "configs/data/41/a.csv").write_text("a,b\n1,2\n")
+
+    (problem,) = errors(toy, (READ[0], READ[1].replace('"SPANS"', '"configs/data/{SPAN}/*.csv", window: 2')))
+
+    assert "1 of the 2 spans up to 41 is not there: 40" in problem
+
+
 def test_a_volume_that_one_step_lacks_is_missed_there(toy: Path) -> None:
     """A step's volumes are added to the defaults', so one that is mounted by single steps is not the others'."""
     volumes = "[{claim: penstock, path: /mnt/penstock}]"

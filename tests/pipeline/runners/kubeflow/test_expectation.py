@@ -68,6 +68,24 @@ def test_an_input_file_of_the_image_that_differs_or_is_gone_is_named(definition:
     assert "not there in the image" in gone
 
 
+def test_of_a_source_with_spans_the_files_of_the_window_are_expected(definition: str, project: Path) -> None:
+    for span in (1, 2, 3):
+        (project / f"data/{span}").mkdir(parents=True)
+        (project / f"data/{span}/a.csv").write_text(f"a\n{span}\n")
+    file = project / "pipeline.yaml"
+    spans = 'read: {uses: ExampleGen, with: {source: "data/{SPAN}/*.csv", window: 2}}'
+    file.write_text(file.read_text().replace("read: {uses: project_steps.Read, with: {source: numbers.txt}}", spans))
+    expectation = expected(load_on_cluster(definition), "read")
+    (project / "data/2/a.csv").write_text("a\n9\n")
+    (project / "data/4").mkdir()
+    (project / "data/4/a.csv").write_text("a\n4\n")
+
+    (problem,) = problems(expectation, load_on_cluster(definition), "read")
+
+    assert list(expectation.files) == ["data/2/a.csv", "data/3/a.csv"]
+    assert "data/2/a.csv is " in problem
+
+
 def test_another_version_and_another_graph_are_named_with_both_sides(definition: str) -> None:
     expectation = expected(load_on_cluster(definition), "count")
     other = replace(expectation, penstock="0.0.1", graph="sha256:" + "0" * 64)
