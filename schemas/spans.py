@@ -15,6 +15,7 @@ from schemas.errors import ConfigError, DataError
 from schemas.input_files import FoundFile, check_readable, nearest, places
 
 MISSING = ("fail", "skip")
+NEWEST = "newest"  # what a parameter without a value cannot say where every parameter has one, as on Kubeflow
 
 _EPOCH = datetime.date(1970, 1, 1)
 _DATE = {"YYYY": 4, "MM": 2, "DD": 2}  # digits
@@ -133,7 +134,7 @@ def find_spans(source: str) -> list[Span]:
 
 
 def select(source: str, window: int = 1, last: int | str | None = None, missing: str = "fail") -> list[Span]:
-    """The `window` spans whose numbers end at `last`, None for the newest there is, by number; at least the last one.
+    """The `window` spans whose numbers end at `last`, None or NEWEST for the newest there is, by number; at least the last one.
 
     Spans of the window that are not there are left out where `missing` is skip. Raises DataError for them where it is fail, and
     always when the last one is not there or a file may not be read; ConfigError and DataError as `find_spans` and `span_number` do.
@@ -143,7 +144,7 @@ def select(source: str, window: int = 1, last: int | str | None = None, missing:
             f"a window of {window} spans, missing spans {missing}: expected 1 or more, and {' or '.join(MISSING)}"
         )
     there = {span.number: span for span in find_spans(source)}
-    end = max(there) if last is None else span_number(source, last)
+    end = max(there) if last in (None, NEWEST) else span_number(source, last)
     label = _Pattern(source).label
     if end not in there:
         raise DataError(

@@ -53,7 +53,7 @@ class ExampleGen:
 
     source: InputFiles  # a file, a glob, or pkg://package/path; with {SPAN} or {YYYY}, {MM}, {DD}, and {VERSION}, it has spans
     window: ChoosesFiles[int] = 1  # spans: the newest and those just before it, by number
-    last_span: ChoosesFiles[int | str | None] = None  # a number, or 2026-07-31; None: the newest there is
+    last_span: ChoosesFiles[int | str | None] = None  # a number, or 2026-07-31; None or newest: the newest there is
     missing_spans: ChoosesFiles[str] = "fail"  # or skip: spans of the window that are not there are left out
     format: str | None = None  # csv, parquet or tfrecord; None: told by the files' names
     # Name: weight. However they are written, the hash ranges are cut in the order train, eval, others by name.
@@ -117,7 +117,7 @@ class ExampleGen:
                 for name, is_set in given.items()
                 if is_set
             ]
-        elif self.last_span is not None and not source_spans.problems(self.source):
+        elif self.last_span not in (None, source_spans.NEWEST) and not source_spans.problems(self.source):
             try:
                 source_spans.span_number(self.source, self.last_span)
             except ConfigError as error:

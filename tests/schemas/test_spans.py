@@ -108,7 +108,7 @@ def test_the_last_spans_are_the_window(data) -> None:
     def window(*arguments) -> list[int]:
         return [span.number for span in select("data/{SPAN}/*.csv", *arguments)]
 
-    assert window() == [10]
+    assert window() == window(1, "newest") == [10]
     assert window(3) == [8, 9, 10]
     assert window(3, 9) == window(3, "9") == [7, 8, 9]
 
