@@ -99,21 +99,25 @@ def find_spans(source: str) -> list[Span]:
     """Every span that is there, by number, each in its newest version.
 
     `source` is a path, glob or pkg:// address with placeholders, each of which stands for digits of one name; hidden files are left out.
-    All files of one number are one span, in whatever directories a glob finds them.
+    All files of one number are one span, in whatever directories a glob finds them. A link by another name to a file that has a span,
+    as `latest` is, counts for nothing.
 
-    Raises ConfigError for placeholders that do not go together; DataError where no file matches, and for every file that
+    Raises ConfigError for placeholders that do not go together; DataError where no file matches, and for every other file that
     matches and whose span is no number, no date, or written in two ways ('1' and '01').
     """
     pattern = _Pattern(source)
     files: dict[tuple[int, int | None], list[Path]] = {}
     spellings: dict[str, tuple[str, Path]] = {}
     wrong: dict[str, str] = {}  # by what is wrong, so that a directory of many files is named once
-    for file in pattern.files():
-        read = pattern.read(file)
-        if isinstance(read, str):
-            wrong.setdefault(read, f"{file}: {read}")
+    readings = {file: pattern.read(file) for file in pattern.files()}
+    unread = {file for file, reading in readings.items() if isinstance(reading, str)}
+    known = {file.resolve() for file in readings.keys() - unread} if unread else set()
+    for file, reading in readings.items():
+        if isinstance(reading, str):
+            if file.resolve() not in known:
+                wrong.setdefault(reading, f"{file}: {reading}")
             continue
-        number, version, *written = read
+        number, version, *written = reading
         for what, how in zip((f"span {number}", f"version {version} of span {number}"), written, strict=True):
             before, where = spellings.setdefault(what, (how, file))
             if before != how:

@@ -130,8 +130,8 @@ from pathlib import Path
 
 from schemas.artifacts import Examples
 from schemas.component import ChoosesFiles, InputFiles, Out, PlannedFiles
-from schemas.input_files import FoundFile
-from schemas.spans import select
+from schemas.input_files import FoundFile, expand
+from schemas.spans import has_span, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +142,8 @@ class Read:
     keep: float = 1.0
 
     def select_files(self) -> dict[str, list[FoundFile]]:
+        if not has_span(self.source):
+            return {"source": [FoundFile(file) for file in expand(self.source)]}
         return {"source": [file for span in select(self.source, self.window, self.last_span) for file in span.found()]}
 
     def run(self, files: PlannedFiles, examples: Out[Examples]) -> None:
@@ -186,6 +188,15 @@ class TestAStepThatReadsWhatWasPlanned:
         assert work(order).action == "run"
         assert lines_of(order) == ["seven", "eight"]
         assert reasons() == ("run", "spans 9 to 10 are new", "spans 7 to 8 left the window")
+
+    def test_leaves_files_that_a_glob_matches_only_now_for_the_next_run_too(self, spans: Path) -> None:
+        glob = "read.source=data/*.csv"
+        order = order_of("read", glob)
+        write({"data/9.csv": "nine", "during.py": "Path('data/10.csv').write_text('ten')"})
+
+        assert work(order).action == "run"
+        assert lines_of(order) == ["seven", "eight"]
+        assert reasons(glob) == ("run", "10.csv is new", "9.csv is new")
 
     @pytest.mark.parametrize(
         ("when", "change", "message"),

@@ -95,6 +95,16 @@ def test_files_of_one_number_are_one_span_wherever_they_lie(data) -> None:
     assert found("*/{SPAN}/a.csv") == {"41": ["north/41/a.csv", "south/41/a.csv"]}
 
 
+def test_a_link_to_a_span_by_another_name_is_no_span(data) -> None:
+    data("data/41/a.csv", "data/42/a.csv", "elsewhere/a.csv")
+    Path("data/latest").symlink_to("42")
+
+    assert list(found("data/{SPAN}/*.csv")) == ["41", "42"]
+    Path("data/other").symlink_to("../elsewhere")
+    with pytest.raises(DataError, match="^data/other/a.csv: 'other' stands where {SPAN} is a number.*$"):
+        find_spans("data/{SPAN}/*.csv")
+
+
 def test_spans_in_a_package_are_found(data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data("spanned_package/__init__.py", "spanned_package/data/41/a.csv")
     monkeypatch.syspath_prepend(tmp_path)
