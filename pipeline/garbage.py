@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline import disk, locks, parts, staging
 from pipeline.ledger import RunFiles
+from pipeline.remembered_digests import forget_lost
 from pipeline.store import Store
 from schemas.errors import ConfigError
 
@@ -100,9 +101,9 @@ def find_garbage(
 def collect(
     store: Store, garbage: Iterable[Garbage], *, since: RunsSince | None = None, lost_after_s: float = math.inf
 ) -> list[Garbage]:
-    """Remove it; gives what was removed. What came into use since it was listed is left out, and what runs recorded `since`.
+    """Remove it, and what is remembered of input files that are gone; gives what was removed.
 
-    Raises StoreError, naming the path and the cause, for what cannot be removed.
+    What came into use since it was listed is left out, and what runs recorded `since`. Raises StoreError, naming the path and the cause, for what cannot be removed.
     """
     removed = []
     for item in garbage:
@@ -120,6 +121,7 @@ def collect(
             done = _collect_run(store, since, item.path)
         if done:
             removed.append(item)
+    forget_lost(store.root)
     for lock in (store.root / "locks").glob("*"):
         with contextlib.suppress(FileNotFoundError):
             locks.is_locked(lock)  # looking at a lock that nobody holds removes it

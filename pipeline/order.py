@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Contract, read_contract
-from pipeline.fingerprint import OURS, code_closure, file_digest, key_of, what_changed
+from pipeline.fingerprint import OURS, code_closure, key_of, what_changed
 from pipeline.graph import Graph, Step
 from pipeline.plan import StepPlan, files_of, parts_of
+from pipeline.remembered_digests import RememberedDigests
 from pipeline.store import Execution, Store
 from schemas.component import BeamOptions
 from schemas.dotted_path import resolve
@@ -97,6 +98,7 @@ class Order:
             seed=self.seed,
             baseline=self.key_parts.get("baseline"),
             anyway=self.anyway,
+            digest=self._digest,
         )
         libraries = {**self.lineage.get("libraries", {}), **parts["libraries"]}
         lineage = {**self.lineage, "libraries": dict(sorted(libraries.items()))}
@@ -119,10 +121,14 @@ class Order:
             {"user_code": {name: before[name] for name in modules if name in before}, "files": files},
             {
                 "user_code": {name: now[name].as_json() for name in modules if name in now},
-                "files": {} if contract.selects_files else files_of(contract, self.settings),
+                "files": {} if contract.selects_files else files_of(contract, self.settings, self._digest),
             },
         )
         return (*others, *(self._changed_planned_files() if contract.selects_files else ()))
+
+    @property
+    def _digest(self) -> RememberedDigests:
+        return RememberedDigests(Path(self.root))
 
     def _changed_planned_files(self) -> Iterator[str]:
         for files in self.key_parts.get("files", {}).values():
@@ -130,7 +136,7 @@ class Order:
                 path = Path(file["path"])
                 if not path.is_file():
                     yield f"{path} is gone"
-                elif file_digest(path) != file["digest"]:
+                elif self._digest(path) != file["digest"]:
                     yield f"{path} changed"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pipeline.contract import Contract, build_component, read_contract
 from pipeline.fingerprint import code_closure, file_digest, key_of, what_changed
 from pipeline.graph import Graph, Step
+from pipeline.remembered_digests import RememberedDigests
 from pipeline.store import Execution, Store
 from schemas.artifacts import Hyperparameters
 from schemas.component import Baseline, Publisher, Seed
@@ -87,7 +88,7 @@ def decide(
     contract = read_contract(resolve(step.component))
     takes_baseline = contract.takes_baseline(step.settings)
     baseline = find_baseline(graph, step, contract, executions, store) if takes_baseline else Baseline()
-    parts = key_parts(graph, step, contract, executions, baseline, anyway)
+    parts = key_parts(graph, step, contract, executions, store, baseline, anyway)
     key = key_of(parts)
     kept = _kept(graph, step, store, force)
     if kept is not None and kept.key != key:
@@ -140,6 +141,7 @@ def key_parts(
     step: Step,
     contract: Contract,
     executions: Mapping[str, Execution],
+    store: Store,
     baseline: Baseline,
     anyway: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -152,6 +154,7 @@ def key_parts(
         seed=graph.seed,
         baseline={"digest": baseline.digest, "version": baseline.version} if baseline.digest else None,
         anyway=anyway,
+        digest=RememberedDigests(store.root),
     )
 
 
@@ -164,6 +167,7 @@ def parts_of(
     seed: int | None,
     baseline: Mapping[str, Any] | None,
     anyway: Mapping[str, str] | None = None,
+    digest: Callable[[Path], str] = file_digest,
 ) -> dict[str, Any]:
     """The parts of a key: what is given, and code, libraries and input files as they are now.
 
@@ -187,7 +191,7 @@ def parts_of(
         "libraries": {**ours.libraries, **theirs.libraries},
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "inputs": dict(inputs),
-        "files": files_of(contract, settings),
+        "files": files_of(contract, settings, digest),
     }
     if contract.ask(Seed):
         parts["seed"] = seed
@@ -198,11 +202,13 @@ def parts_of(
     return parts
 
 
-def files_of(contract: Contract, settings: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def files_of(
+    contract: Contract, settings: Mapping[str, Any], digest: Callable[[Path], str] = file_digest
+) -> dict[str, list[dict[str, Any]]]:
     """The input files behind each setting that names some, with their digests and spans. Raises DataError when there are none."""
     return {
         name: [
-            {"path": str(file.path), "digest": file_digest(file.path), "bytes": file.path.stat().st_size}
+            {"path": str(file.path), "digest": digest(file.path), "bytes": file.path.stat().st_size}
             | ({} if file.span is None else {"span": file.span, "version": file.version, "label": file.label})
             for file in found
         ]
@@ -277,7 +283,7 @@ def _baseline_before(
         return None
     recorded: Mapping[str, Any] = execution.manifest.key_parts.get("baseline") or {}
     then = Baseline(digest=recorded.get("digest"), version=recorded.get("version"))
-    return recorded if key_of(key_parts(graph, step, contract, executions, then)) == made else None
+    return recorded if key_of(key_parts(graph, step, contract, executions, store, then)) == made else None
 
 
 def _publisher_below(graph: Graph, step: Step) -> Publisher | None:

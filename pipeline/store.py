@@ -4,6 +4,7 @@
       store/<step>/<key>/           one execution: manifest.json and one directory per output
       staging/<step>-<key>-<random>/   an execution that is being made, with its owner's lock
       parts/<scope>-<name>/         what executions made of parts of their input, for later ones (see pipeline.parts)
+      digests/                      of input files that have not changed since (see pipeline.remembered_digests)
       scratch/<step>/<key>/         checkpoints and trials of an execution that is not published yet
       runs/<run id>/                run.json and its lock, <step>.order.json, <step>.log
       locks/                        who works on what, and who uses what
@@ -66,7 +67,7 @@ class Store:
 
     def open(self) -> Store:
         """Make the root's directories and check that they can be written."""
-        for name in ("store", "parts", "staging", "scratch", "locks", "runs"):
+        for name in ("store", "parts", "digests", "staging", "scratch", "locks", "runs"):
             directory = self._made(self.root / name)
             if not os.access(directory, os.W_OK | os.X_OK):
                 code = errno.EROFS if os.statvfs(directory).f_flag & os.ST_RDONLY else errno.EACCES
