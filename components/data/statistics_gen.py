@@ -78,7 +78,7 @@ class StatisticsGen:
         shards = {split: shards_of(_files(examples, split), counting) for split in splits}
         spans = examples.properties.get("spans", ())
         made = statistics.path / ".counted"  # where Beam's workers see it too
-        made.mkdir()
+        made.mkdir(parents=True, exist_ok=True)
         with RowCount(progress, total) as rows:
             counted = count([*itertools.chain(*shards.values())], counting, parts, made, beam, rows)
         for split, every in shards.items():
