@@ -7,7 +7,7 @@ import json
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from schemas.artifact import Artifact
 from schemas.artifacts import Verdict
@@ -18,6 +18,7 @@ from schemas.component import (
     IfOnlyOneMarker,
     InputFilesMarker,
     Lineage,
+    Makes,
     OutputMarker,
     PartCache,
     PlannedFiles,
@@ -31,6 +32,8 @@ from schemas.component import (
 )
 from schemas.errors import ConfigError, did_you_mean
 from schemas.input_files import FoundFile, expand
+
+T = TypeVar("T")
 
 ASKS = (BeamOptions, Scratch, Seed, Baseline, Progress, Lineage, PlannedFiles, PartCache)
 
@@ -59,6 +62,7 @@ class Contract:
     user_code: tuple[str, ...]  # settings that hold a dotted path of the user's
     input_files: tuple[str, ...]  # settings that hold a path, glob or pkg:// address
     chooses_files: tuple[str, ...]  # settings that choose among the files of those
+    makes: Mapping[str, str]  # output: the setting that decides whether it is made; others always are
     wants_baseline: tuple[str, ...]  # settings of which one has to be true for the step to be given a baseline
 
     @property
@@ -97,6 +101,11 @@ class Contract:
             name: [FoundFile(file) for path in self.paths(settings, [name]) for file in expand(path)]
             for name in self.input_files
         }
+
+    def left_empty(self, output: str, settings: Mapping[str, Any]) -> str | None:
+        """The setting for which a step of these settings does not make `output`; None when it does."""
+        decides = self.makes.get(output)
+        return decides if decides is not None and not settings.get(decides, True) else None
 
     def takes_baseline(self, settings: Mapping[str, Any]) -> bool:
         """Whether a step of these settings is given the model that serves, which then is part of its key."""
@@ -146,6 +155,7 @@ def read_contract(component: type[Any]) -> Contract:
         user_code=tuple(name for name in fields if _marked(hints[name], UserCodeMarker)),
         input_files=tuple(name for name in fields if _marked(hints[name], InputFilesMarker)),
         chooses_files=tuple(name for name in fields if _marked(hints[name], ChoosesFilesMarker)),
+        makes={marker.output: name for name in fields for marker in _markers(hints[name], Makes)},
         wants_baseline=tuple(name for name in fields if _marked(hints[name], WantsBaselineMarker)),
     )
 
@@ -184,10 +194,14 @@ def _input_port(name: str, hint: Any) -> InputPort | None:
 
 
 def _marked(hint: Any, marker: type[Any]) -> bool:
-    """Whether `hint` is `Annotated[..., marker]`, also as `... | None` or as the item of a tuple."""
-    if any(isinstance(m, marker) for m in getattr(hint, "__metadata__", ())):
-        return True
-    return any(_marked(argument, marker) for argument in get_args(hint) if not isinstance(argument, (str, marker)))
+    return bool(_markers(hint, marker))
+
+
+def _markers(hint: Any, marker: type[T]) -> list[T]:
+    """Those with which `hint` is `Annotated[..., marker]`, also as `... | None` or as the item of a tuple."""
+    found = [one for one in getattr(hint, "__metadata__", ()) if isinstance(one, marker)]
+    inside = [argument for argument in get_args(hint) if not isinstance(argument, (str, marker))]
+    return found or [one for argument in inside for one in _markers(argument, marker)]
 
 
 def settings_of(component: Any) -> dict[str, Any]:

@@ -210,6 +210,9 @@ def _wire_problem(step: Declared, port: str, wire: Wire, by_id: Mapping[str, Dec
     if wire.output not in outputs:
         known = ", ".join(outputs) or "none"
         return f"'{wire.step}' has no output '{wire.output}'.{did_you_mean(wire.output, outputs) or f' Its outputs: {known}'}"
+    setting = by_id[wire.step].contract.left_empty(wire.output, by_id[wire.step].settings)
+    if setting is not None:
+        return f"{wire} is not made while {wire.step}'s {setting} is false. Set that to true, or wire '{port}' to something else"
     if not contract.inputs[port].accepts(outputs[wire.output]):
         wanted = " or ".join(t.__name__ for t in contract.inputs[port].types)
         return f"{wire} is {outputs[wire.output].__name__}, but '{port}' takes {wanted}"
@@ -222,7 +225,10 @@ def _find_wire(step: Declared, port: str, earlier: Iterable[Declared]) -> tuple[
     if wanted.optional and all(kind.EXPLICIT for kind in wanted.types):
         return None, None
     made: list[tuple[Wire, type[Artifact]]] = [
-        (Wire(other.id, output), kind) for other in earlier for output, kind in other.contract.outputs.items()
+        (Wire(other.id, output), kind)
+        for other in earlier
+        for output, kind in other.contract.outputs.items()
+        if other.contract.left_empty(output, other.settings) is None
     ]
     for preferred in wanted.types:
         # The very type before those that are also one: who takes Examples means the raw ones.

@@ -28,6 +28,7 @@ Types of settings that the framework acts on:
 | `UserCode` | dotted path of a user's function; its module and what that imports become part of the step's key |
 | `InputFiles` | a path, glob or `pkg://package/path`; the content of the files becomes part of the step's key |
 | `ChoosesFiles[int]` | chooses among the files of the `InputFiles` settings, and so is itself no part of the key: what it chose is |
+| `Annotated[bool, Makes("examples")]` | whether the step makes that output: while this is false it is left empty, and nothing is wired to it |
 | `WantsBaseline` | whether the step, which asks for a `Baseline`, wants it: while this is false it is given none, and none is part of its key |
 
 A step that publishes outside the store (Pusher) also has the two methods of `Publisher`, and one whose settings choose among
@@ -83,6 +84,13 @@ class InputFilesMarker:
 
 class ChoosesFilesMarker:
     """What keeps a setting out of the key because the files it chooses are in it."""
+
+
+@dataclass(frozen=True)
+class Makes:
+    """What makes a setting decide whether the step makes its output of that name."""
+
+    output: str
 
 
 class WantsBaselineMarker:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from components.features import analyzer_cache as cache_files
 from components.features import transform_statistics
@@ -35,7 +35,7 @@ from schemas.artifacts import (
     TransformSchema,
     TransformStatistics,
 )
-from schemas.component import BeamOptions, Out, PartCache, Progress, UserCode
+from schemas.component import BeamOptions, Makes, Out, PartCache, Progress, UserCode
 from schemas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ class Transform:
     of each shard, as long as the finished graph is the same: with one span more, a later execution reads that span alone to
     learn from, and transforms that alone when nothing was learnt that changes the graph.
 
+    Without `materialize` no transformed examples are written, and no statistics of them: steps that would take them take the raw
+    ones and apply the graph batch by batch. That spares the disk, and costs the transformation anew in every pass.
+
     The statistics are TFX's: of the raw features that the function takes, in the split that is analysed, and of the transformed
     ones in all splits. They are counted while the data is transformed. Quantiles come from a sketch, within 1 % of rank.
     """
@@ -64,6 +67,7 @@ class Transform:
     analyze_split: str = "train"  # what vocabularies, means and quantiles are learnt from
     custom_config: dict[str, Any] = field(default_factory=dict)  # given to a preprocessing_fn with such a parameter
     statistics: bool = True  # False leaves the five outputs before and after the transformation empty
+    materialize: Annotated[bool, Makes("transformed_examples")] = True  # False: who trains transforms the raw examples
 
     def __post_init__(self) -> None:
         problems = []
@@ -147,6 +151,7 @@ class Transform:
                 pre_transform_stats,
                 pre_transform_schema,
             )
+        if self.statistics and self.materialize:
             transform_statistics.write(
                 transform_statistics.options_after(transform_graph),
                 [one.after for one in written if one.after],
@@ -155,10 +160,13 @@ class Transform:
                 post_transform_anomalies,
             )
         shutil.rmtree(temporary, ignore_errors=True)
-        transformed_examples.properties["records"] = {
-            split: sum(one.records for shard, one in zip(shards, written, strict=True) if shard.split == split)
-            for split in examples.splits
-        }
+        if self.materialize:
+            transformed_examples.properties["records"] = {
+                split: sum(one.records for shard, one in zip(shards, written, strict=True) if shard.split == split)
+                for split in examples.splits
+            }
+        else:
+            transformed_examples.properties["materialized"] = False
         transform_graph.properties["features"] = len(read_schema(transform_graph.transformed_schema).feature)
 
     def _shards(self, examples: Examples, transformed: TransformedExamples) -> list[Shard]:
@@ -167,11 +175,21 @@ class Transform:
         for split in examples.splits:
             directory = transformed.split_path(split)
             directory.mkdir(parents=True, exist_ok=True)
-            sources = raw_shards(examples, split)
+            if not self.materialize:
+                tfrecord.write(directory / "transformed_examples-00000-of-00001.gz", ())
+            analyzed = split == self.analyze_split
+            sources = raw_shards(examples, split) if self.materialize or analyzed else ()
             for number, source in enumerate(sources):
                 target = directory / f"transformed_examples-{number:05d}-of-{len(sources):05d}.gz"
-                before = self.statistics and split == self.analyze_split
-                shards.append(Shard(split, source, str(target), before=before, after=self.statistics))
+                shards.append(
+                    Shard(
+                        split,
+                        source,
+                        target=str(target) if self.materialize else None,
+                        before=self.statistics and analyzed,
+                        after=self.statistics and self.materialize,
+                    )
+                )
         return shards
 
     def _rows(
@@ -181,12 +199,13 @@ class Transform:
         records: Mapping[str, int] = examples.properties.get("records", {})
         if not records:
             return None
-        total = sum(records.values())
+        analyzed = records.get(self.analyze_split, 0)
+        total = sum(records.values()) if self.materialize else analyzed * self.statistics
         if analysis.unknown:
-            return total + records.get(self.analyze_split, 0)
+            return total + analyzed
         often = {data_set: analysis.read_often(entries) for data_set, entries in known.items()}
         if len(set(often.values())) == 1:
-            return total + records.get(self.analyze_split, 0) * next(iter(often.values()))
+            return total + analyzed * next(iter(often.values()))
         for data_set, times in often.items():
             for shard in data_set.shards if times else ():
                 if shard.rows is None:

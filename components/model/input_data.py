@@ -1,4 +1,4 @@
-"""Transformed examples -> batches of tensors, in an order that depends on seed and epoch only."""
+"""Transformed or raw examples -> batches of tensors, in an order that depends on seed and epoch only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.model.raw_records import Read
 from schemas.artifacts import TransformGraph
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ PREFETCHED = 4  # batches made ready while another is trained on
 
 @dataclass(frozen=True)
 class InputData:
-    """One split of transformed examples, as a model is fed with it.
+    """One split of examples, as a model is fed with it.
 
     A batch is (features, label), or (features, label, weights) where the feature `weight` weighs the records; it is the
     features alone where there is no label. For a `label` of several outputs, {output: feature}, it has {output: tensor}.
     Weights are float32 of shape [batch].
 
-    `spec` has the transformed features to parse by name, label and weight among them. `kept` are the tensors of all rows,
+    `spec` has the transformed features by name, label and weight among them, as they are parsed; where the files have raw
+    records, `read` makes them of these, to the same bits. `kept` are the tensors of all rows,
     [rows, ...] by name, or None for a split that is read anew, batch by batch: both give the same batches.
     """
 
@@ -37,6 +39,7 @@ class InputData:
     batch_size: int
     rows: int
     kept: dict[str, tf.Tensor] | None = None
+    read: Read | None = None
     weight: str | None = None
     class_weights: tuple[float, ...] | None = (
         None  # of each class from 0 on; for shuffled batches, which are trained on
@@ -87,18 +90,14 @@ class InputData:
     def _tensors(self, batches: tf.data.Dataset, class_weights: tuple[float, ...] | None = None) -> tf.data.Dataset:
         import tensorflow as tf
 
-        kept = self.kept
+        kept, read = self.kept, self.read or parsing(self.spec)
         options = tf.data.Options()
         # Workers that train together each take their part of every batch, whichever file it is from.
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
 
         @tf.autograph.experimental.do_not_convert  # see shuffled
         def of(rows: tf.Tensor) -> Any:
-            features = (
-                tf.io.parse_example(rows, self.spec)
-                if kept is None
-                else {name: tf.gather(tensor, rows) for name, tensor in kept.items()}
-            )
+            features = read(rows) if kept is None else {name: tf.gather(tensor, rows) for name, tensor in kept.items()}
             return self._example(features, class_weights)
 
         if kept is None:
@@ -149,8 +148,26 @@ def transformed_spec(graph: TransformGraph) -> dict[str, Any]:
     return spec
 
 
-def keep(files: list[Path], spec: Mapping[str, Any], rows: int) -> dict[str, tf.Tensor] | None:
-    """The tensors of all `rows` of a split, [rows, ...] by name.
+def parsing(spec: Mapping[str, Any]) -> Read:
+    """How transformed records are read."""
+    import tensorflow as tf
+
+    return lambda serialized: tf.io.parse_example(serialized, dict(spec))
+
+
+def parsed_all(files: list[Path], read: Read) -> tf.data.Dataset:
+    """(number of records, their features) of one large batch after the other, in order."""
+    import tensorflow as tf
+
+    records = tf.data.TFRecordDataset([str(f) for f in files], compression_type="GZIP").batch(RECORDS_AT_ONCE)
+    both = tf.autograph.experimental.do_not_convert(lambda serialized: (tf.size(serialized), read(serialized)))
+    return records.map(both).prefetch(1)
+
+
+def keep(
+    files: list[Path], spec: Mapping[str, Any], rows: int, read: Read | None = None
+) -> dict[str, tf.Tensor] | None:
+    """The tensors of all `rows` of a split, [rows, ...] by name. Raw records become those of `spec` by `read`.
 
     None when they would take more than KEPT_BYTES, and for features whose rows have no fixed size: text, and what may have
     several values.
@@ -160,6 +177,5 @@ def keep(files: list[Path], spec: Mapping[str, Any], rows: int) -> dict[str, tf.
     fixed = all(isinstance(one, tf.io.FixedLenFeature) and one.dtype != tf.string for one in spec.values())
     if not fixed or rows * sum(math.prod(one.shape) * one.dtype.size for one in spec.values()) > KEPT_BYTES:
         return None
-    records = tf.data.TFRecordDataset([str(f) for f in files], compression_type="GZIP").batch(RECORDS_AT_ONCE)
-    parts = [tf.io.parse_example(serialized, spec) for serialized in records]
+    parts = [features for _, features in parsed_all(files, read or parsing(spec))]
     return {name: tf.concat([part[name] for part in parts], axis=0) for name in spec}

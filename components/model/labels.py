@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.model.input_data import RECORDS_AT_ONCE
+from components.model.input_data import parsed_all, parsing
+from components.model.raw_records import Read
 from schemas.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -94,20 +95,19 @@ def choose_label(
     return candidates[0]
 
 
-def count_labels(files: list[Path], spec: Mapping[str, Any]) -> dict[str, LabelCounts]:
-    """One pass over a split for its size and each label (or weight) in `spec`, by name.
+def count_labels(files: list[Path], spec: Mapping[str, Any], read: Read | None = None) -> dict[str, LabelCounts]:
+    """One pass over a split for its size and each label (or weight) in `spec`, by name. Raw records are read by `read`.
 
     Once two values are known of a label, further ones are only counted as rows.
     """
     import numpy as np
-    import tensorflow as tf
 
     values: dict[str, dict[Any, int]] = {name: {} for name in spec}
     ends: dict[str, tuple[float, float]] = {}
     rows = 0
-    for serialized in tf.data.TFRecordDataset([str(f) for f in files], compression_type="GZIP").batch(RECORDS_AT_ONCE):
-        rows += int(serialized.shape[0])
-        for name, parsed in tf.io.parse_example(serialized, dict(spec)).items():
+    for several, features in parsed_all(files, read or parsing(spec)):
+        rows += int(several)
+        for name, parsed in features.items():
             found = getattr(parsed, "values", parsed).numpy()
             if found.size and found.dtype != object:  # texts have no order here; fmin and fmax pass over NaN
                 seen = (*ends.get(name, ()), float(np.fmin.reduce(found, None)), float(np.fmax.reduce(found, None)))

@@ -35,7 +35,7 @@ from components.model.labels import Label, problems_of_label
 from components.model.learning_rate import problems_of_learning_rate, use_learning_rate
 from components.model.local_cluster import train_locally
 from components.model.starting_weights import start_from_checkpoint, start_from_served
-from components.model.training_data import TrainingData, open_splits, weigh_classes
+from components.model.training_data import TrainingData, check_records, open_splits, weigh_classes
 from components.model.training_logs import TrainingLogs
 from components.model.training_settings import problems_of_code, problems_of_counts
 from schemas.artifacts import (
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
     """TransformedExamples, TransformGraph -> Model, ModelRun: a tf_keras model trained, and saved with its signatures.
+
+    Raw examples are transformed by the graph while they are read, to the same weights. A run_fn is given what there is.
 
     With `build_model` the function gives a compiled model and everything else is done here. With `run_fn`, TFX's own
     contract, the function trains and writes the model itself.
@@ -156,6 +158,7 @@ class Trainer:
         Killed and run again with the same scratch, it goes on from its last checkpoint and ends in the same weights, unless its
         workers train asynchronously (parameter_server).
         """
+        check_records(examples)
         arrange()
         spare_libraries_autograph()
         run_directory = scratch.path / "model_run"
@@ -242,6 +245,11 @@ def _train(
         raise ConfigError(
             "build_model: needs the transform graph, since the model takes transformed features. Put a Transform "
             "step before this one (its preprocessing_fn may return its inputs as they are), or use run_fn"
+        )
+    if settings.strategy == PARAMETER_SERVER and not isinstance(examples, TransformedExamples):
+        raise ConfigError(
+            f"strategy: {PARAMETER_SERVER} has each worker read its own part of the transformed examples, and these are raw. Set "
+            f"materialize to true on the Transform step, or take another strategy"
         )
     arrange()
     spare_libraries_autograph()

@@ -1,8 +1,8 @@
-"""TransformedExamples, a compiled model -> the batches that it is trained and validated on, checked."""
+"""Transformed or raw examples, a compiled model -> the batches that it is trained and validated on, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,8 @@ from components.model.labels import (
     count_labels,
     label_features,
 )
-from schemas.artifacts import Examples, TransformGraph
+from components.model.raw_records import RawRecords, Read
+from schemas.artifacts import Examples, TransformedExamples, TransformGraph
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,9 +53,11 @@ def open_splits(
 ) -> TrainingData:
     """The two splits with the features that `model` takes, its label and the records' weights, checked.
 
-    Raises UnknownSplit; ConfigError when the model's inputs or the label cannot be told, or its outputs do not fit the
+    Raw examples are transformed by the graph batch by batch, each time they are read. Raises UnknownSplit; ConfigError when the model's inputs or the label cannot be told, or its outputs do not fit the
     label; DataError when the train split is empty, a label is the same in all of it, or a weight is no weight.
     """
+    check_records(examples)
+    raw = None if isinstance(examples, TransformedExamples) else RawRecords(graph)
     spec = transformed_spec(graph)
     transformed = tuple(sorted(spec))
     inputs = signatures.model_features(model, transformed)
@@ -66,19 +69,24 @@ def open_splits(
     if sample_weight is not None:
         _check_weight_s_shape(sample_weight, spec[sample_weight])
 
+    def read(names: Iterable[str]) -> Read | None:
+        return raw.read({name: spec[name] for name in names}) if raw is not None else None
+
     def data(files: list[Path], rows: int) -> InputData:
-        kept = keep(files, wanted, rows)
-        return InputData(tuple(map(str, files)), wanted, chosen, batch_size, rows, kept, sample_weight)
+        kept = keep(files, wanted, rows, reads)
+        return InputData(tuple(map(str, files)), wanted, chosen, batch_size, rows, kept, reads, sample_weight)
+
+    reads = read(wanted)
 
     train_files, eval_files = examples.files(train_split), examples.files(eval_split)
-    counts = count_labels(train_files, {name: spec[name] for name in (*answers, *weights)})
+    counts = count_labels(train_files, {name: spec[name] for name in (*answers, *weights)}, read((*answers, *weights)))
     for name in answers:
         check_labels(counts[name], name, train_split)
     for name in weights:
         check_weights(counts[name], name, train_split)
     train = data(train_files, counts[answers[0]].rows)
     check_fits(model, _outputs(model, train), chosen, spec, counts)
-    eval_rows = count_labels(eval_files, {answers[0]: spec[answers[0]]})[answers[0]].rows
+    eval_rows = count_labels(eval_files, {answers[0]: spec[answers[0]]}, read(answers[:1]))[answers[0]].rows
     return TrainingData(
         features,
         chosen,
@@ -86,6 +94,15 @@ def open_splits(
         data(eval_files, eval_rows) if eval_rows else None,
         count_classes(counts[chosen], spec[chosen]) if isinstance(chosen, str) else None,
     )
+
+
+def check_records(examples: Examples) -> None:
+    """Raise ConfigError for transformed examples that Transform did not write."""
+    if isinstance(examples, TransformedExamples) and not examples.materialized:
+        raise ConfigError(
+            "examples: the transformed examples have no records, since Transform's materialize is false. Take the raw ones, as in "
+            "inputs: {examples: example_gen.examples}: they are transformed while they are read. Or set materialize to true"
+        )
 
 
 def weigh_classes(data: TrainingData, weights: Mapping[int, float] | None) -> TrainingData:

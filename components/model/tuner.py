@@ -11,6 +11,7 @@ from components.model.computing import make_reproducible, settled_seed, share_ac
 from components.model.early_stopping import problems_of_early_stopping
 from components.model.labels import Label, problems_of_label
 from components.model.search import ALGORITHMS, Algorithm, Search
+from components.model.training_data import check_records
 from components.model.training_settings import problems_of_code, problems_of_counts
 from components.model.trial import Training
 from components.model.trials_table import trials_of, write
@@ -146,6 +147,7 @@ class Tuner:
         trials, on one machine; with several `parallel_trials` that holds for random, while bayesian and hyperband go by which
         trial ends first. Raises UserCodeError when the first trials all fail; its message has the first one's own error.
         """
+        check_records(examples)
         arrange()
         spare_libraries_autograph()
         value = settled_seed(seed, scratch)

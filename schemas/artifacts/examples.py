@@ -65,4 +65,15 @@ class Examples(SplitArtifact):
 
 @dataclass(frozen=True)
 class TransformedExamples(Examples):
-    """Examples whose features are what preprocessing_fn gives. TFX has no type of its own for them."""
+    """Examples whose features are what preprocessing_fn gives. TFX has no type of its own for them.
+
+    Properties: `materialized`, False where Transform wrote none: each split has one file without records then, and who trains
+    transforms the raw examples itself; absent otherwise.
+    """
+
+    @property
+    def materialized(self) -> bool:
+        return bool(self.properties.get("materialized", True))
+
+    def describe(self) -> str:
+        return super().describe() if self.materialized else "not materialized"

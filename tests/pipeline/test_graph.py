@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
 from pipeline.contract import read_contract
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.artifacts import Blessing, Examples, Model, PushedModel, TransformedExamples
-from schemas.component import IfOnlyOne, Out
+from schemas.component import IfOnlyOne, Makes, Out
 from schemas.errors import ConfigError
 from schemas.passport import Passport
 
@@ -22,6 +23,13 @@ class Make:
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
+    def run(self, examples: Examples, transformed_examples: Out[TransformedExamples]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class MayTransform:
+    materialize: Annotated[bool, Makes("transformed_examples")] = True
+
     def run(self, examples: Examples, transformed_examples: Out[TransformedExamples]) -> None: ...
 
 
@@ -70,6 +78,22 @@ def test_a_second_choice_is_taken_when_nothing_makes_the_first() -> None:
     graph = built(declared("make", Make), declared("train", Train))
 
     assert str(graph["train"].inputs["examples"]) == "make.examples"
+
+
+def test_what_a_setting_says_is_not_made_is_taken_by_nobody() -> None:
+    def steps(materialize: bool, **inputs: str) -> tuple[Declared, ...]:
+        transform = replace(declared("transform", MayTransform), settings={"materialize": materialize})
+        return declared("make", Make), transform, declared("train", Train, **inputs)
+
+    assert str(built(*steps(True))["train"].inputs["examples"]) == "transform.transformed_examples"
+    assert str(built(*steps(False))["train"].inputs["examples"]) == "make.examples"
+    assert str(built(*steps(True, examples="make.examples"))["train"].inputs["examples"]) == "make.examples"
+    with pytest.raises(ConfigError) as caught:
+        built(*steps(False, examples="transform.transformed_examples"))
+    assert caught.value.problems == (
+        "steps.train: transform.transformed_examples is not made while transform's materialize is false. Set that to true, or "
+        "wire 'examples' to something else",
+    )
 
 
 def test_a_left_out_wire_that_could_be_two_lists_both() -> None:

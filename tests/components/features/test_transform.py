@@ -196,6 +196,25 @@ def test_equal_input_gives_equal_files(without_eval, xf_transformed):
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_without_materialize_there_are_no_records_and_no_statistics_of_them_and_the_rest_is_the_same(
+    transform, tmp_path, xf_examples, xf_schema, xf_outputs
+):
+    made = transform(tmp_path, xf_examples, xf_schema, materialize=False)
+
+    transformed = made["transformed_examples"]
+    assert transformed.properties == {"materialized": False}
+    assert not transformed.materialized
+    assert transformed.describe() == "not materialized"
+    assert [list(tfrecord.read(file)) for split in ("train", "eval") for file in transformed.files(split)] == [[], []]
+    for name in ("post_transform_schema", "post_transform_stats", "post_transform_anomalies"):
+        assert list(made[name].path.iterdir()) == []
+    for name in ("pre_transform_stats", "pre_transform_schema"):
+        assert made[name].file.read_bytes() == xf_outputs[name].file.read_bytes()
+    for file in ("transformed_metadata/schema.pbtxt", "transform_fn/assets/company"):
+        ours, theirs = (one["transform_graph"].path / file for one in (made, xf_outputs))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
 def test_nothing_but_the_layout_of_TFX_is_left_in_the_graph(xf_graph):
     assert sorted(p.name for p in xf_graph.path.iterdir()) == ["metadata", "transform_fn", "transformed_metadata"]
 
