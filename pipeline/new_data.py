@@ -70,9 +70,9 @@ class NewData:
 
 
 def find_new_data(graph: Graph) -> NewData:
-    """Compare by content: the name, digest and span of every file that is there now with those in the served passports.
+    """Compare by content: the digest and span of every file that is there now with those in the served passports.
 
-    Files that are gone are not new data; nothing served, and a model that another tool pushed, are. Raises ConfigError where
+    Files that are gone, or have another name, are not new data; nothing served, and a model that another tool pushed, are. Raises ConfigError where
     no step reads files into Examples or none publishes, DataError for files that are not there, StoreError and ArtifactError
     for a destination that cannot be read.
     """
@@ -138,9 +138,9 @@ def _reasons(graph: Graph, model: ServedModel, files: Mapping[str, Sequence[Mapp
         if then is None:
             yield f"version {model.version} of {model.place} does not say what its {step} read"
         elif _identities(now) - _identities(then):
-            changes = what_changed({"files": {step: list(then)}}, {"files": {step: list(now)}})
+            changes: Sequence[str] = what_changed({"files": {step: list(then)}}, {"files": {step: list(now)}})
             prefix = f"{step}: " if len(files) > 1 else ""
-            yield from (f"{prefix}{change}" for change in changes)
+            yield from (f"{prefix}{change}" for change in changes or ("its files changed",))
 
 
 def _then(passport: Passport, step: str) -> tuple[Mapping[str, Any], ...] | None:
@@ -149,8 +149,8 @@ def _then(passport: Passport, step: str) -> tuple[Mapping[str, Any], ...] | None
     return tuple(found.get("files", ())) if isinstance(found, Mapping) else None
 
 
-def _identities(files: Sequence[Mapping[str, Any]]) -> Counter[tuple[str, str, int | None]]:
-    return Counter((Path(file["path"]).name, file["digest"], file.get("span")) for file in files)
+def _identities(files: Sequence[Mapping[str, Any]]) -> Counter[tuple[str, int | None]]:
+    return Counter((file["digest"], file.get("span")) for file in files)
 
 
 def _newest(of_steps: Any) -> str:
@@ -177,7 +177,6 @@ def unsettled(
     graph: Graph,
     seconds: float,
     *,
-    now: Callable[[], datetime],
     pause: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> str | None:
@@ -187,9 +186,11 @@ def unsettled(
     Files whose times are all older than that are not waited for. Where one has a time in the future, clocks differ, and what counts
     is whether it changes.
     """
+    if seconds <= 0:
+        return None
     begun = clock()
     seen = _stamps(graph)
-    oldest = now().timestamp() - seconds
+    oldest = time.time() - seconds
     quiet_since = begun
     if all(modified <= oldest for _, modified, _ in seen.values()):
         return None

@@ -134,6 +134,7 @@ def trigger(
     """Run, unless another trigger does: on new data alone with --if-new-data, which may be called every minute."""
     from pipeline import log
     from pipeline.cli.trigger import trigger_pipeline
+    from pipeline.new_data import unsettled
 
     with log.SilentDisplay() if json else log.display() as display:
         result = trigger_pipeline(
@@ -143,7 +144,7 @@ def trigger(
             root=root,
             ledger=ledger,
             attempts=attempts,
-            settle_s=settle,
+            still_written=lambda graph: unsettled(graph, settle),
             kubeflow=on_kubeflow,
             listener=display,
         )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +17,7 @@ from pipeline.cli.run import RunResult, run_definition
 from pipeline.definition import Definition
 from pipeline.graph import Graph
 from pipeline.loading import load
-from pipeline.new_data import NewData, ServedModel, digest_of_run, find_new_data, served_models, unsettled
+from pipeline.new_data import NewData, ServedModel, digest_of_run, find_new_data, served_models
 from pipeline.notifications.ended_run import RunOutcome
 from pipeline.notifications.notification import read_asked, tell_of_failure
 from pipeline.store import Store
@@ -72,17 +70,16 @@ def trigger_pipeline(
     root: str | None = None,
     ledger: str | None = None,
     attempts: int = ATTEMPTS,
-    settle_s: float = 0.0,
+    still_written: Callable[[Graph], str | None] = lambda graph: None,
     kubeflow: bool = False,
     listener: Callable[[log.Event], None] | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    pause: Callable[[float], None] = time.sleep,
 ) -> TriggerResult:
     """Run the pipeline, unless it is being run by another trigger; with `if_new_data`, only when there is some.
 
     New data is what `pipeline.new_data` finds. A run of exactly this data, code and settings that was refused, skipped or done
     before is not repeated, and one that failed at most until it has failed `attempts` times in a row; one that was interrupted or killed
-    is gone on with. With `settle_s`, files that were written to less than that ago are waited for. With `kubeflow` the run is
+    is gone on with. `still_written` is asked for a file that is not to be read yet, which leaves new data to the next call. With `kubeflow` the run is
     started there, and not followed.
 
     Raises what keeps it from telling whether there is new data, or `run_definition` from running; whom the definition's `notify`
@@ -90,9 +87,8 @@ def trigger_pipeline(
     """
     given = tuple(overrides)
     tell = listener or log.SilentDisplay()
-    wait = functools.partial(_unsettled, seconds=settle_s, now=now, pause=pause)
     if kubeflow:
-        return _start_on_kubeflow(target, given, if_new_data, attempts, wait)
+        return _start_on_kubeflow(target, given, if_new_data, attempts, still_written)
     try:
         definition = load(target, given, root)
     except PenstockError as error:
@@ -109,7 +105,7 @@ def trigger_pipeline(
     try:
         with at_work_on(store, definition.graph.name, "trigger", patience_s=_SHORTLY_S):
             trigger = _Trigger(definition, files, ledger, attempts, tell, now)
-            return trigger.if_new_data(wait) if if_new_data else trigger.at_once()
+            return trigger.if_new_data(still_written) if if_new_data else trigger.at_once()
     except locks.NotGivenError as holder:
         return _busy(AtWork.read(files.at_work), str(holder))
 
@@ -170,17 +166,16 @@ class _Trigger:
         result = self._run_pipeline("a run was asked for")
         return TriggerResult(result.outcome, _why(result), run=result.run, result=result)
 
-    def if_new_data(self, unsettled_file: Callable[[Graph], str | None]) -> TriggerResult:
+    def if_new_data(self, still_written: Callable[[Graph], str | None]) -> TriggerResult:
         """Run if there is new data that nobody has tried yet."""
         try:
             known = Attempts.read(self._files.attempts)
             found = find_new_data(self._graph)
-            if found.reasons and (file := unsettled_file(self._graph)) is not None:
+            if found.reasons and (file := still_written(self._graph)) is not None:
                 return TriggerResult(
                     "skipped", f"{file} is still being written to: the next call looks again", found.reasons
                 )
-            # Again, since it may have been waited for; and once more nothing is read that was read before.
-            found = find_new_data(self._graph) if found.reasons else found
+            found = find_new_data(self._graph) if found.reasons else found  # it may have been waited for
             digest = digest_of_run(self._graph) if found.reasons else ""
         except PenstockError as error:
             with contextlib.suppress(StoreError):  # what was found matters more than a root that cannot be written
@@ -192,10 +187,7 @@ class _Trigger:
         if not found.reasons:
             return TriggerResult("nothing new", found.nothing_new(), run=_maker(found))
         before = known.by_digest.get(digest)
-        why_not = _why_not(before, found, self._most) if before is not None else None
-        if before is not None and why_not is not None:
-            return TriggerResult("skipped", why_not, found.reasons, run=before.run or None)
-        return self._try(found, known, digest)
+        return (_not_again(before, found, self._most) if before else None) or self._try(found, known, digest)
 
     def _try(self, found: NewData, known: Attempts, digest: str) -> TriggerResult:
         what = ", ".join(found.reasons)
@@ -247,22 +239,32 @@ class _Trigger:
         return self._now().isoformat(timespec="seconds")
 
 
-def _why_not(before: Attempt, found: NewData, most: int) -> str | None:
+def _not_again(before: Attempt, found: NewData, most: int) -> TriggerResult | None:
     """Why what was tried already is not tried again; None when it is."""
     what = before.newest or "what is new"
-    run = f"run {before.run}" if before.run else "a run that never began,"
-    run = f"{run} on {before.at[:10]}"
+    run = f"{f'run {before.run}' if before.run else 'a run that never began,'} on {before.at[:10]}"
     because = f": {before.reason}" if before.reason else ""
+
+    def not_again(why: str) -> TriggerResult:
+        return TriggerResult("skipped", f"{why}; {_AGAIN}", found.reasons, run=before.run or None)
+
     if before.outcome == "failed":
-        if before.failures < most:
-            return None
         times = "once" if before.failures == 1 else f"{before.failures} times in a row, last"
-        return f"{what} failed {times} in {run}{because}; {_AGAIN}"
+        return not_again(f"{what} failed {times} in {run}{because}") if before.failures >= most else None
     if before.outcome in ("refused", "skipped"):
-        return f"{what} was {before.outcome} by {run}{because}; {_AGAIN}"
+        return not_again(f"{what} was {before.outcome} by {run}{because}")
+    if _changed_nothing(before, found):
+        why = f"nothing new since {run}, which read the same and made no other model of it"
+        return TriggerResult("nothing new", why, run=before.run)
     if any(model.version is None and model.step in before.served for model in found.served):
         return None  # nothing serves where something did: putting it back costs little more than the push
-    return f"{what} was done by {run}, and now {', '.join(map(_serves, found.served))}; {_AGAIN}"
+    return not_again(f"{what} was done by {run}, and now {', '.join(map(_serves, found.served))}")
+
+
+def _changed_nothing(before: Attempt, found: NewData) -> bool:
+    """Whether a run that is done left served what is served now, which names other files: their content made no difference."""
+    then = {model.step: model.version for model in found.served if model.version is not None}
+    return before.outcome in ("done", "nothing new") and bool(then) and before.served == then
 
 
 def _serves(model: ServedModel) -> str:
@@ -302,30 +304,24 @@ def _busy(at_work: AtWork | None, holder: str) -> TriggerResult:
     )
 
 
-def _unsettled(
-    graph: Graph, *, seconds: float, now: Callable[[], datetime], pause: Callable[[float], None]
-) -> str | None:
-    return unsettled(graph, seconds, now=now, pause=pause) if seconds > 0 else None
-
-
 def _start_on_kubeflow(
     target: str,
     overrides: tuple[str, ...],
     if_new_data: bool,
     attempts: int,
-    unsettled_file: Callable[[Graph], str | None],
+    still_written: Callable[[Graph], str | None],
 ) -> TriggerResult:
     """Start a run there, called by what it is made of; Kubeflow's own list of runs is what is remembered."""
+    if not if_new_data:
+        raise ConfigError("--kubeflow: goes with --if-new-data; `pipeline kubeflow run` starts a run there at once")
     from pipeline.runners.kubeflow.on_cluster import local_and_on_cluster
     from pipeline.runners.kubeflow.once import start_once
 
-    if not if_new_data:
-        raise ConfigError("--kubeflow: goes with --if-new-data; `pipeline kubeflow run` starts a run there at once")
     _, definition = local_and_on_cluster(target, overrides)
     found = find_new_data(definition.graph)
     if not found.reasons:
         return TriggerResult("nothing new", found.nothing_new(), run=_maker(found))
-    if (file := unsettled_file(definition.graph)) is not None:
+    if (file := still_written(definition.graph)) is not None:
         return TriggerResult("skipped", f"{file} is still being written to: the next call looks again", found.reasons)
     found = find_new_data(definition.graph)
     digest = digest_of_run(definition.graph)
