@@ -167,7 +167,7 @@ class PlainDisplay:
     """One line per thing that happened, and per running step at most one line of progress every ten seconds."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = _Unbreakable(stream)
+        self._stream = Unbreakable(stream)
         self._clock = clock
         self._page = _Page(_speaks_unicode(stream))
         self._told: dict[str, float] = {}  # by step, when its last line was written
@@ -211,7 +211,7 @@ class LiveDisplay:
         from rich.console import Console
         from rich.live import Live
 
-        self._console = Console(file=cast("TextIO", _Unbreakable(stream)), highlight=False, markup=False, emoji=False)
+        self._console = Console(file=cast("TextIO", Unbreakable(stream)), highlight=False, markup=False, emoji=False)
         self._page = _Page(_speaks_unicode(stream))
         self._bottom = _Bottom()
         self._lock = threading.Lock()
@@ -464,7 +464,7 @@ def _amount(progress: StepProgress) -> str:
     return f"{progress.done:,} of {progress.total:,} {progress.unit}"
 
 
-class _Unbreakable(io.TextIOBase):
+class Unbreakable(io.TextIOBase):
     """A stream whose failures do not end the run.
 
     A letter that the terminal lacks becomes a question mark. When the reader has gone (head, a closed terminal) or the disk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,7 @@ def run(
 ) -> Answer:
     """Run each schedule's definition when its time comes, until SIGTERM or Ctrl-C."""
     from pipeline.interrupts import stopping
+    from pipeline.log import Unbreakable
     from pipeline.schedules.clock import SystemClock
     from pipeline.schedules.launch import ProcessLauncher
     from pipeline.schedules.scheduler import Scheduler
@@ -45,12 +47,13 @@ def run(
     from schemas.quantities import parse_duration
 
     states = States(state) if state else States.beside(file)
+    out = Unbreakable(sys.stdout)  # nobody reads it any more: no reason to end
     scheduler = Scheduler(
         file,
         states=states,
         clock=SystemClock(),
         launcher=ProcessLauncher(),
-        tell=lambda line: print(line, flush=True),
+        tell=lambda line: print(line, file=out, flush=True),
         stop_s=parse_duration(stop_within),
     )
     with states.held(file), stopping(scheduler.stop) as asked:
