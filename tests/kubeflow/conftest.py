@@ -47,6 +47,8 @@ def pod_of(manifest: Manifest) -> Manifest | None:
         return spec
     if manifest["kind"] == "InferenceService":  # its predictor is a pod's specification, with `model` for the container
         return {**spec["predictor"], "containers": [{"name": "model", **spec["predictor"]["model"]}]}
+    if manifest["kind"] == "CronJob":
+        spec = spec["jobTemplate"]["spec"]
     return spec.get("template", {}).get("spec")
 
 

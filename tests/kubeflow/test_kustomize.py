@@ -28,7 +28,7 @@ def rendered(directory: Path) -> list[Mapping[str, Any]]:
     return list(YAML(typ="safe").load_all(ran.stdout))
 
 
-@pytest.mark.parametrize("name", [".", "serving", "kserve"])
+@pytest.mark.parametrize("name", [".", "trigger", "serving", "kserve"])
 def test_everything_is_as_written_in_the_namespace_of_the_kustomization(name: str, manifests: list[Any]) -> None:
     objects = rendered(MANIFESTS / name)
 
