@@ -936,23 +936,38 @@ def parse_cron(text: str) -> list[set[int]]:
 
 
 def fires(text: str, after: datetime, count: int) -> list[datetime]:
-    """When KFP's controller starts a run for an expression, in the zone of `after`: the next `count` times in whole seconds."""
-    seconds, minutes, hours, days, months, weekdays = parse_cron(text)
+    """When KFP's controller starts a run for an expression: the next `count` times, in the zone of `after`, which is the controller's."""
+    fields = parse_cron(text)
     found: list[datetime] = []
-    day = after.replace(hour=0, minute=0, second=0, microsecond=0)
     while len(found) < count:
-        by_day, by_weekday = day.day in days, day.isoweekday() % 7 in weekdays
-        fits = (by_day and by_weekday) if -1 in days or -1 in weekdays else (by_day or by_weekday)
-        if day.month in months and fits:
-            moments = (
-                day.replace(hour=hour, minute=minute, second=second)
-                for hour in sorted(hours - {-1})
-                for minute in sorted(minutes - {-1})
-                for second in sorted(seconds - {-1})
-            )
-            found += [moment for moment in moments if moment > after]
-        day += timedelta(days=1)
-    return found[:count]
+        found.append(_next_firing(fields, found[-1] if found else after))
+    return found
+
+
+def _next_firing(fields: list[set[int]], after: datetime) -> datetime:
+    """As robfig's SpecSchedule.Next: hours and less go on as time does, so that summer time leaves out and repeats hours."""
+    seconds, minutes, hours, days, months, weekdays = fields
+    zone = after.tzinfo
+
+    def later(moment: datetime, **by: int) -> datetime:
+        return (moment.astimezone(UTC) + timedelta(**by)).astimezone(zone)
+
+    def day_fits(moment: datetime) -> bool:
+        by_day, by_weekday = moment.day in days, moment.isoweekday() % 7 in weekdays
+        return (by_day and by_weekday) if -1 in days or -1 in weekdays else (by_day or by_weekday)
+
+    moment = later(after.replace(microsecond=0), seconds=1)
+    while True:
+        if moment.month not in months or not day_fits(moment):
+            moment = moment.replace(hour=0, minute=0, second=0, fold=0) + timedelta(days=1)  # on the wall
+        elif moment.hour not in hours:
+            moment = later(moment.replace(minute=0, second=0), hours=1)
+        elif moment.minute not in minutes:
+            moment = later(moment.replace(second=0), minutes=1)
+        elif moment.second not in seconds:
+            moment = later(moment, seconds=1)
+        else:
+            return moment
 
 
 def check_parameters(spec: Json, given: Json) -> None:

@@ -19,6 +19,8 @@ from schemas.errors import ConfigError
 
 _UTC = {"UTC", "Etc/UTC", "UCT", "Etc/UCT", "Universal", "Etc/Universal", "Zulu", "Etc/Zulu", "GMT", "Etc/GMT"}
 
+_TWICE = timedelta(hours=2)  # no clock is put back by more, so that the same hour comes twice
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -93,10 +95,28 @@ def same_timezone(one: str, other: str) -> bool:
 def next_firings(
     cron: Cron, after: datetime, count: int = 3, start: str | None = None, end: str | None = None
 ) -> list[datetime]:
-    """The next `count` moments at which Kubeflow starts a run, fewer when `end` comes before; `start` and `end` are ISO in UTC."""
+    """The next `count` moments at which Kubeflow starts a run, fewer when `end` comes before; `start` and `end` are ISO in UTC.
+
+    Kubeflow goes by what the clock shows: where summer time begins nothing fires in the hour that is left out, and where it
+    ends what is in the hour that comes twice fires twice.
+    """
     begin = max(after, datetime.fromisoformat(start)) if start else after
     last = datetime.fromisoformat(end) if end else None
-    return [moment for moment in cron.next(begin, count) if last is None or moment <= last]
+    zone, on_the_wall = ZoneInfo(cron.timezone), Cron.parse(cron.text)
+    wall = begin.astimezone(zone).replace(tzinfo=UTC) - _TWICE
+    found: dict[datetime, None] = {}
+    enough: datetime | None = None  # on the wall: from here on nothing comes before what was found
+    while enough is None or wall < enough:
+        (wall,) = on_the_wall.next(wall)
+        for fold in (0, 1):
+            moment = wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+            exists = moment.astimezone(zone).replace(tzinfo=UTC) == wall.replace(fold=0)
+            if exists and moment > begin:
+                found[moment] = None
+        if enough is None and len(found) >= count:
+            enough = wall + _TWICE
+    moments = sorted(found)[:count]
+    return [moment.astimezone(zone) for moment in moments if last is None or moment <= last]
 
 
 def _impossible(schedule: Schedule, controller_timezone: str) -> Iterator[str]:
