@@ -63,7 +63,9 @@ class Contract:
     input_files: tuple[str, ...]  # settings that hold a path, glob or pkg:// address
     chooses_files: tuple[str, ...]  # settings that choose among the files of those
     makes: Mapping[str, str]  # output: the setting that decides whether it is made; others always are
-    wants_baseline: tuple[str, ...]  # settings of which one has to be true for the step to be given a baseline
+    wants_baseline: Mapping[
+        str, WantsBaselineMarker
+    ]  # settings of which one has to want it for the step to be given one
 
     @property
     def publishes(self) -> bool:
@@ -109,7 +111,8 @@ class Contract:
 
     def takes_baseline(self, settings: Mapping[str, Any]) -> bool:
         """Whether a step of these settings is given the model that serves, which then is part of its key."""
-        wanted = not self.wants_baseline or any(settings.get(name) for name in self.wants_baseline)
+        wants = [marker.wants(settings.get(name)) for name, marker in self.wants_baseline.items()]
+        wanted = not wants or any(wants)
         return self.ask(Baseline) is not None and wanted
 
     def ask(self, kind: type[Any]) -> str | None:
@@ -156,7 +159,7 @@ def read_contract(component: type[Any]) -> Contract:
         input_files=tuple(name for name in fields if _marked(hints[name], InputFilesMarker)),
         chooses_files=tuple(name for name in fields if _marked(hints[name], ChoosesFilesMarker)),
         makes={marker.output: name for name in fields for marker in _markers(hints[name], Makes)},
-        wants_baseline=tuple(name for name in fields if _marked(hints[name], WantsBaselineMarker)),
+        wants_baseline={name: marker for name in fields for marker in _markers(hints[name], WantsBaselineMarker)},
     )
 
 

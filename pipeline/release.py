@@ -11,6 +11,7 @@ GATES: Mapping[str, tuple[str, str]] = {
     "metrics": ("Evaluator", "thresholds"),
     "confidence_intervals": ("Evaluator", "confidence_intervals"),
     "anomalies": ("ExampleValidator", "on_anomaly"),
+    "drift": ("ExampleValidator", "on_drift"),
     "latency": ("InfraValidator", "latency"),
     "parity": ("InfraValidator", "parity"),
     "max_size_mb": ("Pusher", "max_size_mb"),

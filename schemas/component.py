@@ -30,6 +30,7 @@ Types of settings that the framework acts on:
 | `ChoosesFiles[int]` | chooses among the files of the `InputFiles` settings, and so is itself no part of the key: what it chose is |
 | `Annotated[bool, Makes("examples")]` | whether the step makes that output: while this is false it is left empty, and nothing is wired to it |
 | `WantsBaseline` | whether the step, which asks for a `Baseline`, wants it: while this is false it is given none, and none is part of its key |
+| `Annotated[str, WantsBaselineMarker("retrain")]` | likewise: it wants one where this is "retrain" |
 
 A step that publishes outside the store (Pusher) also has the two methods of `Publisher`, and one whose settings choose among
 the files that an `InputFiles` setting names has that of `SelectsFiles`. A class attribute `LEAST_MEMORY`
@@ -94,7 +95,14 @@ class Makes:
 
 
 class WantsBaselineMarker:
-    """What makes a setting decide whether the step is given a `Baseline`."""
+    """What makes a setting decide whether the step is given a `Baseline`: it is where the value is one of `when`, or is true."""
+
+    def __init__(self, *when: JsonScalar) -> None:
+        self.when = when
+
+    def wants(self, value: object) -> bool:
+        """Whether a setting of this value wants one."""
+        return value in self.when if self.when else bool(value)
 
 
 UserCode = Annotated[str, UserCodeMarker()]

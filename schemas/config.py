@@ -54,6 +54,7 @@ class ReleaseConfig(_Closed):
     metrics: dict[str, Any] | None = None  # Evaluator's thresholds
     confidence_intervals: str | None = None  # Evaluator's: jackknife or poisson_bootstrap
     anomalies: str | None = None  # ExampleValidator's on_anomaly: fail or warn
+    drift: str | None = None  # ExampleValidator's on_drift: warn, fail or retrain
     latency: dict[str, Any] | None = None  # InfraValidator's, at most: p50_ms, p99_ms
     parity: dict[str, Any] | None = None  # InfraValidator's, at most: absolute, relative
     max_size_mb: int | float | None = None  # Pusher's, of the SavedModel's files together

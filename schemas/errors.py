@@ -13,6 +13,7 @@
     ├── Interrupted          Ctrl-C or SIGTERM                                                 exit 130
     └── Refused              a gate said no; this is an outcome, not a failure                 exit 3
         ├── AnomaliesFound   ExampleValidator, on_anomaly: fail
+        ├── DriftFound       ExampleValidator, on_drift: fail
         ├── NotBlessed       Pusher, a model that Evaluator did not bless
         ├── TooMuchLost      Optimizer, Exporter: a smaller model that misses a threshold
         └── NotNeeded        what comes after is not needed: the run is skipped              exit 0
@@ -95,6 +96,12 @@ class Refused(PenstockError):
 
 class AnomaliesFound(Refused):
     """The data does not fit the schema. The anomalies are kept."""
+
+    keep_outputs = True
+
+
+class DriftFound(Refused):
+    """The data is further from what it was than the thresholds allow. The distances are kept."""
 
     keep_outputs = True
 

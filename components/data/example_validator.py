@@ -1,20 +1,25 @@
-"""Statistics + FeatureSchema -> Anomalies: where the data of each split does not fit its schema."""
+"""Statistics + FeatureSchema -> Anomalies: where the data of each split does not fit its schema, and how far it has drifted."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from components.data.distances import Against, Thresholds, asked_of, threshold_problems
+from components.data.drift import Drift
 from components.data.statistics_gen import kept_splits
 from schemas.artifacts import Anomalies, FeatureSchema, Statistics
-from schemas.component import Out
+from schemas.component import Baseline, Out, WantsBaselineMarker
 from schemas.errors import AnomaliesFound, ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 ON_ANOMALY = ("fail", "warn")
+ON_DRIFT = ("warn", "fail", "retrain")
+OWN = "schema"  # instead of thresholds: those of the schema
+_NO_MODEL = Baseline()
 _LISTED = 12  # values of a domain that a message names
 _SHOWN = 20  # anomalies that a message shows; all are in the artifact
 _LONGEST = 300  # characters of one of them
@@ -22,46 +27,110 @@ _LONGEST = 300  # characters of one of them
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleValidator:
-    """Statistics + FeatureSchema -> Anomalies: where the data of each split does not fit its schema.
+    """Statistics + FeatureSchema -> Anomalies: where the data of each split does not fit its schema, and how far it has drifted.
 
     TFDV's checks: types, presence, number of values, domains, ranges, columns that are new or gone. With `on_anomaly: fail`
     the first anomaly stops the run, after all of them are written; with `warn` they are written and the run goes on.
+
+    `drift` compares the newest span with the spans before it; `skew` compares it (without spans, all data) with what the model
+    that serves was trained on. Both map features to thresholds: `{fare: 0.1}` is of the L-infinity distance where the values
+    are categories and of the Jensen-Shannon divergence where they are numbers, `{fare: {jensen_shannon_divergence: 0.1}}` of
+    the one that is named. For a feature that is not there the schema's drift_comparator and skew_comparator count, the latter
+    only where the served model is asked for: by thresholds in `skew`, by `skew: schema`, or by `on_drift: retrain`.
+
+    With `on_drift: warn` a distance above its threshold is written and the run goes on; `fail` refuses it. `retrain` makes
+    drift the reason to train: the run ends here, skipped, where a model serves and nothing has drifted.
     """
 
     on_anomaly: str = "fail"  # fail or warn
+    drift: dict[str, float | dict[str, float]] = field(default_factory=dict)  # 0 <= threshold <= 1, of the newest span
+    skew: Annotated[dict[str, float | dict[str, float]] | str, WantsBaselineMarker()] = field(default_factory=dict)
+    on_drift: Annotated[str, WantsBaselineMarker("retrain")] = "warn"  # warn, fail or retrain
     skip_splits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = []
-        if self.on_anomaly not in ON_ANOMALY:
+        for setting, known in (("on_anomaly", ON_ANOMALY), ("on_drift", ON_DRIFT)):
+            value = getattr(self, setting)
+            if value not in known:
+                problems.append(f"{setting}: '{value}' is not one of {', '.join(known)}." + did_you_mean(value, known))
+        problems += threshold_problems("drift", self.drift)
+        if isinstance(self.skew, str) and self.skew != OWN:
             problems.append(
-                f"on_anomaly: '{self.on_anomaly}' is not one of {', '.join(ON_ANOMALY)}."
-                + did_you_mean(self.on_anomaly, ON_ANOMALY)
+                f"skew: '{self.skew}' is not '{OWN}', for the schema's own thresholds, nor thresholds by feature"
             )
+        elif not isinstance(self.skew, str):
+            problems += threshold_problems("skew", self.skew)
         if len(set(self.skip_splits)) < len(self.skip_splits):
             problems.append(f"skip_splits: {', '.join(self.skip_splits)} has a split twice")
         if problems:
             raise ConfigError(*problems)
 
-    def run(self, statistics: Statistics, schema: FeatureSchema, anomalies: Out[Anomalies]) -> None:
+    def run(
+        self,
+        statistics: Statistics,
+        schema: FeatureSchema,
+        anomalies: Out[Anomalies],
+        baseline: Baseline = _NO_MODEL,
+    ) -> None:
         """Write SchemaDiff.pb for each split that is not skipped.
 
         Besides `anomalies`, the number per split, the properties get `reasons`: for each split what was found, as dicts of
-        `feature`, `found` and `expected`. Raises AnomaliesFound when there is one and `on_anomaly` is fail.
+        `feature`, `found` and `expected`; and where drift is asked for `drift` (schemas/artifacts/anomalies.py). Raises
+        AnomaliesFound when there is an anomaly and `on_anomaly` is fail; DriftFound when there is drift and `on_drift` is fail;
+        NotNeeded when there is none and `on_drift` is retrain; ConfigError for thresholds that the data has no use for.
         """
         import tensorflow_data_validation as tfdv
 
         expected = tfdv.load_schema_text(str(schema.file))
+        asked = self._asked(expected, statistics)
+        drift = Drift(self.on_drift, asked, expected, statistics, baseline)
         reasons: dict[str, list[dict[str, str]]] = {}
         for split in kept_splits(statistics, self.skip_splits):
-            found = tfdv.validate_statistics(tfdv.load_stats_binary(str(statistics.file(split))), expected)
+            data = tfdv.load_stats_binary(str(statistics.file(split)))
+            found = tfdv.validate_statistics(data, expected)
+            reasons[split] = _reasons(found, expected)
+            found = drift.add(split, data, found)
             directory = anomalies.split_path(split)
             directory.mkdir(parents=True, exist_ok=True)
             (directory / Anomalies.FILE).write_bytes(found.SerializeToString(deterministic=True))
-            reasons[split] = _reasons(found, expected)
         anomalies.properties.update(anomalies={split: len(found) for split, found in reasons.items()}, reasons=reasons)
+        if drift.is_asked:
+            anomalies.properties["drift"] = drift.found()
         if self.on_anomaly == "fail" and any(reasons.values()):
             raise AnomaliesFound(_message(reasons))
+        drift.judge()
+
+    def _asked(self, schema: schema_pb2.Schema, statistics: Statistics) -> dict[Against, Thresholds | None]:
+        """The thresholds that take the place of the schema's own, by what is compared with; None where nothing is."""
+        problems = []
+        has_spans = "newest_span" in statistics.properties
+        if self.drift and not has_spans:
+            problems.append(
+                "drift: the data has no spans to compare. Give ExampleGen a source with {SPAN} and a window of 2 or more; to compare "
+                "with what the served model was trained on, set skew"
+            )
+        own = {against: any(asked_of(feature, against) for feature in schema.feature) for against in _SIDES}
+        asked: dict[Against, Thresholds | None] = {"spans": None, "served": None}
+        if has_spans and (self.drift or own["spans"]):
+            asked["spans"] = self.drift
+        if self.skew == OWN and not own["served"]:
+            problems.append(
+                "skew: no feature of the schema has a skew_comparator. Write one, or thresholds here: {fare: 0.1}"
+            )
+        if (self.skew or self.on_drift == "retrain") and (own["served"] or self.skew):
+            asked["served"] = {} if isinstance(self.skew, str) else self.skew
+        if self.on_drift == "retrain" and not problems and asked == {"spans": None, "served": None}:
+            problems.append(
+                "on_drift: retrain needs something that may drift. Give thresholds in skew (against what the served model was trained "
+                "on) or in drift (against the spans before the newest one), as skew: {fare: 0.1}"
+            )
+        if problems:
+            raise ConfigError(*problems)
+        return asked
+
+
+_SIDES: tuple[Against, ...] = ("spans", "served")
 
 
 def _reasons(found: anomalies_pb2.Anomalies, schema: schema_pb2.Schema) -> list[dict[str, str]]:

@@ -61,7 +61,13 @@ def gates(
             counts: Mapping[str, int] = output.get("properties", {}).get("anomalies", {})
             if output.get("type") == Anomalies.TYPE_NAME and counts:  # Transform's may be empty: nobody looked
                 reasons = [f"{split}: {count} with anomalies" for split, count in sorted(counts.items()) if count]
-                found.append({"gate": step, "blessed": not reasons, "reasons": reasons, "anomalies": dict(counts)})
+                drift = output["properties"].get("drift")
+                if (
+                    drift is not None and drift["on_drift"] != "retrain"
+                ):  # where it is the reason to train, it is not against it
+                    reasons += drift["over"]
+                gate = {"gate": step, "blessed": not reasons, "reasons": reasons, "anomalies": dict(counts)}
+                found.append(gate | ({"drift": drift} if drift is not None else {}))
     if blessing is not None:
         name = lineage.inputs.get("blessing", {}).get("step", "evaluator")
         judged = dict(evaluation.properties) if evaluation is not None else {}

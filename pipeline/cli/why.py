@@ -80,6 +80,7 @@ def _blessed(passport: Passport) -> Iterator[str]:
         yield from (f"  against it: {reason}" for reason in gate.get("reasons", ()))
         yield from (f"  {_threshold(passport, threshold)}" for threshold in gate.get("thresholds", ()))
         yield from (f"  not applied: {sentence}" for sentence in gate.get("not_applied", ()))
+        yield from (f"  {sentence}" for sentence in _drift(gate))
         yield from (f"  {sentence}" for sentence in _served(gate))
         if "size_bytes" in gate:
             limit = gate.get("max_size_mb")
@@ -90,6 +91,18 @@ def _blessed(passport: Passport) -> Iterator[str]:
     yield (
         f"compared with version {before['version']} ({before['digest']})" if before else "compared with no other model"
     )
+
+
+def _drift(gate: Mapping[str, Any]) -> Iterator[str]:
+    """How far the data was from what it had been before."""
+    found: Mapping[str, Any] = gate.get("drift", {})
+    if not found:
+        return
+    within = sum(not distance["over"] for distance in found["distances"])
+    yield f"drift: {within} of {len(found['distances'])} distances within their thresholds"
+    if found["on_drift"] == "retrain":
+        yield from (f"trained because of {sentence}" for sentence in found["over"])
+    yield from (f"not compared: {note}" for note in found["notes"])
 
 
 def _served(gate: Mapping[str, Any]) -> Iterator[str]:

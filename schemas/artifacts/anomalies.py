@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from schemas.artifact import SplitArtifact, splits_in_order
 
+_LISTED = 3  # drifted features that half a line names
+
 
 @dataclass(frozen=True)
 class Anomalies(SplitArtifact):
@@ -16,7 +18,10 @@ class Anomalies(SplitArtifact):
     Split-train/SchemaDiff.pb    serialized tensorflow.metadata.v0.Anomalies
     Split-eval/SchemaDiff.pb
     ```
-    Properties: `anomalies`, the number of features with an anomaly, per split.
+    Properties: `anomalies`, the number of features with an anomaly, per split. Where the data is compared with what it was,
+    `drift`: {"on_drift", "newest_span", "served_version", "distances": [{"split", "feature", "against": spans or served, "measure",
+    "value", "threshold", "over"}], "over": a sentence for each above its threshold, "notes": what could not be compared}. A
+    `value` is null where one side has no values at all. The distances are in SchemaDiff.pb too, as TFDV's drift_skew_info.
     """
 
     TYPE_NAME: ClassVar[str] = "ExampleAnomalies"
@@ -29,6 +34,17 @@ class Anomalies(SplitArtifact):
     def describe(self) -> str:
         counts = self.properties.get("anomalies", {})
         found = {split: count for split in splits_in_order(counts) if (count := counts[split])}
-        if not found:
-            return "no anomalies"
-        return ", ".join(f"{split}: {count} with anomalies" for split, count in found.items())
+        told = ", ".join(f"{split}: {count} with anomalies" for split, count in found.items()) or "no anomalies"
+        return f"{told}; {drift}" if (drift := self._drift()) else told
+
+    def _drift(self) -> str:
+        found = self.properties.get("drift")
+        if found is None:
+            return ""
+        drifted = [f"{one['split']} {one['feature']}" for one in found["distances"] if one["over"]]
+        if drifted:
+            more = f" and {len(drifted) - _LISTED} more" if len(drifted) > _LISTED else ""
+            return f"drift in {', '.join(dict.fromkeys(drifted[:_LISTED]))}{more}"
+        if not found["distances"]:
+            return f"drift unknown ({found['notes'][0]})" if found["notes"] else ""
+        return f"no drift in {len(found['distances'])} distances"

@@ -102,18 +102,18 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Statistics -> Anomalies: refuses more than `most` lines, and has no need of what comes after with fewer than `least`."""
+    """Statistics -> Anomalies: refuses more than `most` lines, and has no need of what comes after with fewer than `fewest`."""
 
     most: int = 100
-    least: int = 0
+    fewest: int = 0
 
     def run(self, statistics: Statistics, anomalies: Out[Anomalies]) -> None:
         count = json.loads((statistics.path / "count.json").read_text())
         (anomalies.path / "count.json").write_text(str(count))
         if count > self.most:
             raise AnomaliesFound(f"{count} lines are more than {self.most}")
-        if count < self.least:
-            raise NotNeeded(f"{count} lines are fewer than {self.least}")
+        if count < self.fewest:
+            raise NotNeeded(f"{count} lines are fewer than {self.fewest}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import pytest
 
 from pipeline.contract import build_component, read_contract, settings_of
 from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples
-from schemas.component import Baseline, BeamOptions, ChoosesFiles, IfOnlyOne, InputFiles, Out, Seed, UserCode
+from schemas.component import (
+    Baseline,
+    BeamOptions,
+    ChoosesFiles,
+    IfOnlyOne,
+    InputFiles,
+    Out,
+    Seed,
+    UserCode,
+    WantsBaselineMarker,
+)
 from schemas.errors import ConfigError
 
 
@@ -61,6 +72,21 @@ def test_an_input_that_is_taken_if_only_one_step_makes_it_is_optional() -> None:
 
     assert (port.types, port.optional, port.if_only_one) == ((FeatureSchema,), True, True)
     assert not read_contract(Step).inputs["schema"].if_only_one
+
+
+def test_a_setting_may_want_a_baseline_by_being_there_or_by_one_of_its_values() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Compare:
+        skew: Annotated[dict[str, float], WantsBaselineMarker()] = field(default_factory=dict)
+        on_drift: Annotated[str, WantsBaselineMarker("retrain")] = "warn"
+
+        def run(self, examples: Examples, baseline: Baseline) -> None: ...
+
+    takes = read_contract(Compare).takes_baseline
+
+    assert not takes({"skew": {}, "on_drift": "warn"})
+    assert takes({"skew": {"fare": 0.1}, "on_drift": "warn"})
+    assert takes({"skew": {}, "on_drift": "retrain"})
 
 
 def test_an_annotation_outside_the_table_is_refused_by_name() -> None:

@@ -295,7 +295,7 @@ class TestTheError:
         assert self.message("def double(line):\n    raise ValueError('no')\n").endswith("ValueError: no")
 
 
-@pytest.mark.parametrize(("setting", "action"), [("most=2", "refused"), ("least=4", "no need")])
+@pytest.mark.parametrize(("setting", "action"), [("most=2", "refused"), ("fewest=4", "no need")])
 def test_a_refusal_that_another_run_published_meanwhile_is_one_of_this_run_too(
     ran: Path, setting: str, action: str
 ) -> None:

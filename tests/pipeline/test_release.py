@@ -26,6 +26,7 @@ release:
     auc: {min: 0.7, confidence: 0.95, slices: [{slice: [hour], min: 0.6}]}
   confidence_intervals: jackknife
   anomalies: warn
+  drift: retrain
   latency: {p50_ms: 5, p99_ms: 20}
   parity: {absolute: 0.001}
   max_size_mb: 50
@@ -52,6 +53,7 @@ def test_each_gate_is_a_setting_of_the_step_that_checks_it(project: Path) -> Non
     }
     assert graph["judge"].settings["confidence_intervals"] == "jackknife"
     assert graph["validator"].settings["on_anomaly"] == "warn"
+    assert graph["validator"].settings["on_drift"] == "retrain"
     assert graph["serve"].settings["latency"] == {"p50_ms": 5.0, "p99_ms": 20.0}
     assert graph["serve"].settings["parity"] == {"absolute": 0.001}
     assert graph["push"].settings["max_size_mb"] == 50

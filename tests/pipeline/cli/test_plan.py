@@ -53,8 +53,8 @@ def test_a_refusal_that_is_kept_is_planned_as_such(command: Callable[..., Any], 
 
 
 def test_what_was_found_not_to_need_more_is_planned_as_such(command: Callable[..., Any], ran: Path) -> None:
-    command("run", "pipeline.yaml", "--set", "steps.judge.with.least=4", "--to", "judge")
+    command("run", "pipeline.yaml", "--set", "steps.judge.with.fewest=4", "--to", "judge")
 
-    said = command("plan", "pipeline.yaml", "--set", "steps.judge.with.least=4", "--to", "judge")
+    said = command("plan", "pipeline.yaml", "--set", "steps.judge.with.fewest=4", "--to", "judge")
 
     assert said.out.splitlines()[-1] == "no need judge  nothing changed since it found no need to go on"

@@ -41,7 +41,7 @@ class TestTheExitCode:
     def test_is_0_when_a_step_finds_no_need_to_go_on_which_reads_as_no_refusal(
         self, command: Command, ran: Path
     ) -> None:
-        said = command("run", "pipeline.yaml", "--set", "steps.judge.with.least=4", "--to", "judge")
+        said = command("run", "pipeline.yaml", "--set", "steps.judge.with.fewest=4", "--to", "judge")
 
         (found,) = [line for line in said.out.splitlines() if line.endswith("3 lines are fewer than 4")]
         assert said.code == 0

@@ -169,6 +169,31 @@ def test_says_which_spans_the_model_was_trained_on(command: Command, serving: Pa
     ]
 
 
+def test_says_how_far_the_data_was_from_what_it_had_been(command: Command, serving: Path) -> None:
+    distances = [
+        {"split": "train", "feature": name, "against": "served", "measure": "infinity_norm", "value": value, "threshold": 0.1,
+         "over": value > 0.1}
+        for name, value in (("fare", 0.02), ("payment", 0.4))
+    ]  # fmt: skip
+    drift = {
+        "on_drift": "retrain", "newest_span": "41", "served_version": 1, "distances": distances,
+        "over": ["train: payment: L-infinity distance 0.4 is above 0.1"], "notes": ["eval: version 1 keeps no statistics"],
+    }  # fmt: skip
+    gate = {"gate": "validator", "blessed": True, "reasons": [], "drift": drift}
+    Passport(pipeline="", run="", pushed_at="", version=2, model_digest="", files={}, gates=(gate,)).write(
+        serving / "2"
+    )
+
+    lines = command("why", str(serving)).out.splitlines()
+
+    begin = lines.index("blessed     validator: yes")
+    assert [line.strip() for line in lines[begin + 1 : begin + 4]] == [
+        "drift: 1 of 2 distances within their thresholds",
+        "trained because of train: payment: L-infinity distance 0.4 is above 0.1",
+        "not compared: eval: version 1 keeps no statistics",
+    ]
+
+
 def test_of_many_slices_the_text_shows_the_first(command: Command, serving: Path) -> None:
     slices = tuple({"slice": f"hour:{n}", "examples": n, "metrics": {"auc": None}} for n in range(30))
     Passport(

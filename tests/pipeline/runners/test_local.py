@@ -93,7 +93,7 @@ def test_a_refusal_keeps_its_report_stops_the_run_and_is_repeated_without_work(p
     assert report.read_text() == "3"
 
 
-LEAST = "steps.judge.with.least=4"
+LEAST = "steps.judge.with.fewest=4"
 
 
 def test_a_step_that_finds_no_need_to_go_on_skips_the_run_keeps_its_report_and_is_repeated_without_work(

@@ -179,7 +179,7 @@ def test_a_run_that_a_step_found_no_need_to_go_on_with_is_skipped_with_the_reaso
 ) -> None:
     definition = Path("pipeline.yaml")
     definition.write_text(
-        definition.read_text().replace("  apply:", "  judge: {uses: project_steps.Judge, with: {least: 4}}\n  apply:")
+        definition.read_text().replace("  apply:", "  judge: {uses: project_steps.Judge, with: {fewest: 4}}\n  apply:")
     )
     for step in ("read", "count", "judge", "apply", "fit", "verdict"):  # what pushes is in a group that is not entered
         if step == "fit":

@@ -170,7 +170,7 @@ class TestNoNeedToGoOn:
     @pytest.fixture
     def enough(self, cluster: Cluster) -> Any:
         definition = cluster.project / "pipeline.yaml"
-        definition.write_text(definition.read_text().replace('with: {most: "', 'with: {least: 4, most: "'))
+        definition.write_text(definition.read_text().replace('with: {most: "', 'with: {fewest: 4, most: "'))
         for step in ("read", "count"):
             cluster.here(step)
         return cluster.here("judge")
