@@ -64,27 +64,6 @@ class Attempts:
         return Attempts(by_digest=dict([*others[1 - _KEPT :], (digest, attempt)]))
 
 
-@dataclass(frozen=True, kw_only=True)
-class AtWork:
-    """What the holder of the lock is doing, for others to be told. What a killed one left says nothing once nobody holds the lock."""
-
-    what: str  # 'span 42 is new'
-    since: str  # ISO 8601, UTC
-    run: str = ""  # empty until there is one
-
-    @classmethod
-    def read(cls, path: Path) -> AtWork | None:
-        """What a file says; None where there is none that can be read."""
-        try:
-            return cls(**json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return None
-
-    def write(self, path: Path) -> None:
-        """Write the file whole. Raises StoreError."""
-        _write(path, asdict(self))
-
-
 def tell_once(path: Path, error: str) -> bool:
     """Whether `error` is another one than the last that was noted in a file; it is noted then. Raises StoreError."""
     digest = hashlib.sha256(error.encode()).hexdigest()

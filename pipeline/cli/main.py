@@ -152,6 +152,41 @@ def trigger(
 
 
 @app.command()
+def backfill(
+    config: Target,
+    spans: Annotated[str, typer.Option(metavar="SPANS", help="As 30..37, or 30,32,35..37, or 2026-07-01..2026-07-31.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--step", metavar="STEP", help="Whose spans they are; else every step's whose source has some."),
+    ] = None,
+    to: To = None,
+    again: Annotated[bool, typer.Option("--again", help="Run spans that an earlier call has done, too.")] = False,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a span that fails.")] = False,
+    overrides: Overrides = None,
+    root: Root = None,
+    ledger: LedgerUrl = None,
+    json: Json = False,
+) -> Answer:
+    """Run for each of some spans, in order; the same command goes on where it was stopped."""
+    from pipeline import log
+    from pipeline.cli.backfill import backfill_pipeline
+
+    result = backfill_pipeline(
+        config,
+        spans,
+        only=only or (),
+        to=to,
+        again=again,
+        keep_going=keep_going,
+        overrides=overrides or (),
+        root=root,
+        ledger=ledger,
+        display=log.SilentDisplay if json else log.display,
+    )
+    return Answer(result.as_json(), result.as_text(), result.exit_code)
+
+
+@app.command()
 def plan(
     config: Target,
     overrides: Overrides = None,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import disk, locks, log
-from pipeline.attempts import Attempt, Attempts, AtWork, tell_once
+from pipeline.at_work import AtWork, Turn, turn_on
+from pipeline.attempts import Attempt, Attempts, tell_once
 from pipeline.cli.run import RunResult, run_definition
 from pipeline.definition import Definition
 from pipeline.graph import Graph
@@ -101,42 +102,26 @@ def trigger_pipeline(
                 tell_of_failure(name, asked, error, tell)
         raise
     store = Store(definition.root).open()
-    files = _Files.of(store.root, definition.graph.name)
+    name = definition.graph.name
     try:
-        with at_work_on(store, definition.graph.name, "trigger", patience_s=_SHORTLY_S):
-            trigger = _Trigger(definition, files, ledger, attempts, tell, now)
+        with turn_on(store, name, "trigger", patience_s=_SHORTLY_S, now=now) as turn:
+            trigger = _Trigger(definition, _Files.of(store.root, name), turn, ledger, attempts, tell, now)
             return trigger.if_new_data(still_written) if if_new_data else trigger.at_once()
     except locks.NotGivenError as holder:
-        return _busy(AtWork.read(files.at_work), str(holder))
-
-
-@contextlib.contextmanager
-def at_work_on(
-    store: Store,
-    pipeline: str,
-    note: str,
-    on_wait: Callable[[str], None] | None = None,
-    *,
-    patience_s: float | None = None,
-) -> Iterator[None]:
-    """Be the only trigger or backfill that is at work on a pipeline. Raises locks.NotGivenError when `patience_s` is over."""
-    with contextlib.ExitStack() as held:
-        held.enter_context(locks.locked(store.lock_path("trigger", pipeline), note, on_wait, patience_s=patience_s))
-        yield
+        return _busy(AtWork.read(store, name), str(holder))
 
 
 @dataclass(frozen=True)
 class _Files:
-    """Where triggers of one pipeline keep what they remember."""
+    """What triggers of one pipeline remember."""
 
     attempts: Path
-    at_work: Path
     told: Path  # of which error, so that a call each minute does not tell it each minute
 
     @classmethod
     def of(cls, root: Path, pipeline: str) -> _Files:
         directory = root / "triggers"
-        return cls(*(directory / f"{pipeline}{suffix}" for suffix in (".json", ".at-work.json", ".told.json")))
+        return cls(directory / f"{pipeline}.json", directory / f"{pipeline}.told.json")
 
 
 class _Trigger:
@@ -146,6 +131,7 @@ class _Trigger:
         self,
         definition: Definition,
         files: _Files,
+        turn: Turn,
         ledger: str | None,
         attempts: int,
         listener: Callable[[log.Event], None],
@@ -154,12 +140,11 @@ class _Trigger:
         self._definition = definition
         self._graph = definition.graph
         self._files = files
+        self._turn = turn
         self._ledger = ledger
         self._most = attempts
         self._listener = listener
         self._now = now
-        self._run = ""  # the id of the run, once there is one
-        self._note_work("looks for new data")
 
     def at_once(self) -> TriggerResult:
         """Run, whatever there is."""
@@ -197,8 +182,8 @@ class _Trigger:
         def remember(outcome: str, reason: str) -> None:
             attempt = Attempt(
                 outcome=outcome,
-                run=self._run,
-                at=self._time(),
+                run=self._turn.run,
+                at=self._now().isoformat(timespec="seconds"),
                 reason=reason,
                 newest=found.newest,
                 failures=(before.failures if before else 0) + 1 if outcome == "failed" else 0,
@@ -216,27 +201,14 @@ class _Trigger:
         return TriggerResult(result.outcome, _why(result) or what, found.reasons, run=result.run, result=result)
 
     def _run_pipeline(self, what: str) -> RunResult:
-        self._note_work(what)
-
-        def listen(event: log.Event) -> None:
-            if isinstance(event, log.RunStarted):
-                self._run = event.run
-                self._note_work(what)
-            self._listener(event)
-
-        return run_definition(self._definition, ledger=self._ledger, listener=listen)
+        listener = self._turn.listening(what, self._listener)
+        return run_definition(self._definition, ledger=self._ledger, listener=listener)
 
     def _served(self) -> dict[str, int]:
         try:
             return {model.step: model.version for model in served_models(self._graph) if model.version is not None}
         except PenstockError:
             return {}  # nobody knows what is served; what was tried is remembered all the same
-
-    def _note_work(self, what: str) -> None:
-        AtWork(what=what, since=self._time(), run=self._run).write(self._files.at_work)
-
-    def _time(self) -> str:
-        return self._now().isoformat(timespec="seconds")
 
 
 def _not_again(before: Attempt, found: NewData, most: int) -> TriggerResult | None:

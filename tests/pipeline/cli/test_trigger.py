@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +18,9 @@ from typing import Any
 import pytest
 
 from pipeline import locks
+from pipeline.at_work import turn_on
 from pipeline.cli.run import run_pipeline
-from pipeline.cli.trigger import TriggerResult, at_work_on, trigger_pipeline
+from pipeline.cli.trigger import TriggerResult, trigger_pipeline
 from pipeline.ledger import Ledger
 from pipeline.store import Store
 from schemas.errors import ArtifactError, ConfigError
@@ -29,96 +28,7 @@ from schemas.passport import Passport
 
 Command = Callable[..., Any]
 
-STEPS = '''
-from __future__ import annotations
-
-import json
-from dataclasses import dataclass
-
-from project_steps import Push as PushAnyway
-from schemas.artifacts import Examples, Model, PushedModel
-from schemas.component import InputFiles, Lineage, Out
-from schemas.errors import NotBlessed
-from schemas.input_files import expand
-from schemas.passport import Passport
-
-
-@dataclass(frozen=True, kw_only=True)
-class Read:
-    """Files -> Examples: the lines of all of them."""
-
-    source: InputFiles
-
-    def run(self, examples: Out[Examples]) -> None:
-        lines = [line for file in expand(self.source) for line in file.read_text().splitlines()]
-        train = examples.split_path("train")
-        train.mkdir()
-        (train / "lines.json").write_text(json.dumps(lines))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Push(PushAnyway):
-    """Model -> PushedModel: unless the model says more than `most`."""
-
-    most: int = 100
-
-    def run(self, model: Model, lineage: Lineage, pushed_model: Out[PushedModel]) -> None:
-        said = int((model.serving / "saved_model.pb").read_text())
-        if said > self.most:
-            raise NotBlessed(f"{said} is more than {self.most}")
-        super().run(model, lineage, pushed_model)
-        passport = json.loads((pushed_model.version_path / Passport.FILE).read_text())
-        passport["pushed_at"] = "2026-07-31T03:00:12+00:00"
-        (pushed_model.version_path / Passport.FILE).write_text(json.dumps(passport))
-'''
-
-DEFINITION = """\
-name: growing
-root: store-root
-parameters: {most: 100}
-steps:
-  read: {uses: growing_steps.Read, with: {source: "data/*.txt"}}
-  fit: {uses: project_steps.Fit}
-  push: {uses: growing_steps.Push, with: {destination: serving, most: "${parameters.most}"}}
-"""
-
 AGAIN = "; it is tried again when data, code or settings change, or with `pipeline run`"
-
-
-def write_growing(project: Path) -> None:
-    (project / "growing_steps.py").write_text(STEPS)
-    (project / "pipeline.yaml").write_text(DEFINITION)
-    (project / "data").mkdir()
-    (project / "data/a.txt").write_text("1\n2\n3\n")
-
-
-@pytest.fixture
-def growing(project: Path) -> Path:
-    """A project that reads every file of a folder, and pushes."""
-    write_growing(project)
-    return project
-
-
-@pytest.fixture(scope="module")
-def first_run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project after a run that pushed version 1."""
-    directory = tmp_path_factory.mktemp("growing") / "project"
-    shutil.copytree(finished_run.parent, directory, ignore=shutil.ignore_patterns("store-root"))
-    write_growing(directory)
-    code = (
-        "from pipeline.cli.trigger import trigger_pipeline\n"
-        "assert trigger_pipeline('pipeline.yaml', if_new_data=True).outcome == 'done'"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=directory, check=True)
-    return directory
-
-
-@pytest.fixture
-def served(growing: Path, first_run: Path) -> Path:
-    """The project as that run left it. What it pushed is taken to be where it was pushed to, which is another directory."""
-    for name in ("store-root", "serving"):
-        shutil.copytree(first_run / name, growing / name)
-    return growing
 
 
 def trigger(*overrides: str, **options: Any) -> TriggerResult:
@@ -369,8 +279,7 @@ class TestTwoAtOnce:
         assert runs() == 1
 
     def test_one_that_only_looks_is_named_by_its_process(self, served: Path) -> None:
-        with at_work_on(Store("store-root").open(), "growing", "backfill of spans 3 to 5"):
-            Path("store-root/triggers/growing.at-work.json").unlink()
+        with turn_on(Store("store-root").open(), "growing", "backfill of spans 3 to 5"):
             result = trigger()
 
         assert result.outcome == "busy"
