@@ -12,6 +12,7 @@ from typing import Any
 from components.data.csv_scans import CsvScans
 from components.data.shards import ShardWriter, columns_path, records_path
 from components.io import csv
+from components.io.content import digest
 from components.io.content import name as name_of
 from components.io.links import link
 from schemas.component import InputFile, PartCache
@@ -33,6 +34,13 @@ class SpanFiles:
     version: int | None = None
     label: str | None = None
     digests: tuple[str, ...] | None = None
+
+    def is_kept(self) -> bool:
+        """Whether what was just made of the files may be kept: they still are what their digests say, which a part is found by."""
+        if not self.digests:
+            return False
+        now = tuple(f"sha256:{digest(file)}" if file.is_file() else None for file in self.files)
+        return now == self.digests
 
 
 def by_span(files: Iterable[InputFile | FoundFile]) -> list[SpanFiles]:
@@ -85,7 +93,7 @@ def _find_types(parts: PartCache, span: SpanFiles, layout: csv.Layout) -> list[F
 
 
 def _keep_types(parts: PartCache, span: SpanFiles, layout: csv.Layout, found: Sequence[FileTypes]) -> None:
-    if span.digests:
+    if span.is_kept():
         with parts.keep(_types_name(span, layout)) as directory:
             (directory / _TYPES).write_text(
                 json.dumps([{"types": file.types, "shards": file.shards} for file in found]), encoding="utf-8"
@@ -132,7 +140,7 @@ class SpanShards:
 
     def keep(self, parts: PartCache, writer: ShardWriter) -> None:
         """Keep the shards that `writer` wrote."""
-        if not self.span.digests:
+        if not self.span.is_kept():
             return
         with parts.keep(self._name) as directory:
             for name, path in self._files(writer):

@@ -278,6 +278,19 @@ def test_what_was_planned_is_read_and_not_what_is_there_by_now(day, make, part_c
     assert sum(examples.properties["records"].values()) == 80
 
 
+def test_nothing_is_kept_of_a_file_that_is_not_what_was_planned_any_more(day, make, part_cache) -> None:
+    day(1)
+    day(2)
+    planned = plan(ExampleGen(source=DAYS, window=2))
+    day(2, "1,2.5,three")
+
+    make(part_cache, planned, window=2)
+
+    assert looked(part_cache) == (0, 2)  # of span 1
+    day(2)
+    assert same(make(part_cache, planned, window=2), make(window=2))
+
+
 def test_who_plans_nothing_reads_what_is_there_and_keeps_nothing(day, tmp_path, part_cache) -> None:
     day(1)
     examples = Examples(tmp_path / "examples")
