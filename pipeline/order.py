@@ -54,6 +54,7 @@ class Order:
     lineage: Mapping[str, Any] = field(default_factory=dict)
     anyway: Mapping[str, str] | None = None  # {"by", "at", "reason"}: whatever the step says of a model, it is blessed
     replace: bool = False  # run and publish although the key is published
+    forced: bool = False  # take no part of what earlier executions kept
     format: int = FORMAT
 
     def write(self, path: Path) -> None:
@@ -195,6 +196,7 @@ def make_order(
         lineage=_lineage(graph, step, plan, executions, run=run, commit=commit),
         anyway=anyway if "anyway" in plan.parts else None,
         replace=plan.replace,
+        forced=plan.forced,
     )
 
 

@@ -45,7 +45,7 @@ class StoredParts(PartCache):
       content/        what the step put there
 
     The scope is a digest of the component, the code of ours that it imports, the libraries and Python. An execution that is
-    made again whatever the store holds (--force) finds nothing, and what it keeps takes the place of what is there.
+    made whatever the store holds (--force, `cache: false`) finds nothing, and what it keeps takes the place of what is there.
     """
 
     def __init__(self, store: Store, order: Order) -> None:
@@ -62,7 +62,7 @@ class StoredParts(PartCache):
     def find(self, name: str) -> Path | None:
         """See PartCache. A part that is not what was kept is removed, with a line on stderr."""
         directory = self._directory(name)
-        if not directory.is_dir() or (self._order.replace and directory.name not in self._used):
+        if not directory.is_dir() or (self._order.forced and directory.name not in self._used):
             return None
         with contextlib.suppress(OSError):  # another user's: that it was used now is not worth an error
             os.utime(directory)  # it was used today
@@ -97,7 +97,7 @@ class StoredParts(PartCache):
                 # Not brought to the disk first: what a failure of the power takes away is found to be missing, and made again.
                 (content.parent / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
                 directory.parent.mkdir(exist_ok=True)
-                disk.rename_whole(content.parent, directory, replace=self._order.replace)
+                disk.rename_whole(content.parent, directory, replace=self._order.forced)
         self._used.add(directory.name)
 
     def _directory(self, name: str) -> Path:

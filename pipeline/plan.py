@@ -44,6 +44,7 @@ class StepPlan:
     execution: Execution | None = None  # what the store holds under the key
     baseline: Baseline = field(default_factory=Baseline)
     replace: bool = False  # the step runs although something is under its key, which its outputs take the place of
+    forced: bool = False  # the step runs whatever the store holds, of it or of parts of its work
 
 
 def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[StepPlan, ...]:
@@ -106,7 +107,7 @@ def decide(
 
     def plan(action: Action, *reasons: str) -> StepPlan:
         replace = action == "run" and (corrupt or found is not None)
-        return StepPlan(step.id, action, reasons, key, parts, found, baseline, replace)
+        return StepPlan(step.id, action, reasons, key, parts, found, baseline, replace, forced is not None)
 
     if forced is not None:
         return plan("run", forced)

@@ -66,7 +66,7 @@ def run_step(order: Path, *, force: bool = False) -> StepRun:
         _forget_modules(ordered)
         prepare_process(ordered)
         # A run that asked for the step anew (--force) has done so; by hand it is repeated only when that is said again.
-        current = replace(ordered.as_of_now(), replace=force)
+        current = replace(ordered.as_of_now(), replace=force, forced=force)
         outcome = run_order(current, on_wait=print)
     execution = Store(current.root).find(current.step, current.key) if outcome.published else None
     outputs = {name: execution.output(name) for name in execution.manifest.outputs} if execution else {}

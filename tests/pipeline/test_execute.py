@@ -360,8 +360,8 @@ def test_a_step_finds_the_parts_that_it_kept_for_other_inputs_and_its_manifest_n
         }
     )
 
-    def made() -> tuple[list[str], tuple[str, ...]]:
-        order = order_of("count")
+    def made(*overrides: str) -> tuple[list[str], tuple[str, ...]]:
+        order = order_of("count", *overrides)
         assert work(order).action == "run"
         manifest = Store(order.root).find(order.step, order.key).manifest
         return manifest.outputs["anomalies"].properties["made"], manifest.parts
@@ -374,3 +374,8 @@ def test_a_step_finds_the_parts_that_it_kept_for_other_inputs_and_its_manifest_n
     assert len(named_first) == len(named_second) == 3
     assert len({*named_first, *named_second}) == 4
     assert {path.name for path in (project / "store-root/parts").iterdir()} == {*named_first, *named_second}
+
+    write({"numbers.txt": "3\n4\n5\n"})
+    assert made("steps.count.cache=false")[0] == ["3", "4", "5"], (
+        "what runs whatever the store holds takes no part of it"
+    )

@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "root")
 
 
-def order(store: Store, *, replace: bool = False, **changes: Any) -> Order:
+def order(store: Store, *, forced: bool = False, **changes: Any) -> Order:
     return Order(
         pipeline="taxi",
         run="run-1",
@@ -48,7 +48,7 @@ def order(store: Store, *, replace: bool = False, **changes: Any) -> Order:
         inputs={},
         root=str(store.root),
         directory=str(store.root),
-        replace=replace,
+        forced=forced,
     )
 
 
@@ -168,7 +168,7 @@ class TestAPart:
 
     def test_is_neither_found_nor_left_as_it_is_by_a_forced_execution(self, store: Store) -> None:
         keep(parts_of(store), "old")
-        forced = parts_of(store, replace=True)
+        forced = parts_of(store, forced=True)
 
         assert found(forced) is None
         keep(forced, "new")
