@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.features.raw_features import RawShard, shape_of_features
-from components.io import tfrecord
+from components.io import content, tfrecord
 from components.io.links import link
 from schemas.artifacts import AnalyzerCache, Examples
 from schemas.component import PartCache
@@ -55,16 +55,12 @@ def data_sets(
         groups = [list(shards)]
     found: dict[str, DataSet] = {}
     for group in filter(None, groups):
-        content = "\0".join((shape_of_features(raw), *(shard.digest for shard in group)))
-        name, again = _name(split, content), 1
-        while name in found:  # the same records a second time count twice
-            name, again = _name(split, f"{content}\0{again}"), again + 1
+        made_of = shape_of_features(raw), [shard.digest for shard in group]
+        # The same records a second time count twice.
+        names = (f"{split}-{content.name(*made_of, time)[:32]}" for time in itertools.count())
+        name = next(name for name in names if name not in found)
         found[name] = DataSet(name, tuple(group))
     return list(found.values())
-
-
-def _name(split: str, content: str) -> str:
-    return f"{split}-{hashlib.sha256(content.encode()).hexdigest()[:32]}"
 
 
 def write(cache: AnalyzerCache, name: str, entries: Mapping[bytes, Entry]) -> None:
@@ -116,7 +112,7 @@ def keep(parts: PartCache, name: str, entries: Mapping[bytes, Entry], but: Itera
 
 
 def _part(name: str, key: bytes, made_of: str) -> str:
-    return hashlib.sha256("\0".join(("analyzer", name, key.hex(), made_of)).encode()).hexdigest()
+    return content.name("analyzer", name, key.hex(), made_of)
 
 
 def spans_of(examples: Examples) -> Sequence[Mapping[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.io import beam as beam_io
 from components.io import columns as kept_columns
-from components.io import tfrecord
+from components.io import content, tfrecord
 from schemas.artifacts import Examples
 from schemas.errors import DataError
 
@@ -87,16 +86,11 @@ def raw_shards(examples: Examples, split: str) -> list[RawShard]:
     files = examples.files(split)
     kept: Sequence[Path | None] = examples.columns(split) or [None] * len(files)
     with ThreadPoolExecutor() as threads:
-        digests = threads.map(_digest, files)
+        digests = threads.map(content.digest, files)
         return [
             RawShard(str(file), str(columns) if columns is not None else None, digest)
             for file, columns, digest in zip(files, kept, digests, strict=True)
         ]
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 class ReadBatches:

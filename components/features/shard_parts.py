@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from components.features.graph_digest import digest_of
 from components.features.transform_shard import Shard, Written
+from components.io import content
 from components.io.links import link
 from schemas.artifacts import TransformGraph
 from schemas.component import PartCache
@@ -36,7 +36,7 @@ class ShardParts:
         """`counted` are the raw features of which statistics are made; `transformed` is what `made_by` says."""
         self._parts = parts
         self._raw = raw.SerializeToString(deterministic=True).hex()
-        self._counted = json.dumps(list(counted))
+        self._counted = list(counted)
         self._transformed = transformed
 
     def take(self, shard: Shard) -> tuple[Shard, Written]:
@@ -71,12 +71,12 @@ class ShardParts:
                     (directory / _SUMMARY).write_text(summary + "\n", encoding="utf-8")
 
     def _name_before(self, shard: Shard) -> str:
-        return _hashed("before", shard.source.digest, self._raw, self._counted)
+        return content.name("before", shard.source.digest, self._raw, self._counted)
 
     def _name_after(self, shard: Shard) -> str | None:
         if self._transformed is None:
             return None
-        return _hashed("transformed", shard.source.digest, self._raw, self._transformed, str(shard.after))
+        return content.name("transformed", shard.source.digest, self._raw, self._transformed, shard.after)
 
 
 def made_by(final: Tracing | None, graph: TransformGraph) -> str | None:
@@ -90,14 +90,4 @@ def made_by(final: Tracing | None, graph: TransformGraph) -> str | None:
         return None
     schemas = graph.transformed_schema.parent.iterdir()
     assets = (graph.transform_fn / "assets").glob("*")
-    files = [f"{file.name} {_file_digest(file)}" for file in sorted([*schemas, *assets])]
-    return _hashed(digest, *files)
-
-
-def _file_digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _hashed(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return content.name(digest, {file.name: content.digest(file) for file in (*schemas, *assets)})

@@ -224,20 +224,18 @@ def _made(
 ) -> list[Written]:
     """What becomes of the shards, made where no earlier execution did."""
     left, there = zip(*(kept.take(shard) for shard in shards), strict=True)
+    count(sum(one.records for one in there))
     work = [shard for shard in left if shard.target is not None or shard.before]
     made = each_shard(work, transform, options, temporary) if work else []
     kept.keep(zip(work, made, strict=True))
-    count(sum(one.records for one in there))
     new = iter(made)
     written = []
     for shard, found in zip(left, there, strict=True):
         one = next(new) if shard.target is not None or shard.before else Written()
         written.append(Written(found.records or one.records, found.before or one.before, found.after or one.after))
-    if any(one.records for one in there):
-        print(
-            f"Transform: {sum(shard.target is None for shard in left)} of {len(left)} shards were transformed before",
-            file=sys.stderr,
-        )
+    before = sum(shard.target is not None for shard in shards) - sum(shard.target is not None for shard in left)
+    if before:
+        print(f"Transform: {before} of {len(shards)} shards were transformed before", file=sys.stderr)
     return written
 
 
@@ -258,7 +256,10 @@ def _keep_analysis(
     cache.properties.update(analyzers=sum(map(len, found.values())), reused=from_given)
     reused = sum(map(len, known.values()))
     if reused:
-        print(f"Transform: {reused} of {cache.properties['analyzers']} analyses were made before", file=sys.stderr)
+        print(
+            f"Transform: of {cache.properties['analyzers']} results of analyzers on {len(found)} data sets, {reused} were there",
+            file=sys.stderr,
+        )
 
 
 def _analyze(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from components.features.raw_features import read_schema
 from components.features.transform import Transform
 from components.io import tfrecord
 from schemas.artifacts import Examples, FeatureSchema, TransformGraph
-from schemas.component import BeamOptions, PartCache, Progress
+from schemas.component import BeamOptions, Progress
 
 Transformed = tuple[TransformGraph, list[Any]]  # with the records as tf.train.Example
 
@@ -27,40 +25,6 @@ def schema(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     schema = FeatureSchema(tmp_path_factory.mktemp("schema"))
     schema.file.write_text(request.module.SCHEMA, encoding="utf-8")
     return schema
-
-
-class KeptParts(PartCache):
-    """Parts in a directory, with the names that were asked for and found in turn."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.found: list[str] = []
-
-    def find(self, name: str) -> Path | None:
-        assert re.fullmatch("[0-9a-f]{8,128}", name)
-        if not (self.path / name).is_dir():
-            return None
-        self.found.append(name)
-        return self.path / name
-
-    @contextlib.contextmanager
-    def keep(self, name: str) -> Iterator[Path]:
-        assert re.fullmatch("[0-9a-f]{8,128}", name)
-        waiting = self.path / f"{name}.new"
-        waiting.mkdir(parents=True)
-        yield waiting
-        waiting.rename(self.path / name)
-
-    @property
-    def names(self) -> set[str]:
-        """Of all that is kept."""
-        return {part.name for part in self.path.glob("*")}
-
-
-@pytest.fixture
-def parts(tmp_path: Path) -> KeptParts:
-    """What earlier executions kept, in a directory of the test's own: nothing yet."""
-    return KeptParts(tmp_path / "parts")
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
 
 @pytest.fixture
 def run(examples, schema, outputs_of, tmp_path, user_module) -> Callable[..., tuple[dict[str, Any], int]]:
-    """(source of a function, a cache, other examples, parts) -> what Transform makes, and how many rows it read."""
+    """(source of a function, a cache, other examples, part_cache) -> what Transform makes, and how many rows it read."""
 
     def make(
         source: str, cache: AnalyzerCache | None = None, data: Examples = examples, kept: PartCache | None = None
@@ -331,11 +331,11 @@ def of_spans(directory: Path, *spans: tuple[int, tuple[int, ...]]) -> Examples:
 THREE = (1, (40, 20)), (2, (0,)), (3, (33,))
 
 
-def test_each_span_is_a_data_set_of_its_own_and_only_a_new_one_is_analysed(run, parts, tmp_path):
-    first, _ = run(EVERY, None, of_spans(tmp_path / "before", *THREE), parts)
+def test_each_span_is_a_data_set_of_its_own_and_only_a_new_one_is_analysed(run, part_cache, tmp_path):
+    first, _ = run(EVERY, None, of_spans(tmp_path / "before", *THREE), part_cache)
     window = of_spans(tmp_path / "after", *THREE[1:], (4, (7,)))
 
-    second, read = run(EVERY, None, window, parts)
+    second, read = run(EVERY, None, window, part_cache)
 
     assert read == 7 + (33 + 7)  # to analyse the new span, and to transform the window
     assert len(list(cache_of(second).path.iterdir())) == 3
@@ -360,16 +360,16 @@ def test_an_artifact_of_an_earlier_window_serves_as_well_as_what_was_kept(run, t
     assert cache_of(second).properties == {"analyzers": 8, "reused": 6}
 
 
-def test_an_analyzer_that_is_new_loses_none_of_what_was_kept_of_the_others(run, parts, tmp_path):
+def test_an_analyzer_that_is_new_loses_none_of_what_was_kept_of_the_others(run, part_cache, tmp_path):
     more = FEW.replace('{"z":', '{"n": tft.scale_to_0_1(inputs["number"]), "z":')
     data = of_spans(tmp_path / "data", *THREE)
-    run(FEW, None, data, parts)
-    before = parts.names
+    run(FEW, None, data, part_cache)
+    part_cache.forget()
 
-    run(more, None, data, parts)
-    _, read = run(FEW, None, data, parts)
+    run(more, None, data, part_cache)
+    _, read = run(FEW, None, data, part_cache)
 
-    assert before < parts.names
+    assert part_cache.kept
     assert read == 93  # which were transformed before
 
 

@@ -161,7 +161,9 @@ def function(features: dict[str, str]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shards", [(), ((0, 1), (1, 2), (2, 3))], ids=["all at once", "span by span"])
 def test_what_has_a_quick_path_is_TFTs_result(
+    shards: tuple[tuple[int, int], ...],
     examples: Examples,
     schema: FeatureSchema,
     user_module: Any,
@@ -170,8 +172,9 @@ def test_what_has_a_quick_path_is_TFTs_result(
     assert_same_transform: Any,
 ) -> None:
     dotted = user_module(function(QUICK), "preprocessing_fn")
+    spans = [{"span": number, "version": None, "label": str(number), "shards": at} for number, at in enumerate(shards)]
 
-    found = transforms(examples, schema, dotted)
+    found = transforms(Examples(examples.path, {"spans": spans}), schema, dotted)
 
     assert "analyzed_by" not in found[0].properties
     assert_same_transform(found, tft_transforms(examples, schema, dotted, deep=True))

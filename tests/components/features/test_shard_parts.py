@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def write(directory: Path, sizes: tuple[int, ...], words: tuple[str, ...] = ("a"
 
 @pytest.fixture
 def run(schema, outputs_of, tmp_path, user_module) -> Callable[..., dict[str, bytes]]:
-    """(source of a function, sizes of the shards, parts, words, settings) -> the files made of the data."""
+    """(source of a function, sizes of the shards, part_cache, words, settings) -> the files made of the data."""
 
     def make(
         source: str,
@@ -106,80 +107,80 @@ def run(schema, outputs_of, tmp_path, user_module) -> Callable[..., dict[str, by
 
 
 @pytest.mark.parametrize("source", [PLAIN, WORDS], ids=["no analyzer", "a vocabulary that stays the same"])
-def test_only_new_shards_are_transformed_while_the_graph_stays_the_same(run, parts, source):
-    run(source, BEFORE, parts)
-    before = parts.names
+def test_only_new_shards_are_transformed_while_the_graph_stays_the_same(run, part_cache, source):
+    run(source, BEFORE, part_cache)
+    before = part_cache.kept
+    part_cache.forget()
 
-    made = run(source, AFTER, parts)
+    made = run(source, AFTER, part_cache)
 
     analyses = 1 if source is WORDS else 0
     # Counts of two shards, what these became, and what the shards without records did.
     assert len(before) == 5 + analyses
-    assert len(parts.names - before) == 2 + analyses  # a part that is there cannot be kept again
+    assert len(part_cache.kept) == 2 + analyses  # a part that is there cannot be kept again
     assert made == run(source, AFTER)
     assert {"pre_transform_stats/FeatureStats.pb", "post_transform_stats/FeatureStats.pb"} <= made.keys()
 
 
-def test_all_shards_are_transformed_when_what_was_learnt_changed_and_the_counts_of_raw_features_are_kept(run, parts):
-    run(MEAN, BEFORE, parts)
-    before = parts.names
+def test_all_shards_are_transformed_when_what_was_learnt_changed_and_the_counts_of_raw_features_are_kept(
+    run, part_cache
+):
+    run(MEAN, BEFORE, part_cache)
+    part_cache.forget()
 
-    made = run(MEAN, AFTER, parts)
+    made = run(MEAN, AFTER, part_cache)
 
     # The mean of other data; three shards and one without records, transformed; the new one's counts.
-    assert len(parts.names - before) == 1 + 4 + 1
+    assert len(part_cache.kept) == 1 + 4 + 1
     assert made == run(MEAN, AFTER)
 
 
-def test_what_another_function_made_is_not_taken(run, parts):
-    run(PLAIN, BEFORE, parts)
+def test_what_another_function_made_is_not_taken(run, part_cache):
+    run(PLAIN, BEFORE, part_cache)
 
-    made = run(PLAIN.replace("2.0", "3.0"), BEFORE, parts)
+    made = run(PLAIN.replace("2.0", "3.0"), BEFORE, part_cache)
 
     assert made == run(PLAIN.replace("2.0", "3.0"), BEFORE)
     assert made != run(PLAIN, BEFORE)
 
 
-def test_another_vocabulary_is_another_graph(run, parts):
-    run(WORDS, BEFORE, parts)
+def test_another_vocabulary_is_another_graph(run, part_cache):
+    run(WORDS, BEFORE, part_cache)
 
-    made = run(WORDS, (*BEFORE, 100), parts, ("ü", "b"))
+    made = run(WORDS, (*BEFORE, 100), part_cache, ("ü", "b"))
 
     assert made == run(WORDS, (*BEFORE, 100), None, ("ü", "b"))
 
 
-def test_random_numbers_are_drawn_anew_and_nothing_but_counts_of_raw_features_is_kept(run, parts):
-    run(RANDOM, BEFORE, parts)
-    kept = parts.names
+def test_random_numbers_are_drawn_anew_and_nothing_but_counts_of_raw_features_is_kept(run, part_cache):
+    run(RANDOM, BEFORE, part_cache)
+    assert len(part_cache.kept) == 2
+    part_cache.forget()
 
-    run(RANDOM, BEFORE, parts)
+    run(RANDOM, BEFORE, part_cache)
 
-    assert len(kept) == 2
-    assert parts.names == kept
+    assert len(part_cache.found) == 2
+    assert part_cache.kept == []
 
 
-def test_without_statistics_none_are_kept_and_records_are_taken_all_the_same(run, parts):
-    run(PLAIN, BEFORE, parts, statistics=False)
-    assert len(parts.names) == 3
+def test_without_statistics_none_are_kept_and_records_are_taken_all_the_same(run, part_cache):
+    run(PLAIN, BEFORE, part_cache, statistics=False)
+    assert len(part_cache.kept) == 3
 
-    made = run(PLAIN, AFTER, parts, statistics=False)
+    made = run(PLAIN, AFTER, part_cache, statistics=False)
 
-    assert len(parts.names) == 4
+    assert len(part_cache.kept) == 4
     assert made == run(PLAIN, AFTER, statistics=False)
 
 
-def test_what_is_missing_of_a_shard_is_made_beside_what_there_is(run, parts):
-    import shutil
+@pytest.mark.parametrize("missing", ["before.statistics", "records.gz"])
+def test_what_is_missing_of_a_shard_is_made_beside_what_there_is(run, part_cache, missing):
+    whole = run(PLAIN, BEFORE, part_cache)
+    gone = {name for name in part_cache.kept if (part_cache.find(name) / missing).exists()}
+    for name in gone:
+        shutil.rmtree(part_cache.find(name))
+    part_cache.forget()
 
-    whole = run(PLAIN, BEFORE, parts)
-    for part in parts.path.iterdir():
-        if (part / "before.statistics").exists():
-            shutil.rmtree(part)
-
-    assert run(PLAIN, BEFORE, parts) == whole
-    for part in parts.path.iterdir():
-        if (part / "records.gz").exists():
-            shutil.rmtree(part)
-
-    assert run(PLAIN, BEFORE, parts) == whole
-    assert len(parts.names) == 5
+    assert run(PLAIN, BEFORE, part_cache) == whole
+    assert set(part_cache.kept) == gone
+    assert len({*gone, *part_cache.found}) == 5

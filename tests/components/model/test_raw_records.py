@@ -229,3 +229,34 @@ def test_a_feature_that_only_Transform_can_read_is_named(awkward, tmp_path):
 
     with pytest.raises(ConfigError, match="since pair can only be read by Transform. Set its materialize to true"):
         RawRecords(graph).read(spec)
+
+
+RUN_FN = """
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx_bsl.public import tfxio
+
+
+def run_fn(fn_args):
+    graph = tft.TFTransformOutput(fn_args.transform_graph_path)
+    options = tfxio.TensorFlowDatasetOptions(batch_size=1000, num_epochs=1, shuffle=False)
+    raw = fn_args.data_accessor.tf_dataset_factory(fn_args.train_files, options, graph.raw_metadata.schema)
+    layer = graph.transform_features_layer()
+    (batch,) = raw.map(layer)
+    module = tf.Module()
+    module.tips = tf.Variable(tf.reduce_sum(batch["big_tip"]))
+    tf.saved_model.save(module, fn_args.serving_model_dir)
+"""
+
+
+def test_a_run_fn_is_given_raw_files_and_the_graph_as_TFX_gives_them(train, user_module, xf_examples, xf_transformed):
+    import tensorflow as tf
+
+    model = train(xf_examples, build_model=None, run_fn=user_module(RUN_FN, "run_fn"))
+
+    tips = [
+        tf.train.Example.FromString(one).features.feature["big_tip"].int64_list.value[0]
+        for file in xf_transformed.files("train")
+        for one in tfrecord.read(file)
+    ]
+    assert int(tf.saved_model.load(str(model.serving)).tips) == sum(tips) > 0
