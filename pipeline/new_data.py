@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Contract, build_component, read_contract
-from pipeline.fingerprint import key_of, what_changed
+from pipeline.fingerprint import file_digest, key_of, what_changed
 from pipeline.graph import Graph, Step, canonical_json
 from pipeline.plan import files_of, parts_of
 from schemas.artifacts import Examples
 from schemas.component import Publisher
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
-from schemas.location import nearest
+from schemas.location import nearest, parse
 from schemas.passport import Passport
 
 _LOOKS = 8  # how often, in the time that files are to be left alone, it is looked whether they were
@@ -69,10 +69,11 @@ class NewData:
         )
 
 
-def find_new_data(graph: Graph) -> NewData:
+def find_new_data(graph: Graph, digest: Callable[[Path], str] = file_digest) -> NewData:
     """Compare by content: the digest and span of every file that is there now with those in the served passports.
 
-    Files that are gone, or have another name, are not new data; nothing served, and a model that another tool pushed, are. Raises ConfigError where
+    Files that are gone, or have another name, are not new data; nothing served, and a model that another tool pushed, are. `digest`
+    tells a file's sha256. Raises ConfigError where
     no step reads files into Examples or none publishes, DataError for files that are not there, StoreError and ArtifactError
     for a destination that cannot be read.
     """
@@ -92,7 +93,7 @@ def find_new_data(graph: Graph) -> NewData:
         raise ConfigError(*problems)
     served = served_models(graph)  # first: a destination that cannot be read costs no reading of files
     files = {
-        name: tuple(file for found in files_of(contract, step.settings).values() for file in found)
+        name: tuple(file for found in files_of(contract, step.settings, digest).values() for file in found)
         for name, (step, contract) in sources.items()
     }
     reasons = [reason for model in served for reason in _reasons(graph, model, files)]
@@ -116,7 +117,7 @@ def served_models(graph: Graph) -> tuple[ServedModel, ...]:
         publisher: Publisher = build_component(kind, step.settings)
         found = publisher.served()
         if found is None:
-            models.append(ServedModel(step.id, str(step.settings.get("destination", step.id))))
+            models.append(ServedModel(step.id, str(nearest(parse(str(step.settings.get("destination", step.id)))))))
         else:
             version, passport, location = found
             models.append(ServedModel(step.id, str(nearest(location.parent)), version, passport))
@@ -159,7 +160,7 @@ def _newest(of_steps: Any) -> str:
     return f"span {newest.get('label') or newest['span']}" if newest else ""
 
 
-def digest_of_run(graph: Graph) -> str:
+def digest_of_run(graph: Graph, digest: Callable[[Path], str] = file_digest) -> str:
     """sha256, in hex, of everything that a run begun now would be made of.
 
     That is each step's code, the user's code, settings, libraries, seed and files, but not the settings that only choose files,
@@ -168,7 +169,9 @@ def digest_of_run(graph: Graph) -> str:
     of_steps = {}
     for step in graph.steps:
         contract = read_contract(resolve(step.component))
-        parts = parts_of(contract, step.component, step.settings, inputs={}, seed=graph.seed, baseline=None)
+        parts = parts_of(
+            contract, step.component, step.settings, inputs={}, seed=graph.seed, baseline=None, digest=digest
+        )
         of_steps[step.id] = [key_of(parts), sorted((port, str(wire)) for port, wire in step.inputs.items())]
     return hashlib.sha256(canonical_json([graph.name, of_steps]).encode()).hexdigest()
 

@@ -21,6 +21,7 @@ from pipeline.loading import load
 from pipeline.new_data import NewData, ServedModel, digest_of_run, find_new_data, served_models
 from pipeline.notifications.ended_run import RunOutcome
 from pipeline.notifications.notification import read_asked, tell_of_failure
+from pipeline.remembered_digests import RememberedDigests
 from pipeline.store import Store
 from schemas.errors import ConfigError, PenstockError, StoreError
 
@@ -145,6 +146,7 @@ class _Trigger:
         self._most = attempts
         self._listener = listener
         self._now = now
+        self._digest = RememberedDigests(definition.root)  # a look each minute need not read what has not changed
 
     def at_once(self) -> TriggerResult:
         """Run, whatever there is."""
@@ -155,13 +157,13 @@ class _Trigger:
         """Run if there is new data that nobody has tried yet."""
         try:
             known = Attempts.read(self._files.attempts)
-            found = find_new_data(self._graph)
+            found = find_new_data(self._graph, self._digest)
             if found.reasons and (file := still_written(self._graph)) is not None:
                 return TriggerResult(
                     "skipped", f"{file} is still being written to: the next call looks again", found.reasons
                 )
-            found = find_new_data(self._graph) if found.reasons else found  # it may have been waited for
-            digest = digest_of_run(self._graph) if found.reasons else ""
+            found = find_new_data(self._graph, self._digest) if found.reasons else found  # it may have been waited for
+            digest = digest_of_run(self._graph, self._digest) if found.reasons else ""
         except PenstockError as error:
             with contextlib.suppress(StoreError):  # what was found matters more than a root that cannot be written
                 if tell_once(self._files.told, str(error)):
@@ -290,13 +292,14 @@ def _start_on_kubeflow(
     from pipeline.runners.kubeflow.once import start_once
 
     _, definition = local_and_on_cluster(target, overrides)
-    found = find_new_data(definition.graph)
+    sha256 = RememberedDigests(definition.root)
+    found = find_new_data(definition.graph, sha256)
     if not found.reasons:
         return TriggerResult("nothing new", found.nothing_new(), run=_maker(found))
     if (file := still_written(definition.graph)) is not None:
         return TriggerResult("skipped", f"{file} is still being written to: the next call looks again", found.reasons)
-    found = find_new_data(definition.graph)
-    digest = digest_of_run(definition.graph)
+    found = find_new_data(definition.graph, sha256)
+    digest = digest_of_run(definition.graph, sha256)
     of = found.newest.replace(" ", "-") or f"data-{digest[:8]}"
     once = start_once(
         target, name=f"{definition.graph.name}-{of}", overrides=overrides, attempts=attempts, digest=digest

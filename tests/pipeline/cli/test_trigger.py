@@ -23,7 +23,7 @@ from pipeline.cli.run import run_pipeline
 from pipeline.cli.trigger import TriggerResult, trigger_pipeline
 from pipeline.ledger import Ledger
 from pipeline.store import Store
-from schemas.errors import ArtifactError, ConfigError
+from schemas.errors import ArtifactError, ConfigError, DataError
 from schemas.passport import Passport
 
 Command = Callable[..., Any]
@@ -261,6 +261,77 @@ class TestWhatWasTried:
         assert trigger("parameters.most=9").outcome == "nothing new"
 
 
+class TestSpans:
+    @pytest.fixture
+    def spans(self, growing: Path) -> Path:
+        """The project after a run on spans 40 and 41 of 39 to 41, the second of which is in version 1."""
+        text = Path("pipeline.yaml").read_text()
+        Path("pipeline.yaml").write_text(
+            text.replace('"data/*.txt"', '"data/{SPAN}/{VERSION}/*.txt", window: 2, missing_spans: skip')
+        )
+        Path("data/a.txt").unlink()
+        for number in (39, 40, 41):
+            add(number)
+        assert trigger().outcome == "done"
+        return growing
+
+    def test_are_named(self, spans: Path) -> None:
+        assert trigger().reason == "nothing new since span 41"
+        add(42)
+
+        result = trigger()
+
+        assert result.outcome == "done"
+        assert result.new == ("span 42 is new", "span 40 left the window")
+        assert trigger().reason == "nothing new since span 42"
+
+    def test_that_come_late_or_in_another_version_or_change_are_new(self, spans: Path) -> None:
+        add(40, version=2)
+        assert trigger().outcome == "nothing new", "it holds the same"
+        add(40, version=3, text="4\n")
+        assert trigger().reason == "span 40 has version 3 now"
+        add(41, text="5\n")
+        assert trigger().reason == "span 41: a.txt changed"
+        add(43)  # 42 is not there yet
+        assert trigger().new == ("span 43 is new", "spans 40 to 41 left the window")
+        add(42)
+        assert trigger().reason == "span 42 is in the window now"
+
+    def test_outside_the_window_are_not_new(self, spans: Path) -> None:
+        add(39, version=2)
+        add(12)
+
+        assert trigger().outcome == "nothing new"
+
+    def test_that_were_refused_are_named(self, spans: Path) -> None:
+        add(42)
+        refused = trigger("parameters.most=82")
+
+        assert trigger("parameters.most=82").reason == (
+            f"span 42 was refused by run {refused.run} on {today()}: push: 83 is more than 82{AGAIN}"
+        )
+
+    def test_are_chosen_by_settings_that_are_no_change(self, spans: Path) -> None:
+        add(42)
+        assert trigger("parameters.most=82").outcome == "refused"
+
+        assert trigger("parameters.most=82", "read.last_span=42").outcome == "skipped"
+
+    def test_of_a_corrupt_one_are_an_error(self, spans: Path) -> None:
+        Path("data/forty-two/1").mkdir(parents=True)
+        Path("data/forty-two/1/a.txt").write_text("42\n")
+
+        with pytest.raises(DataError, match="data/forty-two/1/a.txt"):
+            trigger()
+
+
+def add(number: int, *, version: int = 1, text: str | None = None) -> None:
+    """Have a span hold its number."""
+    file = Path(f"data/{number}/{version}/a.txt")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text or f"{number}\n")
+
+
 class TestTwoAtOnce:
     def test_the_second_says_that_a_run_is_at_work(self, growing: Path, command: Command) -> None:
         said: list[Any] = []
@@ -407,6 +478,49 @@ class TestWhatKeepsItFromTelling:
 
         with pytest.raises(Exception, match="It says what was tried already: remove it, and that is tried again"):
             trigger()
+
+
+class TestOnKubeflow:
+    @pytest.fixture
+    def mounted(self, growing: Path, kfp_api: Any) -> Path:
+        """The project in a directory that pods mount where it is here."""
+        text = Path("pipeline.yaml").read_text().replace("data/*.txt", f"{growing}/data/{{SPAN}}/1/*.txt")
+        text = text.replace("destination: serving", f"destination: {growing}/serving")
+        volume = f"{{claim: penstock, path: {growing}}}"
+        Path("pipeline.yaml").write_text(
+            f"{text}kubeflow: {{image: 'registry.example.com/growing:1', root: {growing}/store-root, "
+            f"defaults: {{volumes: [{volume}]}}}}\n"
+        )
+        add(41)
+        return growing
+
+    def test_a_run_is_started_once_for_what_is_new(self, mounted: Path, command: Command, kfp_api: Any) -> None:
+        look = ("trigger", "pipeline.yaml", "--if-new-data", "--kubeflow", "--json")
+        first = command(*look)
+        (run,) = kfp_api.runs.items.values()
+        assert (first.code, first.data["outcome"], first.data["run"]) == (0, "started", run["run_id"])
+        assert run["display_name"] == "growing-span-41"
+        assert first.data["reason"] == "nothing is served at serving yet: 'growing-span-41' was started"
+        assert run["run_id"] in first.data["url"]
+
+        second = command(*look)
+
+        assert (second.code, second.data["outcome"], second.data["run"]) == (0, "busy", run["run_id"])
+        kfp_api.workflows[run["run_id"]].start()
+        kfp_api.workflows[run["run_id"]].end("Succeeded")
+        assert command(*look).data["outcome"] == "skipped"
+        assert trigger().outcome == "done"  # what the run is to do
+        assert command(*look).data["reason"] == "nothing new since span 41"
+        assert len(kfp_api.runs.items) == 1
+
+    def test_without_spans_it_is_called_by_its_content(self, mounted: Path, command: Command, kfp_api: Any) -> None:
+        text = Path("pipeline.yaml").read_text()
+        Path("pipeline.yaml").write_text(text.replace("data/{SPAN}/1/*.txt", "data/41/1/*.txt"))
+
+        command("trigger", "pipeline.yaml", "--if-new-data", "--kubeflow")
+
+        (run,) = kfp_api.runs.items.values()
+        assert re.fullmatch("growing-data-[0-9a-f]{8}", run["display_name"])
 
 
 class TestTheCommand:
