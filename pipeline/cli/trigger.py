@@ -90,6 +90,13 @@ def trigger_pipeline(
     given = tuple(overrides)
     tell = listener or log.SilentDisplay()
     if kubeflow:
+        wrong = [
+            f"{option}: runs on Kubeflow have what the definition's kubeflow section says"
+            for option, given_ in (("--root", root), ("--ledger", ledger))
+            if given_ is not None
+        ]
+        if wrong:
+            raise ConfigError(*wrong)
         return _start_on_kubeflow(target, given, if_new_data, attempts, still_written)
     try:
         definition = load(target, given, root)

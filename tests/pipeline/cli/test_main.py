@@ -36,9 +36,9 @@ def test_the_version_is_the_distributions(command: Command) -> None:
 
 def test_every_verb_has_help(command: Command) -> None:
     listed = command("--help").out
-    for verb in ("run", "plan", "check", "dag", "runs", "show", "step", "gc", "serve"):
+    for verb in ("run", "trigger", "backfill", "plan", "check", "dag", "runs", "show", "step", "gc", "serve"):
         assert f"\n  {verb} " in listed
-    for verb in ("run", "plan", "check", "dag", "runs", "show", "gc", "serve"):
+    for verb in ("run", "trigger", "backfill", "plan", "check", "dag", "runs", "show", "gc", "serve"):
         said = command(verb, "--help")
         assert said.code == 0
         assert "--json" in said.out

@@ -95,6 +95,16 @@ class TestWhatIsTold:
         assert said["reasons"] == ["3 lines are more than 2"]
         assert said["steps"]["judge"]["outcome"] == "refused"
 
+    def test_a_run_that_is_skipped_says_why(self, ran: Path, server: Heard) -> None:
+        definition(server)
+
+        assert run("judge.fewest=4").outcome == "skipped"
+
+        (said,) = server.bodies
+        assert valid(said)["outcome"] == "skipped"
+        assert said["reasons"] == ["3 lines are fewer than 4"]
+        assert said["steps"]["judge"]["outcome"] == "no need"
+
     def test_a_run_whose_step_fails_says_how(self, ran: Path, server: Heard) -> None:
         definition(server)
         Path("project_functions.py").write_text("def double(line):\n    raise ValueError('no')\n")
