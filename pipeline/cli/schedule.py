@@ -14,7 +14,9 @@ from pipeline.cli.answer import Answer, Json
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A schedule file: which definition runs when.")]
 StateDirectory = Annotated[
     Path | None,
-    typer.Option("--state", metavar="DIR", help="Where it is kept what ran; else .penstock/schedules/ beside FILE."),
+    typer.Option(
+        "--state", metavar="DIR", help="Where it is kept what ran; else .penstock/schedules/, named for FILE."
+    ),
 ]
 
 app = typer.Typer(
@@ -46,7 +48,7 @@ def run(
     from schemas.errors import Interrupted
     from schemas.quantities import parse_duration
 
-    states = States(state) if state else States.beside(file)
+    states = States(state) if state else States.of(file)
     out = Unbreakable(sys.stdout)  # nobody reads it any more: no reason to end
     scheduler = Scheduler(
         file,
@@ -71,7 +73,7 @@ def list_(file: File, state: StateDirectory = None, json: Json = False) -> Answe
     from pipeline.schedules.listing import list_schedules
     from pipeline.schedules.state import States
 
-    states = States(state) if state else States.beside(file)
+    states = States(state) if state else States.of(file)
     listing = list_schedules(file, states, datetime.now(UTC))
     return Answer(listing.as_json(), listing.as_text())
 

@@ -38,6 +38,7 @@ class Firing:
 
     schedule: Schedule
     due: datetime
+    began: datetime  # when its run did
     log: Path
     answer: Path
 

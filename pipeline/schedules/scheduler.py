@@ -14,11 +14,13 @@ from pipeline.schedules.due import MANY, Due, due
 from pipeline.schedules.launch import Ended, Firing, Launcher, Running
 from pipeline.schedules.reading import Schedule, read_schedules
 from pipeline.schedules.state import LastRun, State, States
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, StoreError
 
 _SET_BACK = timedelta(hours=26)  # a clock that is behind by more was wrong before, and not for an hour of summer time
 _UNSEEN_S = 1.0  # clocks are put right by less than this all the time
+_QUIET = timedelta(seconds=30)  # a look for new data that takes longer is said to go on
 _AFTER_KILL_S = 5.0
+_NOTHING_RAN = ("nothing new", "busy")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Scheduler:
         self._known: dict[str, State] = {}
         self._running: dict[str, tuple[Running, Firing]] = {}
         self._waiting: dict[str, str] = {}  # for which other schedule's run
+        self._unsaid: dict[str, str] = {}  # that a run has begun
+        self._complaint = ""
         self._read_as: object = None
         self._seen = datetime.min.replace(tzinfo=UTC)
 
@@ -72,13 +76,18 @@ class Scheduler:
         self._wake.set()
 
     def run(self) -> None:
-        """Schedule until `stop`. Raises ConfigError for a file with mistakes at the start, StoreError when a state cannot be written."""
+        """Schedule until `stop`.
+
+        Raises ConfigError for a file with mistakes at the start, StoreError for a state that cannot be read or written then.
+        Later it says so and tries again.
+        """
         self._read_as = _signature(self._file)
         schedules, now = read_schedules(self._file), self._clock.now()
-        self._say(now, None, f"{self._file}: {len(schedules)} schedules; what ran is kept in {self._states.directory}")
+        count = "1 schedule" if len(schedules) == 1 else f"{len(schedules)} schedules"
+        self._say(now, None, f"{self._file}: {count}; what ran is kept in {self._states.directory}")
         self._take(schedules, now)
         while not self._stops:
-            self._look()
+            self._tried(self._look)
             if not self._stops:
                 self._clock.wait_until(self._next_look(), self._wake)
         self._end_all()
@@ -93,10 +102,21 @@ class Scheduler:
             if not (schedule.paused or schedule.name in self._running or self._stops):
                 self._look_at(schedule, now)
 
+    def _tried(self, what: Callable[[], None]) -> None:
+        """Do it, or say why not. Nothing is lost: what was not brought to the disk is not taken for done."""
+        try:
+            what()
+            self._complaint = ""
+        except StoreError as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                self._say(self._clock.now(), None, f"error: {error} It is tried again and again")
+
     def _next_look(self) -> datetime | None:
         free = [s for s in self._schedules.values() if not s.paused and s.name not in self._running]
         moments = [self._next(schedule) for schedule in free]
-        return min((moment for moment in moments if moment), default=None)
+        unsaid = [self._running[name][1].began + _QUIET for name in self._unsaid]
+        return min((moment for moment in [*moments, *unsaid] if moment), default=None)
 
     # The file
 
@@ -104,10 +124,10 @@ class Scheduler:
         signature = _signature(self._file)
         if signature == self._read_as:
             return
-        self._read_as = signature
         try:
             schedules = read_schedules(self._file)
         except ConfigError as error:
+            self._read_as = signature
             for problem in error.problems:
                 self._say(now, None, f"error: {problem}")
             self._say(now, None, f"{self._file} has changed and is wrong; what it said before holds")
@@ -115,88 +135,87 @@ class Scheduler:
         self._say(now, None, f"{self._file} has changed")
         for name in self._schedules.keys() - schedules.keys():
             self._say(now, name, "no longer in the file")
-        before, self._schedules = self._schedules, {}
-        self._take(schedules, now, before)
+            del self._schedules[name]
+        self._take(schedules, now)
+        self._read_as = signature
 
-    def _take(self, schedules: dict[str, Schedule], now: datetime, before: dict[str, Schedule] | None = None) -> None:
+    def _take(self, schedules: dict[str, Schedule], now: datetime) -> None:
         """Begin with these schedules, from where an earlier scheduler left each."""
         for name, schedule in schedules.items():
-            state = self._known.get(name) or self._states.read(name)
-            same = state and (state.cron, state.timezone) == (schedule.cron.text, schedule.cron.timezone)
-            if state is None or not same or (state.paused and not schedule.paused):
+            state = self._known.get(name) or self._states.read(name) or State.new(schedule.cron, now)
+            asked_anew = (state.cron, state.timezone) != (schedule.cron.text, schedule.cron.timezone)
+            if asked_anew or (state.paused and not schedule.paused):
                 # What would have fired before was not asked for then.
-                fresh = State(schedule.cron.text, schedule.cron.timezone, now)
-                state = replace(state, cron=fresh.cron, timezone=fresh.timezone, decided=now) if state else fresh
-            self._schedules[name] = schedule
+                state = replace(state, cron=schedule.cron.text, timezone=schedule.cron.timezone, decided=now)
             self._keep(name, replace(state, paused=schedule.paused))
-            if (before or {}).get(name) == schedule:
+            if self._schedules.get(name) == schedule:
                 continue
+            self._schedules[name] = schedule
             if name not in self._running and state.unfinished and not schedule.paused:
                 self._take_up(schedule, state.unfinished, now)
-            self._say(now, name, f"{self._what(schedule)}; {self._when(schedule, now)}")
-            if name not in self._running and now < state.decided:
+            self._say(now, name, f"{_what(schedule)}; {self._when(name)}")
+            if name not in self._running and not schedule.paused:
                 self._behind(schedule, now)
 
     def _take_up(self, schedule: Schedule, unfinished: datetime, now: datetime) -> None:
         """Go on with a run that an earlier scheduler saw no end of, wherever it is."""
-        firing = self._firing(schedule, unfinished)
-        found = self._launcher.find(firing, self._known[schedule.name].process, self._wake.set)
-        if found is not None:
-            self._running[schedule.name] = found, firing
-            if found.poll() is None:
-                self._say(
-                    now,
-                    schedule.name,
-                    f"still runs for {self._time(schedule, unfinished)}{_process(found)}: an earlier scheduler began it",
-                )
+        state = self._known[schedule.name]
+        firing = self._firing(schedule, unfinished, state.began or now)
+        found = self._launcher.find(firing, state.process, self._wake.set)
+        if found is None:
+            return
+        self._running[schedule.name] = found, firing
+        if found.poll() is None:
+            said = f"still runs for {_time(schedule, unfinished)}{_process(found)}: an earlier scheduler began it"
+            self._say(now, schedule.name, said)
 
     # The clock
 
     def _look_at_the_clock(self, now: datetime) -> None:
         back_s = (self._seen - now).total_seconds()
         if back_s > _UNSEEN_S:
-            self._say(
-                now, None, f"the clock was set back by at least {duration(back_s)}: what has fired does not fire again"
-            )
+            said = f"the clock was set back by at least {duration(back_s)}: what has fired does not fire again"
+            self._say(now, None, said)
             for schedule in self._schedules.values():
                 if not schedule.paused:
                     self._behind(schedule, now)
         self._seen = now
 
     def _behind(self, schedule: Schedule, now: datetime) -> None:
-        """Say when a schedule goes on whose last firing lies ahead; from now when that is more than a day."""
+        """Where a schedule's last firing is still to come, say when it goes on; from now if that is more than a day ahead."""
         state = self._known[schedule.name]
+        if now >= state.decided:
+            return
+        said = f"last fired at {_time(schedule, state.decided)}, which is still to come"
         if state.decided - now > _SET_BACK:
             self._keep(schedule.name, replace(state, decided=now))
-            said = f"last fired at {self._time(schedule, state.decided)}, by a clock that was wrong: goes on from now"
-            self._say(now, schedule.name, f"{said}; {self._when(schedule, now)}")
-        elif now < state.decided:
-            said = f"last fired at {self._time(schedule, state.decided)}, which is still to come"
-            self._say(now, schedule.name, f"{said}; {self._when(schedule, now)}")
+            said = f"last fired at {_time(schedule, state.decided)}, by a clock that was wrong: goes on from now"
+        self._say(now, schedule.name, f"{said}; {self._when(schedule.name)}")
 
     # The runs
 
     def _look_at(self, schedule: Schedule, now: datetime) -> None:
-        state = self._known[schedule.name]
+        name, state = schedule.name, self._known[schedule.name]
         busy_until = state.last.ended if state.last and state.last.ended <= now else None
         found = due(schedule, state.decided, now, busy_until)
         if state.unfinished is None and found is None:
             return
         if (other := self._same_definition(schedule)) is not None:
-            if self._waiting.get(schedule.name) != other:
-                self._waiting[schedule.name] = other
-                self._say(now, schedule.name, f"waits for {other}, which runs {schedule.pipeline} too")
+            if self._waiting.get(name) != other:
+                self._waiting[name] = other
+                self._say(now, name, f"waits for {other}, which runs {schedule.pipeline} too")
             return
-        self._waiting.pop(schedule.name, None)
-        if state.unfinished is not None:
-            self._begin(schedule, state.unfinished, now, "goes on with the run for")
+        self._waiting.pop(name, None)
+        decided = found.newest if found else state.decided
+        missed = f"{_missed(found)}; " if found and found.missed else ""
+        if state.unfinished is not None:  # its run stands for what was missed since
+            self._begin(schedule, state.unfinished, decided, now, f"{missed}goes on with the run for")
         elif found is not None and found.run:
-            self._begin(schedule, found.newest, now, f"{_missed(found)}; runs for" if found.missed else "runs for")
+            self._begin(schedule, found.newest, decided, now, f"{missed}runs for")
         elif found is not None:
-            self._keep(schedule.name, replace(state, decided=found.newest))
-            one = found.missed == 1
-            skipped = f"{'that of' if one else 'the last'} {self._time(schedule, found.newest)}, which {'is' if one else 'are'} skipped"
-            self._say(now, schedule.name, f"{_missed(found)}, {skipped}; {self._when(schedule, now)}")
+            self._keep(name, replace(state, decided=decided))
+            which = "that of" if found.missed == 1 else "the last that of"
+            self._say(now, name, f"{missed}{which} {_time(schedule, found.newest)}; skipped; {self._when(name)}")
 
     def _same_definition(self, schedule: Schedule) -> str | None:
         """Another schedule that runs the same definition now."""
@@ -205,76 +224,78 @@ class Scheduler:
                 return name
         return None
 
-    def _begin(self, schedule: Schedule, moment: datetime, now: datetime, how: str) -> None:
+    def _begin(self, schedule: Schedule, moment: datetime, decided: datetime, now: datetime, how: str) -> None:
         name = schedule.name
-        firing = self._firing(schedule, moment)
-        self._keep(name, self._known[name].begun(moment, now))
+        firing = self._firing(schedule, moment, now)
+        self._keep(name, self._known[name].begun(moment, decided, now))
         try:
             running = self._launcher.start(firing, self._wake.set)
         except OSError as error:
-            self._ended(
-                schedule.name, firing, Ended("failed", f"no process could be started: {error}", said=False), now
-            )
+            self._ended(name, firing, Ended("failed", f"no process could be started: {error}", said=False), now)
             return
         self._running[name] = running, firing
+        said = f"{how} {_time(schedule, moment)}{_process(running)}"
+        if schedule.if_new_data and how == "runs for":
+            self._unsaid[name] = said  # mostly there is nothing new, which is enough to say
+        else:
+            self._say(now, name, said)
         self._keep(name, replace(self._known[name], process=running.process))
-        self._say(now, name, f"{how} {self._time(schedule, moment)}{_process(running)}")
 
     def _look_at_the_runs(self, now: datetime) -> None:
         for name, (running, firing) in list(self._running.items()):
             ended = running.poll()
             if ended is not None:
-                del self._running[name]
                 self._ended(name, firing, ended, now)
+                del self._running[name]
+            elif name in self._unsaid and now - firing.began >= _QUIET:
+                self._say(now, name, self._unsaid.pop(name))
 
     def _ended(self, name: str, firing: Firing, ended: Ended, now: datetime) -> None:
-        state = self._known[name]
         stopped = bool(self._stops) and (ended.outcome == "interrupted" or not ended.said)
         outcome = "interrupted" if stopped else ended.outcome
-        log = None if outcome in ("nothing new", "busy") else str(firing.log)
-        if log is None:
-            firing.log.unlink(missing_ok=True)
-            firing.answer.unlink(missing_ok=True)
-        began = state.began or now
-        last = LastRun(firing.due, began, now, outcome, ended.reason, ended.run, log)
-        self._keep(name, state.ended(last, unfinished=stopped))
-        took = f" after {duration(max(0.0, (now - began).total_seconds()))}" if log else ""
-        told = f": {ended.reason}" if ended.reason else ""
-        where = f"; log {log}" if outcome in ("failed", "refused") else ""
-        after = "goes on with the next start of the scheduler" if stopped else self._when(firing.schedule, now)
-        self._say(now, name, f"{outcome}{took}{f', run {ended.run}' if ended.run else ''}{told}{where}; {after}")
+        log = str(firing.log) if outcome not in _NOTHING_RAN and _holds_something(firing.log) else None
+        last = LastRun(firing.due, firing.began, now, outcome, ended.reason, ended.run, log)
+        self._keep(name, self._known[name].ended(last, unfinished=stopped))
+        for file in (firing.log if log is None else None, firing.answer if outcome in _NOTHING_RAN else None):
+            if file is not None:
+                file.unlink(missing_ok=True)
+        self._unsaid.pop(name, None)
+        took = (
+            f" after {duration(max(0.0, (now - firing.began).total_seconds()))}" if outcome not in _NOTHING_RAN else ""
+        )
+        run = f", run {ended.run}" if ended.run else ""
+        told = f": {ended.reason}" if ended.reason and not stopped else ""
+        where = f"; log {log}" if log and outcome == "failed" else ""
+        after = "goes on with the next start of the scheduler" if stopped else self._when(name)
+        self._say(now, name, f"{outcome}{took}{run}{told}{where}; {after}")
 
     def _end_all(self) -> None:
         """Stop what runs, wait, and kill what is left."""
         now = self._clock.now()
-        if not self._running:
-            self._say(now, None, "stopped")
-            return
-        self._say(
-            now, None, f"stopping: {', '.join(self._running)} stop first, for which they have {duration(self._stop_s)}"
-        )
-        for running, _ in self._running.values():
-            running.stop()
-        self._wait_for_runs(now + timedelta(seconds=self._stop_s), until_asked_again=True)
-        for name, (running, _) in self._running.items():
-            self._say(self._clock.now(), name, f"did not stop in {duration(self._stop_s)} and is killed")
-            running.kill()
-        self._wait_for_runs(self._clock.now() + timedelta(seconds=_AFTER_KILL_S))
+        if self._running:
+            within = duration(self._stop_s)
+            self._say(now, None, f"stopping; these runs have {within} to stop first: {', '.join(self._running)}")
+            for running, _ in self._running.values():
+                running.stop()
+            self._wait_for_runs(now + timedelta(seconds=self._stop_s), until_asked_again=True)
+            for name, (running, _) in self._running.items():
+                self._say(self._clock.now(), name, "did not stop and is killed")
+                running.kill()
+            self._wait_for_runs(self._clock.now() + timedelta(seconds=_AFTER_KILL_S))
         self._say(self._clock.now(), None, "stopped")
 
     def _wait_for_runs(self, until: datetime, *, until_asked_again: bool = False) -> None:
         now = self._clock.now()
+        self._tried(lambda: self._look_at_the_runs(now))
         while self._running and now < until and not (until_asked_again and self._stops > 1):
-            self._look_at_the_runs(now)
-            if self._running:
-                self._clock.wait_until(until, self._wake)
+            self._clock.wait_until(until, self._wake)
             now = self._clock.now()
-        self._look_at_the_runs(now)
+            self._tried(lambda: self._look_at_the_runs(now))  # noqa: B023 it is called at once
 
     # What is kept and said
 
-    def _firing(self, schedule: Schedule, moment: datetime) -> Firing:
-        return Firing(schedule, moment, *self._states.files(schedule.name, moment))
+    def _firing(self, schedule: Schedule, moment: datetime, began: datetime) -> Firing:
+        return Firing(schedule, moment, began, *self._states.files(schedule.name, moment))
 
     def _keep(self, name: str, state: State) -> None:
         if self._known.get(name) != state:
@@ -286,24 +307,26 @@ class Scheduler:
         zone = ZoneInfo(known.cron.timezone) if known else None
         self._tell(Line(now.astimezone(zone), schedule, "; ".join(text.splitlines())))
 
-    def _what(self, schedule: Schedule) -> str:
-        new = ", if there is new data" if schedule.if_new_data else ""
-        return f"{schedule.pipeline} at '{schedule.cron.text}' ({schedule.cron.timezone}){new}"
-
     def _next(self, schedule: Schedule) -> datetime | None:
         after = max(self._clock.now(), self._known[schedule.name].decided)
         return next(iter(schedule.cron.next(after)), None)
 
-    def _when(self, schedule: Schedule, now: datetime) -> str:
-        if schedule.name not in self._schedules:
+    def _when(self, name: str) -> str:
+        if name not in self._schedules:
             return "not again"
-        if self._schedules[schedule.name].paused:
+        if self._schedules[name].paused:
             return "paused"
-        moment = self._next(self._schedules[schedule.name])
+        moment = self._next(self._schedules[name])
         return f"next {moment:%Y-%m-%d %H:%M %Z}" if moment else "never again"
 
-    def _time(self, schedule: Schedule, moment: datetime) -> str:
-        return f"{moment.astimezone(ZoneInfo(schedule.cron.timezone)):%Y-%m-%d %H:%M}"
+
+def _what(schedule: Schedule) -> str:
+    new = ", if there is new data" if schedule.if_new_data else ""
+    return f"{schedule.pipeline} at '{schedule.cron.text}' ({schedule.cron.timezone}){new}"
+
+
+def _time(schedule: Schedule, moment: datetime) -> str:
+    return f"{moment.astimezone(ZoneInfo(schedule.cron.timezone)):%Y-%m-%d %H:%M}"
 
 
 def _missed(found: Due) -> str:
@@ -313,6 +336,10 @@ def _missed(found: Due) -> str:
 
 def _process(running: Running) -> str:
     return f", as process {running.process['pid']}" if running.process else ""
+
+
+def _holds_something(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _definition(schedule: Schedule) -> str:

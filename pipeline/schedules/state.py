@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import disk, locks
+from pipeline.cron import Cron
 from schemas.errors import ConfigError, StoreError
 
 KEPT_LOGS = 20  # of each schedule
@@ -68,9 +70,14 @@ class State:
     process: Mapping[str, Any] | None = None  # the Owner that it is; None: not known yet
     last: LastRun | None = None
 
-    def begun(self, due: datetime, now: datetime) -> State:
-        """With a run for the firing `due`, which begins now."""
-        return replace(self, decided=max(self.decided, due), unfinished=due, began=now, process=None)
+    @classmethod
+    def new(cls, cron: Cron, now: datetime) -> State:
+        """Of a schedule that begins now: nothing was missed."""
+        return cls(cron.text, cron.timezone, now)
+
+    def begun(self, due: datetime, decided: datetime, now: datetime) -> State:
+        """With a run for the firing `due`, which begins now; every firing up to `decided` is one it stands for."""
+        return replace(self, decided=max(self.decided, decided), unfinished=due, began=now, process=None)
 
     def ended(self, last: LastRun, *, unfinished: bool = False) -> State:
         """With the end of that run; `unfinished` is one that is to go on with the next start of the scheduler."""
@@ -111,9 +118,11 @@ class States:
         self.directory = directory
 
     @classmethod
-    def beside(cls, file: Path) -> States:
-        """Where the states of a schedule file are unless somebody says otherwise."""
-        return cls(file.parent / ".penstock" / "schedules" / file.stem)
+    def of(cls, file: Path) -> States:
+        """Where the states of a schedule file are unless somebody says otherwise: in the working directory, named for its path."""
+        path = Path(os.path.abspath(file)).with_suffix("")  # noqa: PTH100 a link that is set anew stays the same file
+        inside = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.relative_to("/")
+        return cls(Path(".penstock", "schedules", "-".join(inside.parts)))
 
     def read(self, name: str) -> State | None:
         """The state of a schedule, None when it never was any. Raises StoreError for a file that holds something else."""

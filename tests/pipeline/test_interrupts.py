@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.interrupts import KeptBack, ctrl_c_blocked, like_ctrl_c, unblock_ctrl_c
+from pipeline.interrupts import KeptBack, ctrl_c_blocked, like_ctrl_c, stopping, unblock_ctrl_c
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +116,30 @@ def test_what_is_ignored_or_somebody_elses_stays_so() -> None:
     with like_ctrl_c():
         signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
         assert signal.getsignal(signal.SIGTERM) is len
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_stops_by_itself_is_asked_to_and_told_by_which_signal(number: signal.Signals) -> None:
+    asked = []
+
+    with stopping(lambda: asked.append(1)) as by:
+        assert by.signal is None
+        signal.raise_signal(number)
+        signal.raise_signal(signal.SIGTERM)
+
+    assert asked == [1, 1]
+    assert by.signal == number
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_signal_that_is_ignored_asks_nobody_to_stop() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    asked = []
+
+    with stopping(lambda: asked.append(1)):
+        signal.raise_signal(signal.SIGHUP)
+
+    assert asked == []
 
 
 def test_ctrl_c_that_was_blocked_comes_afterwards() -> None:

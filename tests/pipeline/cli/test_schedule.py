@@ -28,7 +28,7 @@ LONG_AGO = datetime.now(UTC) - timedelta(days=3)
 def schedule(project: Path) -> States:
     """A schedule of the project's definition that has missed some nights. Its states."""
     (project / "schedule.yaml").write_text(FILE)
-    states = States.beside(project / "schedule.yaml")
+    states = States.of(project / "schedule.yaml")
     states.directory.mkdir(parents=True)
     states.write("nightly", State("0 3 * * *", "UTC", LONG_AGO))
     return states

@@ -17,6 +17,7 @@ from schemas.owner import Owner
 from schemas.schedule import KubeflowScheduleConfig
 
 PATIENCE_S = 60
+MORNING = datetime(2026, 8, 14, 3, tzinfo=UTC)
 
 
 def schedule(**parameters: object) -> Schedule:
@@ -27,7 +28,7 @@ def schedule(**parameters: object) -> Schedule:
 
 @pytest.fixture
 def firing(tmp_path: Path) -> Firing:
-    return Firing(schedule(), datetime(2026, 8, 14, 3, tzinfo=UTC), tmp_path / "run.log", tmp_path / "run.json")
+    return Firing(schedule(), MORNING, MORNING, tmp_path / "run.log", tmp_path / "run.json")
 
 
 def launcher(program: str) -> ProcessLauncher:

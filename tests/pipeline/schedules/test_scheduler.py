@@ -281,7 +281,7 @@ def test_what_was_missed_is_counted(machine: Machine) -> None:
 
     assert "17 09:06 daily: missed 3 firings; runs for 2026-08-17 03:00, as process 100" in said
     assert (
-        "17 09:06 daily-skip: missed 3 firings, the last 2026-08-17 03:00, which are skipped; next 2026-08-18 03:00 UTC"
+        "17 09:06 daily-skip: missed 3 firings; the last that of 2026-08-17 03:00; skipped; next 2026-08-18 03:00 UTC"
         in said
     )
     assert "17 09:06 often: missed 1000 firings or more; runs for 2026-08-17 09:06, as process 101" in said
@@ -298,6 +298,18 @@ def test_killed_while_a_run_goes_on_it_begins_that_run_again_at_once(machine: Ma
     assert machine.started == [("daily", "15 03:00", "15 03:00"), ("daily", "15 03:00", "15 09:00")]
     assert "15 09:00 daily: goes on with the run for 2026-08-15 03:00, as process 101" in said
     assert machine.state("daily").unfinished is None
+
+
+def test_a_run_that_is_gone_on_with_stands_for_what_was_missed_since(machine: Machine) -> None:
+    machine.schedule(daily="cron: '0 3 * * *'")
+    machine.launcher.takes = timedelta(hours=2)
+    machine.run("2026-08-15T04:00:00+00:00", kill=True)
+    machine.clock.set("2026-08-17T09:00:00+00:00")
+
+    said = machine.run("2026-08-17T12:00:00+00:00")
+
+    assert machine.started == [("daily", "15 03:00", "15 03:00"), ("daily", "15 03:00", "17 09:00")]
+    assert "17 09:00 daily: missed 2 firings; goes on with the run for 2026-08-15 03:00, as process 101" in said
 
 
 def test_a_run_that_outlived_its_scheduler_is_waited_for(machine: Machine) -> None:
@@ -351,10 +363,10 @@ def test_asked_to_stop_it_stops_its_runs_and_goes_on_with_them_next_time(machine
     assert [run.asked for run in machine.launcher.runs] == [["stop"]]
     assert said[-3:] == [
         said[-3],
-        "15 03:30 daily: interrupted after 30m 00s: stopped; goes on with the next start of the scheduler",
+        "15 03:30 daily: interrupted after 30m 00s; goes on with the next start of the scheduler",
         said[-1],
     ]
-    assert "stopping: daily" in said[-3]
+    assert said[-3].endswith("stopping; these runs have 30.0 s to stop first: daily")
     last = machine.state("daily").last
     assert last is not None
     assert last.outcome == "interrupted"
@@ -372,7 +384,7 @@ def test_a_run_that_does_not_stop_is_killed(machine: Machine) -> None:
     said = machine.run("2026-08-15T03:30:00+00:00")
 
     assert [run.asked for run in machine.launcher.runs] == [["stop", "kill"]]
-    assert any("did not stop in 30.0 s and is killed" in line for line in said)
+    assert "15 03:30 daily: did not stop and is killed" in said
     assert machine.state("daily").unfinished is not None
 
 
@@ -395,7 +407,7 @@ def test_a_run_that_ends_by_itself_while_it_is_stopped_has_ended(machine: Machin
         (Ended("nothing new", "nothing new since span 41"), "nothing new: nothing new since span 41; next"),
         (Ended("busy", "run 7 goes on"), "busy: run 7 goes on; next"),
         (Ended("skipped", "no drift", "r1"), "skipped after 0.0 s, run r1: no drift; next"),
-        (Ended("refused", "accuracy 0.4\nauc 0.5", "r1"), "refused after 0.0 s, run r1: accuracy 0.4; auc 0.5; log "),
+        (Ended("refused", "accuracy 0.4\nauc 0.5", "r1"), "refused after 0.0 s, run r1: accuracy 0.4; auc 0.5; next"),
         (Ended("failed", "it was killed by SIGKILL and said nothing", said=False), "failed after 0.0 s: it was killed"),
         (Ended("interrupted", "", "r1"), "interrupted after 0.0 s, run r1; next 2026-08-16 03:00 UTC"),
     ],
@@ -414,6 +426,101 @@ def test_however_a_run_ends_it_is_said_and_kept_and_the_schedule_goes_on(
     last = machine.state("daily").last
     assert last is not None
     assert (last.outcome, last.reason, last.run) == (ended.outcome, ended.reason, ended.run)
+
+
+def test_a_look_for_new_data_is_one_line_unless_it_goes_on(machine: Machine) -> None:
+    machine.schedule(often="cron: '0 * * * *', if_new_data: true")
+    machine.launcher.outcome = lambda firing: Ended("nothing new", "nothing new since span 41")
+    machine.run("2026-08-14T13:30:00+00:00")
+    machine.launcher.outcome = lambda firing: Ended("done", "span 42 is new", "r1")
+    machine.launcher.takes = timedelta(minutes=2)
+
+    machine.run("2026-08-14T14:30:00+00:00")
+
+    assert [line for line in machine.lines if "often: " in line and "'0 * * * *'" not in line] == [
+        "14 13:00 often: nothing new: nothing new since span 41; next 2026-08-14 14:00 UTC",
+        "14 14:00 often: runs for 2026-08-14 14:00, as process 101",
+        "14 14:02 often: done after 2m 00s, run r1: span 42 is new; next 2026-08-14 15:00 UTC",
+    ]
+
+
+def test_the_log_of_a_run_that_failed_is_named_where_there_is_anything_in_it(machine: Machine) -> None:
+    machine.schedule(daily="cron: '0 3 * * *'")
+
+    def fail(firing: Firing) -> Ended:
+        firing.log.write_text("Segmentation fault\n" if firing.due.day == 15 else "")
+        return Ended("failed", "it was killed by SIGSEGV and said nothing", said=False)
+
+    machine.launcher.outcome = fail
+
+    said = machine.run("2026-08-16T12:00:00+00:00")
+
+    log = machine.states.directory / "daily" / "20260815T030000Z.log"
+    assert log.read_text() == "Segmentation fault\n"
+    assert f"said nothing; log {log}; next 2026-08-16 03:00 UTC" in "\n".join(said)
+    assert "said nothing; next 2026-08-17 03:00 UTC" in "\n".join(said)
+
+
+def test_the_newest_logs_are_kept(machine: Machine) -> None:
+    machine.schedule(often="cron: '0 * * * *'")
+
+    def fail(firing: Firing) -> Ended:
+        firing.log.write_text("no")
+        return Ended("failed")
+
+    machine.launcher.outcome = fail
+
+    machine.run("2026-08-16T12:30:00+00:00")
+
+    kept = sorted(path.name for path in (machine.states.directory / "often").glob("*.log"))
+    assert (len(kept), kept[-1]) == (20, "20260816T120000Z.log")
+
+
+def test_a_state_that_cannot_be_written_is_said_once_and_nothing_is_lost(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.schedule(daily="cron: '0 3 * * *'", often="cron: '*/10 * * * *', missed: skip, grace: 1s")
+    write = machine.states.write
+
+    def full(name: str, state: State) -> None:
+        if datetime(2026, 8, 15, 2, 55, tzinfo=UTC) < machine.clock.now() < datetime(2026, 8, 15, 3, 35, tzinfo=UTC):
+            raise StoreError("cannot write it: no space left on device.")
+        write(name, state)
+
+    monkeypatch.setattr(machine.states, "write", full)
+
+    said = machine.run("2026-08-15T04:05:00+00:00")
+
+    assert len([line for line in said if "no space left" in line]) == 1
+    assert [entry for entry in machine.started if entry[0] == "daily"] == [("daily", "15 03:00", "15 03:40")]
+    assert [when for name, _, when in machine.started if name == "often"][-4:] == [
+        "15 02:50",
+        "15 03:40",
+        "15 03:50",
+        "15 04:00",
+    ]
+
+
+def test_an_end_that_could_not_be_written_is_written_later(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.schedule(daily="cron: '0 3 * * *'", often="cron: '*/10 * * * *', missed: skip, grace: 1s")
+    machine.launcher.takes = timedelta(minutes=5)
+    write = machine.states.write
+
+    def full(name: str, state: State) -> None:
+        if name == "daily" and datetime(2026, 8, 15, 3, 1, tzinfo=UTC) < machine.clock.now() < datetime(
+            2026, 8, 15, 3, 35, tzinfo=UTC
+        ):
+            raise StoreError("cannot write it: no space left on device.")
+        write(name, state)
+
+    monkeypatch.setattr(machine.states, "write", full)
+
+    machine.run("2026-08-15T04:05:00+00:00")
+
+    last = machine.state("daily").last
+    assert last is not None
+    assert last.outcome == "done"
+    assert [due for name, due, _ in machine.started if name == "daily"] == ["15 03:00"]
 
 
 def test_a_machine_that_can_start_no_process_is_tried_again_at_the_next_firing(machine: Machine) -> None:
