@@ -115,7 +115,7 @@ class Scheduler:
     def _next_look(self) -> datetime | None:
         free = [s for s in self._schedules.values() if not s.paused and s.name not in self._running]
         moments = [self._next(schedule) for schedule in free]
-        unsaid = [self._running[name][1].began + _QUIET for name in self._unsaid]
+        unsaid = [self._running[name][1].began + _QUIET for name in self._unsaid if not self._complaint]
         return min((moment for moment in [*moments, *unsaid] if moment), default=None)
 
     # The file
@@ -134,6 +134,7 @@ class Scheduler:
             return
         self._say(now, None, f"{self._file} has changed")
         for name in self._schedules.keys() - schedules.keys():
+            self._keep(name, replace(self._known[name], paused=True))  # it may come back, and has missed nothing then
             self._say(now, name, "no longer in the file")
             del self._schedules[name]
         self._take(schedules, now)

@@ -604,6 +604,17 @@ def test_a_file_that_changes_is_read_again(machine: Machine) -> None:
     assert any(line.endswith("b: no longer in the file") for line in said)
 
 
+def test_a_schedule_that_comes_back_into_the_file_has_missed_nothing(machine: Machine) -> None:
+    both = {"a": "cron: '0 * * * *'", "b": "cron: '0 * * * *'"}
+    machine.schedule(**both)
+    machine.clock.at("2026-08-14T13:10:00+00:00", lambda: machine.schedule(a=both["a"]))
+    machine.clock.at("2026-08-14T17:10:00+00:00", lambda: machine.schedule(**both))
+
+    machine.run("2026-08-14T18:20:00+00:00")
+
+    assert [when for name, _, when in machine.started if name == "b"] == ["14 13:00", "14 18:00"]
+
+
 def test_a_changed_file_with_mistakes_is_said_and_what_it_said_before_holds(machine: Machine) -> None:
     machine.schedule(a="cron: '0 * * * *'")
     machine.clock.at("2026-08-14T13:10:00+00:00", lambda: machine.schedule(a="cron: '0 * * *'"))
