@@ -51,7 +51,12 @@ class AppliedFile:
     @property
     def summary(self) -> str:
         """One line for all of them."""
-        words = Counter(each.change.action if self.dry_run else _DONE[each.change.action] for each in self.applied)
+        words = Counter(
+            f"to {each.change.action}"
+            if self.dry_run and not each.change.changes_nothing
+            else _DONE[each.change.action]
+            for each in self.applied
+        )
         counted = ", ".join(f"{count} {word}" for word, count in words.items()) or "nothing to do"
         return f"{self.scope} at {self.endpoint}: {counted}{'; nothing was changed' if self.dry_run else ''}"
 
@@ -157,4 +162,4 @@ def _as_text(applied: Applied, now: datetime, *, dry_run: bool) -> str:
 
 
 def _waiting_text(run: str) -> str:
-    return f"an old one is off, and stays until its run {run} has ended: then `apply` or `delete` removes it"
+    return f"the old one stays, turned off, until its run {run} has ended: then `apply` or `delete` removes it"

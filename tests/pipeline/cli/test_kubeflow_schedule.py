@@ -306,7 +306,9 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(command: Command,
     assert changing(kfp_api) == []
     assert repr(kfp_api.recurring.items) == before
     text = command("kubeflow", "schedule", "apply", "schedules.yaml", "--prune", "--dry-run").out
-    assert text.splitlines()[-1].endswith("1 replace, 1 pause, 1 create, 1 unchanged, 1 delete; nothing was changed")
+    assert text.splitlines()[-1].endswith(
+        "1 to replace, 1 to pause, 1 to create, 1 unchanged, 1 to delete; nothing was changed"
+    )
 
 
 def test_a_dry_run_on_an_empty_kubeflow_uploads_nothing(command: Command, kfp_api: Api, write: Write) -> None:
@@ -367,7 +369,7 @@ def test_while_a_run_goes_on_the_old_one_is_off_and_stays(
 
     said = command("kubeflow", "schedule", "apply", "schedules.yaml")
 
-    note = f"an old one is off, and stays until its run {run} has ended: then `apply` or `delete` removes it"
+    note = f"the old one stays, turned off, until its run {run} has ended: then `apply` or `delete` removes it"
     (new,) = on(kfp_api)
     assert note in said.out
     assert kfp_api.workflows[run].phase == "Running"
