@@ -148,7 +148,8 @@ def retire(api: Api, recurring: Iterable[Recurring]) -> dict[str, str]:
     """Let them start no more runs, and remove those of which no run goes on: Kubernetes would remove its pods, too.
 
     All are off before the first is removed. May be repeated, and done by several at once. Gives what had to stay: the ids of
-    recurring runs, and of a run of each that goes on.
+    recurring runs, and of a run of each that goes on. A run that began seconds ago, and that Kubeflow does not list yet, is
+    not seen.
     """
     retired = list(recurring)
     for old in retired:
