@@ -1,0 +1,1 @@
+"""Chicago taxi as its data grows: the newest spans, every night."""
