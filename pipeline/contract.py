@@ -19,6 +19,7 @@ from schemas.component import (
     InputFilesMarker,
     Lineage,
     Makes,
+    MayEndRunMarker,
     OutputMarker,
     PartCache,
     PlannedFiles,
@@ -66,6 +67,8 @@ class Contract:
     wants_baseline: Mapping[
         str, WantsBaselineMarker
     ]  # settings of which one has to want it for the step to be given one
+
+    ends_run: Mapping[str, MayEndRunMarker]  # settings of which one may have the step end the run
 
     @property
     def publishes(self) -> bool:
@@ -115,6 +118,10 @@ class Contract:
         wanted = not wants or any(wants)
         return self.ask(Baseline) is not None and wanted
 
+    def may_end_run(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a step of these settings may find that the steps below it are not needed."""
+        return any(settings.get(name) in marker.when for name, marker in self.ends_run.items())
+
     def ask(self, kind: type[Any]) -> str | None:
         """The parameter of `run` that asks for `kind`, None when it does not."""
         return next((name for name, asked in self.asks.items() if asked is kind), None)
@@ -159,6 +166,7 @@ def read_contract(component: type[Any]) -> Contract:
         input_files=tuple(name for name in fields if _marked(hints[name], InputFilesMarker)),
         chooses_files=tuple(name for name in fields if _marked(hints[name], ChoosesFilesMarker)),
         makes={marker.output: name for name in fields for marker in _markers(hints[name], Makes)},
+        ends_run={name: marker for name in fields for marker in _markers(hints[name], MayEndRunMarker)},
         wants_baseline={name: marker for name in fields for marker in _markers(hints[name], WantsBaselineMarker)},
     )
 

@@ -172,7 +172,11 @@ def build_graph(
                 outputs={output: kind.TYPE_NAME for output, kind in step.contract.outputs.items()},
                 cache=step.cache,
                 # What leaves the store waits for every earlier step: a gate beside the data's path counts too.
-                after=tuple(s.id for s in declared[: position[step.id]]) if step.contract.publishes else (),
+                after=tuple(
+                    s.id
+                    for s in declared[: position[step.id]]
+                    if step.contract.publishes or s.contract.may_end_run(s.settings)
+                ),
                 beam=step.beam,
                 memory=step.memory,
             )

@@ -31,6 +31,7 @@ Types of settings that the framework acts on:
 | `Annotated[bool, Makes("examples")]` | whether the step makes that output: while this is false it is left empty, and nothing is wired to it |
 | `WantsBaseline` | whether the step, which asks for a `Baseline`, wants it: while this is false it is given none, and none is part of its key |
 | `Annotated[str, WantsBaselineMarker("retrain")]` | likewise: it wants one where this is "retrain" |
+| `Annotated[str, MayEndRunMarker("retrain")]` | where this is "retrain", every step below waits for this one, which may find that it is not needed (NotNeeded) |
 
 A step that publishes outside the store (Pusher) also has the two methods of `Publisher`, and one whose settings choose among
 the files that an `InputFiles` setting names has that of `SelectsFiles`. A class attribute `LEAST_MEMORY`
@@ -60,6 +61,13 @@ T = TypeVar("T")
 
 class OutputMarker:
     """What makes `Out[T]` an output. There is one, `OUTPUT`."""
+
+
+class MayEndRunMarker:
+    """What makes a setting have every step below wait while its value is one of `when`."""
+
+    def __init__(self, *when: JsonScalar) -> None:
+        self.when = when
 
 
 OUTPUT = OutputMarker()

@@ -10,7 +10,7 @@ from components.data.distances import Against, Thresholds, asked_of, threshold_p
 from components.data.drift import Drift
 from components.data.statistics_gen import kept_splits
 from schemas.artifacts import Anomalies, FeatureSchema, Statistics
-from schemas.component import Baseline, Out, WantsBaselineMarker
+from schemas.component import Baseline, MayEndRunMarker, Out, WantsBaselineMarker
 from schemas.errors import AnomaliesFound, ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -39,13 +39,16 @@ class ExampleValidator:
     only where the served model is asked for: by thresholds in `skew`, by `skew: schema`, or by `on_drift: retrain`.
 
     With `on_drift: warn` a distance above its threshold is written and the run goes on; `fail` refuses it. `retrain` makes
-    drift the reason to train: the run ends here, skipped, where a model serves and nothing has drifted.
+    drift the reason to train: the run ends here, skipped, where a model serves and nothing has drifted; the steps below wait
+    until that is known.
     """
 
     on_anomaly: str = "fail"  # fail or warn
     drift: dict[str, float | dict[str, float]] = field(default_factory=dict)  # 0 <= threshold <= 1, of the newest span
     skew: Annotated[dict[str, float | dict[str, float]] | str, WantsBaselineMarker()] = field(default_factory=dict)
-    on_drift: Annotated[str, WantsBaselineMarker("retrain")] = "warn"  # warn, fail or retrain
+    on_drift: Annotated[str, WantsBaselineMarker("retrain"), MayEndRunMarker("retrain")] = (
+        "warn"  # warn, fail or retrain
+    )
     skip_splits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -54,6 +54,11 @@ def plan_text(steps: Iterable[PlannedStep]) -> str:
     lines = [
         f"{words.get(step.action, step.action):<8}{step.step:<{width}}  {', '.join(step.reasons)}" for step in steps
     ]
+    notes = []
     if any(step.action == "wait" for step in steps):
-        lines += ["", "run?  decided when the steps before it have run: reused where what they make is unchanged"]
+        notes.append("run?  decided when the steps before it have run: reused where what they make is unchanged")
+    ends = [step for step in steps if step.action in ("refused", "no need")]
+    if ends:
+        notes.append(f"{ends[0].action}  the run ends with {ends[0].step}: what has not begun by then does not begin")
+    lines += ["", *notes] if notes else []
     return "\n".join(lines)

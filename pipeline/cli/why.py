@@ -101,7 +101,7 @@ def _drift(gate: Mapping[str, Any]) -> Iterator[str]:
     within = sum(not distance["over"] for distance in found["distances"])
     yield f"drift: {within} of {len(found['distances'])} distances within their thresholds"
     if found["on_drift"] == "retrain":
-        yield from (f"trained because of {sentence}" for sentence in found["over"])
+        yield from (f"drifted: {sentence}" for sentence in found["over"])
     yield from (f"not compared: {note}" for note in found["notes"])
 
 

@@ -15,6 +15,7 @@ from schemas.component import (
     ChoosesFiles,
     IfOnlyOne,
     InputFiles,
+    MayEndRunMarker,
     Out,
     Seed,
     UserCode,
@@ -74,11 +75,11 @@ def test_an_input_that_is_taken_if_only_one_step_makes_it_is_optional() -> None:
     assert not read_contract(Step).inputs["schema"].if_only_one
 
 
-def test_a_setting_may_want_a_baseline_by_being_there_or_by_one_of_its_values() -> None:
+def test_a_setting_may_want_a_baseline_or_end_the_run_by_being_there_or_by_one_of_its_values() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Compare:
         skew: Annotated[dict[str, float], WantsBaselineMarker()] = field(default_factory=dict)
-        on_drift: Annotated[str, WantsBaselineMarker("retrain")] = "warn"
+        on_drift: Annotated[str, WantsBaselineMarker("retrain"), MayEndRunMarker("retrain")] = "warn"
 
         def run(self, examples: Examples, baseline: Baseline) -> None: ...
 
@@ -87,6 +88,9 @@ def test_a_setting_may_want_a_baseline_by_being_there_or_by_one_of_its_values() 
     assert not takes({"skew": {}, "on_drift": "warn"})
     assert takes({"skew": {"fare": 0.1}, "on_drift": "warn"})
     assert takes({"skew": {}, "on_drift": "retrain"})
+    assert read_contract(Compare).may_end_run({"skew": {}, "on_drift": "retrain"})
+    assert not read_contract(Compare).may_end_run({"skew": {"fare": 0.1}, "on_drift": "warn"})
+    assert not read_contract(Step).may_end_run({})
 
 
 def test_an_annotation_outside_the_table_is_refused_by_name() -> None:

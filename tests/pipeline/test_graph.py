@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.contract import read_contract
 from pipeline.graph import Declared, Graph, Wire, build_graph
-from schemas.artifacts import Blessing, Examples, Model, PushedModel, TransformedExamples
-from schemas.component import IfOnlyOne, Makes, Out
+from schemas.artifacts import Anomalies, Blessing, Examples, Model, PushedModel, TransformedExamples
+from schemas.component import IfOnlyOne, Makes, MayEndRunMarker, Out
 from schemas.errors import ConfigError
 from schemas.passport import Passport
 
@@ -56,6 +56,13 @@ class Push:
 @dataclass(frozen=True, kw_only=True)
 class Announce:
     def run(self, pushed_model: Out[PushedModel], examples: IfOnlyOne[Examples] = None) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decide:
+    on_drift: Annotated[str, MayEndRunMarker("retrain")] = "warn"
+
+    def run(self, examples: Examples, anomalies: Out[Anomalies]) -> None: ...
 
 
 def declared(name: str, kind: type, **inputs: str) -> Declared:
@@ -172,6 +179,15 @@ def test_a_publishing_step_waits_for_every_earlier_step() -> None:
     assert set(graph["push"].parents) == {"train", "make", "transform"}
     assert graph.ancestors("push") == {"make", "transform", "train"}
     assert graph["train"].parents == ("transform",)
+
+
+def test_every_step_below_one_that_may_end_the_run_waits_for_it() -> None:
+    make, train = declared("make", Make), declared("train", Train)
+    decide = replace(declared("decide", Decide), settings={"on_drift": "retrain"})
+
+    assert built(make, decide, train)["train"].parents == ("make", "decide")
+    assert built(make, replace(decide, settings={"on_drift": "warn"}), train)["train"].parents == ("make",)
+    assert built(make, decide, train).upto("train").digest == built(make, decide, train).digest
 
 
 def test_the_digest_covers_settings_and_wires_and_nothing_else() -> None:

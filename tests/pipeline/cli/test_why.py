@@ -189,7 +189,7 @@ def test_says_how_far_the_data_was_from_what_it_had_been(command: Command, servi
     begin = lines.index("blessed     validator: yes")
     assert [line.strip() for line in lines[begin + 1 : begin + 4]] == [
         "drift: 1 of 2 distances within their thresholds",
-        "trained because of train: payment: L-infinity distance 0.4 is above 0.1",
+        "drifted: train: payment: L-infinity distance 0.4 is above 0.1",
         "not compared: eval: version 1 keeps no statistics",
     ]
 

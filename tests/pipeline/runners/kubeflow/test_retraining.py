@@ -146,6 +146,13 @@ def test_data_like_that_which_the_served_model_was_trained_on_skips_the_run_and_
     assert served() == ["1"]
 
 
+def test_what_would_train_waits_for_the_validators_word(retraining: Cluster) -> None:
+    graph = retraining.definition().graph
+
+    assert graph["learn"].parents == ("read", "validator")
+    assert graph["validator"].parents == ("look", "know")
+
+
 def test_data_that_has_drifted_from_that_trains_and_then_rests(
     retraining: Cluster, outcomes: Callable[[str], dict[str, str]]
 ) -> None:
