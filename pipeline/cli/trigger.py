@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ TriggerOutcome = RunOutcome | Literal["busy", "started"]
 
 ATTEMPTS = 3
 _SHORTLY_S = 1.0  # others may hold the lock that long only to look whether it is held
+_SHORT = 200  # characters of a reason that is told again at each look; `pipeline show` has all of it
 _AGAIN = "it is tried again when data, code or settings change, or with `pipeline run`"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
@@ -157,6 +159,7 @@ class _Trigger:
 
     def at_once(self) -> TriggerResult:
         """Run, whatever there is."""
+        self._can_tell()
         result = self._run_pipeline("a run was asked for")
         return TriggerResult(result.outcome, _why(result), run=result.run, result=result)
 
@@ -176,12 +179,16 @@ class _Trigger:
                 if tell_once(self._files.told, str(error)):
                     tell_of_failure(self._graph.name, self._definition.notify, error, self._listener)
             raise
-        with disk.writing(self._files.told):
-            self._files.told.unlink(missing_ok=True)
+        self._can_tell()
         if not found.reasons:
             return TriggerResult("nothing new", found.nothing_new(), run=_maker(found))
         before = known.by_digest.get(digest)
         return (_not_again(before, found, self._most) if before else None) or self._try(found, known, digest)
+
+    def _can_tell(self) -> None:
+        """What kept earlier calls from beginning does not any more: if it comes back, it is told again."""
+        with disk.writing(self._files.told):
+            self._files.told.unlink(missing_ok=True)
 
     def _try(self, found: NewData, known: Attempts, digest: str) -> TriggerResult:
         what = ", ".join(found.reasons)
@@ -224,7 +231,8 @@ def _not_again(before: Attempt, found: NewData, most: int) -> TriggerResult | No
     """Why what was tried already is not tried again; None when it is."""
     what = before.newest or "what is new"
     run = f"{f'run {before.run}' if before.run else 'a run that never began,'} on {before.at[:10]}"
-    because = f": {before.reason}" if before.reason else ""
+    told = textwrap.shorten(before.reason.rstrip("."), _SHORT, placeholder=" ...")
+    because = f": {told}" if told else ""
 
     def not_again(why: str) -> TriggerResult:
         return TriggerResult("skipped", f"{why}; {_AGAIN}", found.reasons, run=before.run or None)
