@@ -261,14 +261,13 @@ class Scheduler:
             if file is not None:
                 file.unlink(missing_ok=True)
         self._unsaid.pop(name, None)
-        took = (
-            f" after {duration(max(0.0, (now - firing.began).total_seconds()))}" if outcome not in _NOTHING_RAN else ""
-        )
-        run = f", run {ended.run}" if ended.run else ""
-        told = f": {ended.reason}" if ended.reason and not stopped else ""
+        how = outcome if outcome not in _NOTHING_RAN or not ended.reason.startswith(outcome) else ""
+        if outcome not in _NOTHING_RAN:
+            how += f" after {duration(max(0.0, (now - firing.began).total_seconds()))}{f', run {ended.run}' if ended.run else ''}"
+        told = ended.reason if not stopped else ""
         where = f"; log {log}" if log and outcome == "failed" else ""
         after = "goes on with the next start of the scheduler" if stopped else self._when(name)
-        self._say(now, name, f"{outcome}{took}{run}{told}{where}; {after}")
+        self._say(now, name, f"{how}{': ' if how and told else ''}{told}{where}; {after}")
 
     def _end_all(self) -> None:
         """Stop what runs, wait, and kill what is left."""

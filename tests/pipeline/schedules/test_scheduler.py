@@ -404,7 +404,7 @@ def test_a_run_that_ends_by_itself_while_it_is_stopped_has_ended(machine: Machin
 @pytest.mark.parametrize(
     ("ended", "line"),
     [
-        (Ended("nothing new", "nothing new since span 41"), "nothing new: nothing new since span 41; next"),
+        (Ended("nothing new", "nothing new since span 41"), "nothing new since span 41; next"),
         (Ended("busy", "run 7 goes on"), "busy: run 7 goes on; next"),
         (Ended("skipped", "no drift", "r1"), "skipped after 0.0 s, run r1: no drift; next"),
         (Ended("refused", "accuracy 0.4\nauc 0.5", "r1"), "refused after 0.0 s, run r1: accuracy 0.4; auc 0.5; next"),
@@ -438,7 +438,7 @@ def test_a_look_for_new_data_is_one_line_unless_it_goes_on(machine: Machine) -> 
     machine.run("2026-08-14T14:30:00+00:00")
 
     assert [line for line in machine.lines if "often: " in line and "'0 * * * *'" not in line] == [
-        "14 13:00 often: nothing new: nothing new since span 41; next 2026-08-14 14:00 UTC",
+        "14 13:00 often: nothing new since span 41; next 2026-08-14 14:00 UTC",
         "14 14:00 often: runs for 2026-08-14 14:00, as process 101",
         "14 14:02 often: done after 2m 00s, run r1: span 42 is new; next 2026-08-14 15:00 UTC",
     ]
