@@ -65,11 +65,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Graph:
-    """Steps in an order in which each comes after those it takes from."""
+    """Steps in an order in which each comes after those it takes from. `whole` is the graph that this one was cut from."""
 
     name: str
     seed: int | None
     steps: tuple[Step, ...]
+    whole: Graph | None = None
 
     def __getitem__(self, step: str) -> Step:
         for candidate in self.steps:
@@ -104,7 +105,7 @@ class Graph:
     def upto(self, last: str) -> Graph:
         """The graph cut down to `last` and what it needs."""
         wanted = self.ancestors(last) | {last}
-        return Graph(self.name, self.seed, tuple(s for s in self.steps if s.id in wanted))
+        return Graph(self.name, self.seed, tuple(s for s in self.steps if s.id in wanted), self.whole or self)
 
     def ancestors(self, step: str) -> set[str]:
         """Every step whose outputs, directly or not, `step` waits for."""

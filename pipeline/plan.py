@@ -294,7 +294,11 @@ def _publisher_below(graph: Graph, step: Step) -> Publisher | None:
 
 
 def publishing_below(graph: Graph, step: Step) -> Step | None:
-    """The first step below `step` that publishes: whose serving directory holds the baseline of `step`."""
+    """The first step below `step` that publishes: whose serving directory holds the baseline of `step`.
+
+    In a graph that was cut it may be one that was cut off: a step makes the same with what comes after it and without.
+    """
+    graph = graph.whole or graph
     below = graph.descendants(step.id)
     return next(
         (other for other in graph.steps if other.id in below and read_contract(resolve(other.component)).publishes),

@@ -47,4 +47,6 @@ class Anomalies(SplitArtifact):
             return f"drift in {', '.join(dict.fromkeys(drifted[:_LISTED]))}{more}"
         if not found["distances"]:
             return f"drift unknown ({found['notes'][0]})" if found["notes"] else ""
-        return f"no drift in {len(found['distances'])} distances"
+        count = len(found["distances"])
+        missing = ", and not everything could be compared" if found["notes"] else ""
+        return f"no drift in {count} distance{'s' if count > 1 else ''}{missing}"

@@ -81,6 +81,16 @@ def test_a_model_that_another_pushed_is_gone_on_from(pushed):
     assert served(pushed)["3"] == "41"
 
 
+def test_a_run_up_to_the_step_goes_on_from_what_is_served_as_a_whole_run_does(pushed):
+    (pushed / "numbers.txt").write_text("1\n2\n3\n4\n")
+    made = run_pipeline("pipeline.yaml", to="go_on").steps["go_on"].outputs["model"]
+    assert (made / "Format-Serving" / "saved_model.pb").read_text() == "2"
+
+    run_pipeline("pipeline.yaml")
+
+    assert served(pushed) == {"1": "1", "2": "2"}
+
+
 def test_without_warm_start_what_is_served_is_no_part_of_the_key(pushed):
     (pushed / "pipeline.yaml").write_text(DEFINITION.replace("true", "false"))
     run_pipeline("pipeline.yaml")

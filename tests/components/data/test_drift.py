@@ -244,6 +244,7 @@ class TestDistances:
         assert [one["split"] for one in anomalies.properties["drift"]["distances"]] == ["train"]
         (note,) = anomalies.properties["drift"]["notes"]
         assert note.startswith("eval: version 7 (spans 35 to 36) keeps no statistics of what it was trained on")
+        assert anomalies.describe() == "no anomalies; no drift in 1 distance, and not everything could be compared"
 
 
 class TestWarn:
