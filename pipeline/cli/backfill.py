@@ -87,7 +87,7 @@ class BackfillResult:
                     else span.reason,
                 )
             )
-        text = as_columns(rows)
+        text = f"\n{as_columns(rows)}"
         if any(span.outcome == "not run" for span in self.spans):
             text += "\n\nended at the first failure: the same command goes on there, and with --keep-going past it"
         return text
