@@ -17,11 +17,13 @@ import pytest
 from pipeline.schedules.state import LastRun, State, States
 
 REPOSITORY = Path(__file__).parents[3]
-FILE = """\
+NOW = datetime.now(UTC)
+HOUR = (NOW.hour + 12) % 24  # whenever the tests are run, no firing is near
+CRON = f"0 {HOUR} * * *"
+FILE = f"""\
 schedules:
-  nightly: {pipeline: pipeline.yaml, cron: "0 3 * * *", parameters: {most: 90}}
+  nightly: {{pipeline: pipeline.yaml, cron: "{CRON}", parameters: {{most: 90}}}}
 """
-LONG_AGO = datetime.now(UTC) - timedelta(days=3)
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def schedule(project: Path) -> States:
     (project / "schedule.yaml").write_text(FILE)
     states = States.of(project / "schedule.yaml")
     states.directory.mkdir(parents=True)
-    states.write("nightly", State("0 3 * * *", "UTC", LONG_AGO))
+    states.write("nightly", State(CRON, "UTC", NOW - timedelta(days=3)))
     return states
 
 
@@ -144,15 +146,15 @@ def test_list_says_what_comes_next_and_that_nobody_schedules(command: Callable[.
     (nightly,) = said.data["schedules"]
     moments = [datetime.fromisoformat(moment) for moment in nightly["next"]]
     assert said.data["scheduler"] is False
-    assert (nightly["cron"], nightly["timezone"], nightly["parameters"]) == ("0 3 * * *", "UTC", {"most": 90})
-    assert [(moment.hour, moment.minute) for moment in moments] == [(3, 0)] * 3
+    assert (nightly["cron"], nightly["timezone"], nightly["parameters"]) == (CRON, "UTC", {"most": 90})
+    assert [(moment.hour, moment.minute) for moment in moments] == [(HOUR, 0)] * 3
     assert moments == [moments[0] + timedelta(days=day) for day in range(3)]
 
 
 def test_list_shows_how_the_last_run_ended(schedule: States, command: Callable[..., Any]) -> None:
     at = datetime(2026, 8, 14, 3, 0, tzinfo=UTC)
     last = LastRun(at, at, at + timedelta(minutes=7), "failed", "the disk is full", "20260814-0300-ab", "nightly/x.log")
-    schedule.write("nightly", State("0 3 * * *", "UTC", at, last=last))
+    schedule.write("nightly", State(CRON, "UTC", at, last=last))
 
     said = command("schedule", "list", "schedule.yaml")
 
@@ -166,11 +168,11 @@ def test_list_shows_what_runs_and_what_was_cut_short(schedule: States, command: 
     from schemas.owner import Owner
 
     at = datetime(2026, 8, 14, 3, 0, tzinfo=UTC)
-    state = State("0 3 * * *", "UTC", at, unfinished=at, began=at, process=Owner.current().to_json())
+    state = State(CRON, "UTC", at, unfinished=at, began=at, process=Owner.current().to_json())
     schedule.write("nightly", state)
     assert "runs since 2026-08-14 03:00" in command("schedule", "list", "schedule.yaml").out
 
-    schedule.write("nightly", State("0 3 * * *", "UTC", at, unfinished=at, began=at))
+    schedule.write("nightly", State(CRON, "UTC", at, unfinished=at, began=at))
     with schedule.held(Path("schedule.yaml")):
         said = command("schedule", "list", "schedule.yaml")
     assert "not at its end: that for 2026-08-14 03:00" in said.out
@@ -182,5 +184,5 @@ def test_print_is_one_document_also_as_data(command: Callable[..., Any]) -> None
     said = command("schedule", "print", "schedule.yaml", "--as", "cron", "--directory", "/srv/taxi", "--json")
 
     assert said.data["outcome"] == "printed"
-    assert "\n0 3 * * * cd /srv/taxi && " in said.data["files"]["crontab"]
+    assert f"\n{CRON} cd /srv/taxi && " in said.data["files"]["crontab"]
     assert said.data["files"]["crontab"].endswith(" trigger pipeline.yaml --set parameters.most=90")
