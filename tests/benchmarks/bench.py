@@ -27,6 +27,7 @@ BENCHMARKS = {  # name: whether it takes numbers of rows
     "example_gen": True,
     "statistics_gen": True,
     "transform": True,
+    "spans": False,
     "evaluator": True,
     "trainer": False,
     "whole_run": False,

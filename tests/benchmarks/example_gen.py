@@ -34,10 +34,10 @@ def main() -> None:
 def child(arguments: list[str]) -> None:
     variant, file = arguments[0], Path(arguments[1])
     with tempfile.TemporaryDirectory() as to:
-        {"ours": ours, "vanilla": vanilla, "parse": parse}[variant](file, Path(to))
+        {"ours": ours, "vanilla": vanilla, "parse": parse}[variant](Path(to), file)
 
 
-def ours(file: Path, to: Path) -> None:
+def ours(to: Path, file: Path) -> None:
     import apache_beam  # noqa: F401 (imports are not measured)
     import pyarrow.csv
     import pyarrow.parquet  # noqa: F401
@@ -51,13 +51,14 @@ def ours(file: Path, to: Path) -> None:
         ExampleGen(source=str(file)).run(BeamOptions(), Progress(), Examples(to))
 
 
-def vanilla(file: Path, to: Path) -> None:
+def vanilla(to: Path, *files: Path) -> None:
     import tfx.v1  # noqa: F401
     from tfx.components.example_gen.csv_example_gen.executor import Executor
     from tfx.types import standard_artifacts
 
     (to / "in").mkdir()
-    (to / "in" / "data.csv").symlink_to(file)
+    for number, file in enumerate(files):
+        (to / "in" / f"{number:04}.csv").symlink_to(file)
     examples = standard_artifacts.Examples()
     examples.uri = str(to / "out")
     flags = ["--runner=DirectRunner", "--direct_running_mode=in_memory"]
@@ -76,7 +77,7 @@ def vanilla(file: Path, to: Path) -> None:
         )
 
 
-def parse(file: Path, to: Path) -> None:
+def parse(to: Path, file: Path) -> None:
     from pyarrow import csv
 
     with harness.timed():
