@@ -11,13 +11,23 @@ import pytest
 
 from components.features.transform import Transform
 from components.io import tfrecord
+from components.model.exporter import Exporter
 from components.model.input_data import InputData, transformed_spec
+from components.model.optimizer import Optimizer
 from components.model.raw_records import RawRecords
 from components.model.trainer import Trainer
 from components.model.training_data import TrainingData, open_splits
 from components.model.tuner import Tuner
-from schemas.artifacts import Examples, FeatureSchema, Hyperparameters, Model, TransformedExamples, TransformGraph
-from schemas.component import BeamOptions, Progress, Scratch, Seed
+from schemas.artifacts import (
+    Examples,
+    ExportedModels,
+    FeatureSchema,
+    Hyperparameters,
+    Model,
+    TransformedExamples,
+    TransformGraph,
+)
+from schemas.component import BeamOptions, Lineage, Progress, Scratch, Seed
 from schemas.errors import ConfigError
 
 BUILD_MODEL = "configs.taxi.model.build_model"
@@ -200,6 +210,38 @@ def test_a_search_tries_the_same_trials_on_raw_examples(xf_examples, xf_transfor
         return found
 
     assert search("raw", xf_examples).properties == search("transformed", xf_transformed).properties
+
+
+@pytest.mark.slow
+def test_a_model_is_optimized_and_exported_alike_on_raw_examples(
+    xf_model, xf_graph, xf_examples, xf_transformed, tmp_path
+):
+    def made(name: str, examples: Examples) -> tuple[Model, dict[str, Any]]:
+        optimized, exported = Model(tmp_path / name / "optimized"), ExportedModels(tmp_path / name / "exported")
+        scratch = Scratch(tmp_path / name / "scratch")
+        for directory in (optimized.path, exported.path, scratch.path):
+            directory.mkdir(parents=True)
+        Optimizer(prune={"steps": 3, "final_sparsity": 0.5, "frequency": 1}).run(
+            xf_model,
+            examples,
+            xf_graph,
+            seed=Seed(7),
+            scratch=scratch,
+            progress=Progress(),
+            lineage=Lineage(),
+            optimized_model=optimized,
+        )
+        Exporter(tflite=("int8",), tfjs=()).run(
+            xf_model, xf_graph, examples, lineage=Lineage(), exported_models=exported
+        )
+        return optimized, {name: found["metrics"] for name, found in exported.properties["exports"].items()}
+
+    on_raw, on_transformed = made("raw", xf_examples), made("transformed", xf_transformed)
+
+    for one, other in zip(weights(on_raw[0]), weights(on_transformed[0]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert on_raw[1] == on_transformed[1]
+    assert on_raw[1]["tflite_int8"]
 
 
 @pytest.mark.parametrize("component", [Trainer, Tuner])
