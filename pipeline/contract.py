@@ -31,6 +31,7 @@ from schemas.component import (
     UserCodeMarker,
     WantsBaselineMarker,
 )
+from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, did_you_mean
 from schemas.input_files import FoundFile, expand
 
@@ -47,6 +48,7 @@ class InputPort:
     types: tuple[type[Artifact], ...]
     optional: bool
     if_only_one: bool = False  # optional also where several earlier steps make one
+    explicit: bool = False  # an optional input that takes nothing it is not wired to, whatever its types say
 
     def accepts(self, artifact: type[Artifact]) -> bool:
         return issubclass(artifact, self.types)
@@ -67,8 +69,8 @@ class Contract:
     wants_baseline: Mapping[
         str, WantsBaselineMarker
     ]  # settings of which one has to want it for the step to be given one
-
     ends_run: Mapping[str, MayEndRunMarker]  # settings of which one may have the step end the run
+    run_by: tuple[str, ...] = ()  # dotted paths of what runs a component that is not written for us: part of its key
 
     @property
     def publishes(self) -> bool:
@@ -130,8 +132,33 @@ class Contract:
 _PUBLISHER_METHODS = tuple(name for name in vars(Publisher) if not name.startswith("_"))
 
 
+_ADAPTERS = {
+    "tfx.dsl.components.base.base_component.BaseComponent": "components.io.tfx_components.component_of",
+    "tfx.types.artifact.Artifact": "components.io.tfx_nodes.importer_of",
+}
+"""What makes a component of ours of a class that is not written for us, by a class that it is derived from."""
+
+_ARTIFACT_ADAPTERS = {"tfx.types.artifact.Artifact": "components.io.tfx_artifacts.artifact_of"}
+
+
+def adapted(component: Any, adapters: Mapping[str, str] = _ADAPTERS) -> Any:
+    """`component`, or the component of ours that stands for it. Nothing is imported unless there is one."""
+    for base in getattr(component, "__mro__", ()):
+        adapter = adapters.get(f"{base.__module__}.{base.__qualname__}")
+        if adapter:
+            return resolve(adapter)(component)
+    return component
+
+
+def artifact_class(dotted: str) -> type[Artifact]:
+    """The artifact class at a dotted path, which may be another framework's."""
+    found: type[Artifact] = adapted(resolve(dotted), _ARTIFACT_ADAPTERS)
+    return found
+
+
 def read_contract(component: type[Any]) -> Contract:
     """The contract of `component`. Raises ConfigError naming every annotation that is not part of schemas/component.py's table."""
+    component = adapted(component)
     where = f"{component.__module__}.{component.__qualname__}"
     if not dataclasses.is_dataclass(component) or not callable(getattr(component, "run", None)):
         raise ConfigError(f"{where} is not a component: expected a dataclass with a method named run")
@@ -140,7 +167,7 @@ def read_contract(component: type[Any]) -> Contract:
     asks: dict[str, type[Any]] = {}
     problems: list[str] = []
     for name, hint in _run_hints(getattr(component, "run"), where).items():  # noqa: B009 mypy knows no run here
-        port = _input_port(name, hint)
+        port = _input_port(name, hint, getattr(component, "EXPLICIT_INPUTS", False))
         output = _output(hint)
         if output is not None:
             outputs[name] = output
@@ -168,6 +195,7 @@ def read_contract(component: type[Any]) -> Contract:
         makes={marker.output: name for name in fields for marker in _markers(hints[name], Makes)},
         ends_run={name: marker for name in fields for marker in _markers(hints[name], MayEndRunMarker)},
         wants_baseline={name: marker for name in fields for marker in _markers(hints[name], WantsBaselineMarker)},
+        run_by=getattr(component, "RUN_BY", ()),
     )
 
 
@@ -192,7 +220,7 @@ def _output(hint: Any) -> type[Artifact] | None:
     return artifact
 
 
-def _input_port(name: str, hint: Any) -> InputPort | None:
+def _input_port(name: str, hint: Any, explicit: bool) -> InputPort | None:
     if_only_one = any(isinstance(marker, IfOnlyOneMarker) for marker in getattr(hint, "__metadata__", ()))
     if if_only_one:
         hint = get_args(hint)[0]
@@ -201,7 +229,8 @@ def _input_port(name: str, hint: Any) -> InputPort | None:
     optional = type(None) in alternatives
     if not artifacts or len(artifacts) + optional != len(alternatives):
         return None
-    return InputPort(name=name, types=artifacts, optional=optional, if_only_one=if_only_one)
+    explicit = optional and (explicit or all(kind.EXPLICIT for kind in artifacts))
+    return InputPort(name=name, types=artifacts, optional=optional, if_only_one=if_only_one, explicit=explicit)
 
 
 def _marked(hint: Any, marker: type[Any]) -> bool:
@@ -230,6 +259,9 @@ def build_component(component: type[Any], settings: Mapping[str, Any]) -> Any:
     """
     from pydantic import TypeAdapter, ValidationError
 
+    component = adapted(component)
+    read_settings = getattr(component, "read_settings", None)
+    settings = settings if read_settings is None else read_settings(settings)
     hints = get_type_hints(component, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(component)}
     problems: list[str] = []

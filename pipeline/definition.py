@@ -34,6 +34,7 @@ class Definition:
     notify: NotificationConfig | None = None
     kubeflow: KubeflowConfig | None = None
     target: str = ""  # what the user named, for messages and for commands to repeat
+    notes: tuple[str, ...] = ()  # what of another framework's pipeline is not followed, in sentences
     source: Source | None = None  # where each value was written; None for a pipeline in Python
 
     def place(self, *path: str | int) -> str:

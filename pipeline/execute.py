@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.contract import Contract, build_component, read_contract
+from pipeline.contract import Contract, artifact_class, build_component, read_contract
 from pipeline.disk import is_disk_full
-from pipeline.fingerprint import OURS
+from pipeline.fingerprint import OURS, is_file
 from pipeline.loading import make_importable
 from pipeline.manifest import InputRecord, RefusalRecord
 from pipeline.order import Order, OrderInput
@@ -83,7 +83,8 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
     contract = read_contract(kind)
     component = build_component(kind, order.settings)
     for path in contract.paths(order.settings, contract.user_code):
-        resolve(path)  # imported now, so that what the user edits from here on is for the next run
+        if not is_file(path):
+            resolve(path)  # imported now, so that what the user edits from here on is for the next run
     _check_unchanged(order, contract, "after this step was planned")
     loaded = frozenset(sys.modules)
     with store.execution_lock(order.step, order.key, on_wait, run=order.run):
@@ -176,7 +177,7 @@ def _open_input(store: Store, wire: OrderInput) -> Artifact:
     """The artifact behind a wire, every byte of it checked. Raises ArtifactError, saying how to rebuild it."""
     execution = _find_input(store, wire)
     store.verify(execution, wire.output)
-    return open_output(execution, wire.output, resolve(wire.kind))
+    return open_output(execution, wire.output, artifact_class(wire.kind))
 
 
 def _find_input(store: Store, wire: OrderInput) -> Execution:

@@ -9,7 +9,7 @@ import importlib.machinery
 import importlib.metadata
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,19 @@ from schemas.errors import ConfigError
 from schemas.spans import shown as shown_spans
 
 OURS = ("components", "schemas")
+LIBRARIES = {
+    "tfx": (
+        *(
+            "apache_beam",
+            "tensorflow",
+            "tensorflow_data_validation",
+            "tensorflow_model_analysis",
+            "tensorflow_transform",
+        ),
+        "tfx_bsl",
+    )
+}
+"""Packages that steps may come from although they are no project: their version says what they do, with those of what they run on."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +72,23 @@ def code_closure(dotted: Iterable[str]) -> Closure:
     their top-level package with a path in `dotted` (an installed project's). Imports inside functions count. A module that
     imports by a computed name takes its whole package along: when in doubt, rerun.
 
+    A path that ends with `.py` is a file; modules that lie beside it can be imported too, after all others.
+
     Raises ConfigError for a module that does not exist or is not valid Python.
     """
-    roots = [path.replace(":", ".").rpartition(".")[0] for path in dotted]
-    own = {root.partition(".")[0] for root in roots} | set(OURS)
+    paths = list(dotted)
+    files = [Path(path) for path in paths if is_file(path)]
+    beside = tuple(str(file.resolve().parent) for file in files)
+    roots = [path.replace(":", ".").rpartition(".")[0] for path in paths if not is_file(path)]
+    own = {root.partition(".")[0] for root in roots} - set(LIBRARIES) | set(OURS)
     modules: dict[str, ModuleFingerprint] = {}
-    outside: set[str] = set()
+    outside = {library for root in roots for library in LIBRARIES.get(root.partition(".")[0], ())}
     waiting = list(roots)
+    for given in files:
+        if not given.is_file():
+            raise ConfigError(f"{given}: there is no such file, and its functions are asked for")
+        modules[given.stem] = fingerprint_module(given.resolve(), given.stem)
+        waiting.extend(_imports(given, given.stem))
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -75,10 +98,10 @@ def code_closure(dotted: Iterable[str]) -> Closure:
         top = name.partition(".")[0]
         if top in sys.stdlib_module_names:
             continue
-        if top not in own and (package := find_module(top)) is not None and is_installed(package):
+        if top not in own and (package := find_module(top, beside)) is not None and is_installed(package):
             outside.add(top)
             continue
-        file = find_module(name)
+        file = find_module(name, beside)
         if file is None:
             if name in roots:
                 raise ConfigError(
@@ -202,9 +225,17 @@ def _whole_package(directory: Path, package: str) -> Iterator[str]:
             yield ".".join([*([package] if package else []), *parts])
 
 
-def find_module(name: str) -> Path | None:
-    """The file of a module (a directory for a namespace package), found without importing its parents; None if absent."""
-    path: list[str] | None = None
+def is_file(path: str) -> bool:
+    """Whether what names a user's code is the path of a Python file, not a dotted path."""
+    return path.endswith(".py")
+
+
+def find_module(name: str, beside: Sequence[str] = ()) -> Path | None:
+    """The file of a module (a directory for a namespace package), found without importing its parents; None if absent.
+
+    It is looked for on sys.path, then in the directories `beside`.
+    """
+    path: list[str] | None = [*sys.path, *beside] if beside else None
     found: Path | None = None
     for depth in range(1, name.count(".") + 2):
         partial = ".".join(name.split(".")[:depth])

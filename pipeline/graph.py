@@ -227,7 +227,7 @@ def _wire_problem(step: Declared, port: str, wire: Wire, by_id: Mapping[str, Dec
 def _find_wire(step: Declared, port: str, earlier: Iterable[Declared]) -> tuple[Wire | None, str | None]:
     """(the only wire that fits, None), (None, a problem), or (None, None) for an optional input that stays unwired."""
     wanted = step.contract.inputs[port]
-    if wanted.optional and all(kind.EXPLICIT for kind in wanted.types):
+    if wanted.explicit:
         return None, None
     made: list[tuple[Wire, type[Artifact]]] = [
         (Wire(other.id, output), kind)

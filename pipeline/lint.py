@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.contract import read_contract
-from pipeline.fingerprint import code_closure, find_module
+from pipeline.fingerprint import code_closure, find_module, is_file
 from pipeline.graph import Graph
 from schemas.artifact import Artifact
 from schemas.artifacts import Hyperparameters
@@ -68,6 +68,12 @@ def user_code_exists(graph: Graph) -> Iterator[Finding]:
 
 
 def _missing(dotted: str) -> str | None:
+    if is_file(dotted):
+        try:
+            code_closure([dotted])
+        except ConfigError as error:
+            return str(error)
+        return None
     module, _, name = dotted.replace(":", ".").rpartition(".")
     if not module:
         return f"'{dotted}' is not a dotted path: expected package.module.name"
@@ -141,7 +147,7 @@ def one_publisher_per_destination(graph: Graph) -> Iterator[Finding]:
 def blessing_needs_thresholds(graph: Graph) -> Iterator[Finding]:
     """An evaluation without thresholds blesses nothing, so nothing would be pushed."""
     for step in graph.steps:
-        if "ModelBlessing" in step.outputs.values() and step.settings.get("thresholds") in ({}, [], None):
+        if "ModelBlessing" in step.outputs.values() and step.settings.get("thresholds", "its own") in ({}, [], None):
             yield Finding(
                 "warning",
                 step.id,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import logging
+import os
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Source, read_config
+from pipeline.config import Source, check_shape, read_config
 from pipeline.contract import Contract, build_component, read_contract, settings_of
 from pipeline.definition import Definition, Pipeline
 from pipeline.fingerprint import is_installed, shown
@@ -165,8 +169,9 @@ def find_component(uses: str, place: str) -> tuple[type[Any], Contract]:
             + (did_you_mean(uses, COMPONENTS) or f" Short names: {', '.join(COMPONENTS)}; or give a dotted path")
         )
     try:
-        component = resolve(dotted)
-        return component, read_contract(component)
+        with _quiet_imports():
+            contract = read_contract(resolve(dotted))
+        return contract.component, contract
     except ConfigError as error:
         raise ConfigError(*(f"{place}: {problem}" for problem in error.problems)) from error
     except (Exception, SystemExit) as error:
@@ -185,45 +190,103 @@ def _raised(error: BaseException) -> str:
     return said
 
 
+_TFX_PIPELINE = "tfx.orchestration.pipeline.Pipeline"
+_AS_DEFINITION = "components.io.tfx_pipelines.as_definition"
 _HOME = Path(__file__).parents[1]
 _OURS = ("pipeline", "components", "schemas")
 
 
 def _load_object(target: str, overrides: list[str]) -> Definition:
     try:
-        found = resolve(target)
+        with _quiet_imports():
+            found = resolve(target)
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{_raised(error)}, when '{target}' was imported") from error
     parameters: dict[str, Any] = {}
+    given: dict[str, Any] = {}
+    for override in overrides:
+        path, _, value = override.partition("=")
+        scope, _, name = path.partition(".")
+        if scope != "parameters" or not name:
+            raise ConfigError(f"--set {override}: {target} is Python; it takes only parameters.NAME=value")
+        given[name] = _yaml_value(value)
+    left = given  # values for nothing that the callable takes
     if callable(found) and not isinstance(found, Pipeline):
-        arguments = {}
-        for override in overrides:
-            path, _, value = override.partition("=")
-            scope, _, name = path.partition(".")
-            if scope != "parameters" or not name:
-                raise ConfigError(f"--set {override}: {target} is Python; it takes only parameters.NAME=value")
-            arguments[name] = _yaml_value(value)
+        signature = inspect.signature(found)
+        arguments = {name: value for name, value in given.items() if _takes(signature, name)}
+        left = {name: value for name, value in given.items() if name not in arguments}
         try:
-            bound = inspect.signature(found).bind(**arguments)
+            bound = signature.bind(**arguments)
         except TypeError as error:
-            raise ConfigError(f"{target}: {error}") from error
+            raise ConfigError(f"{target}: {error}. Give it with --set parameters.NAME=value") from error
         bound.apply_defaults()
         parameters = {name: value for name, value in bound.arguments.items() if isinstance(value, JsonScalar)}
+        known = ", ".join(signature.parameters) or "none"
+        unexpected = [
+            f"{target}: got an unexpected keyword argument '{name}'."
+            + (did_you_mean(name, signature.parameters) or f" It takes: {known}")
+            for name in left
+        ]
         try:
             found = found(**arguments)
         except ConfigError:
             raise
         except (Exception, SystemExit) as error:
-            raise ConfigError(f"{_raised(error)}, when '{target}' was called") from error
-    elif overrides:
+            raise ConfigError(*unexpected, f"{_raised(error)}, when '{target}' was called") from error
+        if left and not _is_tfx_pipeline(found):
+            raise ConfigError(*unexpected)
+    if _is_tfx_pipeline(found):
+        return _from_tfx(found, target, parameters, left)
+    if left:
         raise ConfigError(f"--set {overrides[0]}: {target} is a Pipeline, not a function with parameters")
     if not isinstance(found, Pipeline):
         raise ConfigError(
-            f"{target} is {type(found).__name__}; expected a pipeline.definition.Pipeline or a function that returns one"
+            f"{target} is {type(found).__name__}; expected a pipeline.definition.Pipeline, a tfx.v1.dsl.Pipeline or a "
+            f"function that returns one of them"
         )
     return replace(found.definition(), parameters=parameters)
+
+
+def _takes(signature: inspect.Signature, name: str) -> bool:
+    any_name = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.parameters.values())
+    return any_name or name in signature.parameters
+
+
+def _is_tfx_pipeline(found: Any) -> bool:
+    return any(f"{base.__module__}.{base.__qualname__}" == _TFX_PIPELINE for base in type(found).__mro__)
+
+
+def _from_tfx(found: Any, target: str, parameters: Mapping[str, Any], runtime: Mapping[str, Any]) -> Definition:
+    """The definition of a TFX pipeline. `runtime` are values for its RuntimeParameters."""
+    raw, notes = resolve(_AS_DEFINITION)(found, runtime)
+    problems: list[str] = []
+    config = check_shape(PipelineConfig, raw, lambda path: f"{target}: {'.'.join(map(str, path))}", problems)
+    if config is None:
+        raise ConfigError(*problems)
+    definition = definition_of(config, Source(target))
+    return replace(definition, source=None, parameters={**parameters, **runtime}, notes=notes)
+
+
+@contextlib.contextmanager
+def _quiet_imports() -> Iterator[None]:
+    """Keep away what libraries warn of while a user's module imports them."""
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
+    before = {name: os.environ.get(name) for name in quiet}
+    os.environ.update(quiet)
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _yaml_value(text: str) -> Any:

@@ -178,7 +178,7 @@ def parts_of(
     reuses it.
     Raises ConfigError for a module that does not exist, DataError for input files that do not.
     """
-    ours = code_closure([component])
+    ours = code_closure([component, *contract.run_by])
     theirs = code_closure(contract.paths(settings, contract.user_code))
     parts: dict[str, Any] = {
         "component": component,

@@ -25,7 +25,7 @@ Types of settings that the framework acts on:
 
 | annotation | meaning |
 |---|---|
-| `UserCode` | dotted path of a user's function; its module and what that imports become part of the step's key |
+| `UserCode` | dotted path of a user's function, or path of a Python file (`....py`); its module and what that imports become part of the step's key |
 | `InputFiles` | a path, glob or `pkg://package/path`; the content of the files becomes part of the step's key |
 | `ChoosesFiles[int]` | chooses among the files of the `InputFiles` settings, and so is itself no part of the key: what it chose is |
 | `Annotated[bool, Makes("examples")]` | whether the step makes that output: while this is false it is left empty, and nothing is wired to it |
@@ -33,7 +33,8 @@ Types of settings that the framework acts on:
 | `Annotated[str, WantsBaselineMarker("retrain")]` | likewise: it wants one where this is "retrain" |
 | `Annotated[str, MayEndRunMarker("retrain")]` | where this is "retrain", every step below waits for this one, which may find that it is not needed (NotNeeded) |
 
-A step that publishes outside the store (Pusher) also has the two methods of `Publisher`, and one whose settings choose among
+A step that publishes outside the store (Pusher) also has the two methods of `Publisher`, one whose settings are written in
+another form than they are kept in has that of `ReadsSettings`, and one whose settings choose among
 the files that an `InputFiles` setting names has that of `SelectsFiles`. A class attribute `LEAST_MEMORY`
 says how many bytes a step's process takes whatever the data: libraries, and buffers of a fixed size.
 """
@@ -254,6 +255,15 @@ class SelectsFiles(Protocol):
 
     def select_files(self) -> Mapping[str, Sequence[FoundFile]]:
         """The files that a run begun now would read, by setting, in the order in which they are read. Raises DataError."""
+
+
+@runtime_checkable
+class ReadsSettings(Protocol):
+    """A component whose settings are written in another form than they are kept in."""
+
+    @classmethod
+    def read_settings(cls, written: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings to keep of those that a user wrote; of kept ones, the same. Raises ConfigError."""
 
 
 @runtime_checkable

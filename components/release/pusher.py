@@ -238,7 +238,10 @@ def _judged_digest(port: str, lineage: Lineage) -> str | None:
     """The digest of the model that the verdict at `port` is about, as far as the lineage tells."""
     step = lineage.inputs.get(port, {}).get("step", "")
     ports: Mapping[str, Any] = lineage.steps.get(step, {}).get("inputs", {})
-    return next((record.get("digest") for record in ports.values() if record.get("type") == Model.TYPE_NAME), None)
+    judged = (
+        [ports["model"]] if "model" in ports else ports.values()
+    )  # TFX's Evaluator takes the baseline as an input too
+    return next((record.get("digest") for record in judged if record.get("type") == Model.TYPE_NAME), None)
 
 
 def _note_attempt(scratch: Scratch, destination: Location, version: int) -> None:

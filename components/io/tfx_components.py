@@ -1,0 +1,380 @@
+"""A TFX component class -> a component of ours, with its inputs, outputs and execution parameters, that runs its executor."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.metadata
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from components.io import tfx
+from components.io.tfx_artifacts import ABSENT, artifact_of, out
+from schemas.artifact import Artifact
+from schemas.artifacts import TransformAnomalies, TransformedExamples, TransformSchema, TransformStatistics
+from schemas.component import BeamOptions, InputFiles, Lineage, PlannedFiles, Scratch, UserCode
+from schemas.dotted_path import resolve
+from schemas.errors import ArtifactError, ConfigError, StepFailed, did_you_mean
+from schemas.input_files import FoundFile, expand
+
+VERSION = "1.16"  # of TFX: what is adapted here are its own interfaces, which change
+BEAM, SCRATCH, LINEAGE, PLANNED = (
+    "asked_beam",
+    "asked_scratch",
+    "asked_lineage",
+    "asked_files",
+)  # no input or output is called that
+
+_OWN_OUTPUTS: Mapping[str, Mapping[str, type[Artifact]]] = {
+    "tfx.components.transform.component.Transform": {
+        "transformed_examples": TransformedExamples,
+        "pre_transform_stats": TransformStatistics,
+        "post_transform_stats": TransformStatistics,
+        "pre_transform_schema": TransformSchema,
+        "post_transform_schema": TransformSchema,
+        "post_transform_anomalies": TransformAnomalies,
+    }
+}
+"""Outputs that ours know more exactly than TFX: a wire that is left out then means the data, not what Transform says of it."""
+
+_ADAPTED: Mapping[str, str] = {"tfx.components.pusher.component.Pusher": "components.release.tfx_pusher.TfxPusher"}
+"""Components that are more than their executor to us."""
+
+
+class TfxComponent:
+    """What every adapted class has: its fields are TFX's execution parameters as JSON data, and three more.
+
+    `executor` is the dotted path of the executor's class, `user_code` the user's functions and module files that it will load,
+    `left_out` the outputs that this instance does not make.
+    """
+
+    KIND: ClassVar[type[Any]]
+    RUN_BY: ClassVar[tuple[str, ...]] = ("components.io.tfx_components.TfxComponent",)  # what runs it, part of the key
+    EXPLICIT_INPUTS: ClassVar[bool] = True  # as in TFX, an optional input takes nothing that it is not wired to
+
+    executor: str
+    user_code: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @classmethod
+    def read_settings(cls, written: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings to keep: the execution parameters that TFX's own constructor makes of what a user writes.
+
+        What this gave before stays as it is. Raises ConfigError, each problem beginning with the setting's name where there is one.
+        """
+        if "executor" in written:
+            return dict(written)
+        return settings_of_node(_construct(cls.KIND, written))
+
+    def run(self, **given: Any) -> None:
+        """Run TFX's executor: the parameters are TFX's inputs and outputs by name, and what is asked of the framework."""
+        spec = self.KIND.SPEC_CLASS
+        inputs = {name: given[name] for name in spec.INPUTS if given.get(name) is not None}
+        for name, found in list(inputs.items()):
+            if found.properties.get(ABSENT):
+                if not spec.INPUTS[name].allow_empty:
+                    raise ArtifactError(f"input '{name}' needs an artifact, and {found.path} is none: nobody made one")
+                del inputs[name]
+        outputs = {name: given[name] for name in spec.OUTPUTS}
+        for name in self.left_out:
+            outputs.pop(name).properties[ABSENT] = True
+        self.execute(inputs, outputs, given[BEAM], given[SCRATCH], given[LINEAGE])
+
+    def execute(
+        self,
+        inputs: Mapping[str, Artifact],
+        outputs: Mapping[str, Artifact],
+        beam: BeamOptions,
+        scratch: Scratch,
+        lineage: Lineage,
+    ) -> None:
+        """Have TFX's executor make `outputs`. `lineage` is for those that tell others where a model came from."""
+        tfx.execute(self.KIND, self.executor, self.parameters(), inputs, outputs, beam, scratch)
+
+    def parameters(self) -> dict[str, Any]:
+        """The execution parameters by name, without those that are None: TFX leaves them out as well."""
+        values = {name: getattr(self, name) for name in _parameters(self.KIND)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class FileBased(TfxComponent):
+    """An ExampleGen that reads files, whose driver finds the span and version."""
+
+    def run(self, **given: Any) -> None:
+        """Run TFX's executor. It looks for its files itself: raises StepFailed where they are not those that were planned."""
+        self._check_files(given[PLANNED])
+        super().run(**{name: value for name, value in given.items() if name != PLANNED})
+        self._check_files(given[PLANNED])
+
+    def _check_files(self, planned: PlannedFiles) -> None:
+        expected = [file.path for file in planned.by_setting.get("input_base", ())]
+        if not expected:  # called from Python, where nobody planned
+            return
+        appeared = {file.path for file in self.select_files()["input_base"]} - set(expected)
+        if appeared:
+            raise StepFailed(
+                f"{', '.join(sorted(map(str, appeared)))} appeared after this step was planned, and TFX's executor reads it too. "
+                f"Nothing was published: run again"
+            )
+
+    def select_files(self) -> Mapping[str, Sequence[FoundFile]]:
+        """The files of the newest span, or of all there are, split by split. Raises DataError."""
+        parameters = self.parameters()
+        written = json.loads(parameters["input_config"]).get("splits", [])
+        spans = any("{" in split.get("pattern", "") for split in written)
+        resolved = tfx.driven(self.KIND, parameters)
+        span, version = (resolved["span"], resolved["version"]) if spans else (None, None)
+        found = [
+            FoundFile(file, span, version, None if span is None else str(span))
+            for split in json.loads(resolved["input_config"])["splits"]
+            for file in expand(str(Path(parameters["input_base"]) / split["pattern"]))
+        ]
+        return {"input_base": found}
+
+
+@functools.cache
+def component_of(kind: type[Any]) -> type[Any]:
+    """The component of ours for TFX's `kind`, under the same dotted path: one and the same class each time.
+
+    Raises ConfigError for one that cannot run here, with what to do instead.
+    """
+    problems = _problems(kind)
+    if problems:
+        raise ConfigError(*problems)
+    spec = kind.SPEC_CLASS
+    fields: list[tuple[str, Any, Any]] = [
+        (name, _annotation(kind, name), dataclasses.field(default=None)) for name in _parameters(kind)
+    ]
+    fields += [
+        ("executor", str, dataclasses.field(default="")),
+        ("user_code", tuple[UserCode, ...], dataclasses.field(default=())),
+        ("left_out", tuple[str, ...], dataclasses.field(default=())),
+    ]
+    base = FileBased if _is_file_based(kind) else TfxComponent
+    own = next((_ADAPTED[name] for name in map(_dotted, kind.__mro__) if name in _ADAPTED), None)
+    bases = (resolve(own), base) if own else (base,)
+
+    def run(self: Any, **given: Any) -> None:
+        base.run(self, **given)
+
+    outputs: Mapping[str, Any] = next(
+        (_OWN_OUTPUTS[name] for name in map(_dotted, kind.__mro__) if name in _OWN_OUTPUTS), {}
+    )
+    run.__annotations__ = {
+        **{
+            name: artifact_of(port.type) | None if port.optional else artifact_of(port.type)
+            for name, port in spec.INPUTS.items()
+        },
+        **{name: out(outputs.get(name) or artifact_of(port.type)) for name, port in spec.OUTPUTS.items()},
+        BEAM: BeamOptions,
+        SCRATCH: Scratch,
+        LINEAGE: Lineage,
+        **({PLANNED: PlannedFiles} if base is FileBased else {}),
+    }
+    made = dataclasses.make_dataclass(
+        kind.__name__,
+        fields,
+        bases=bases,
+        frozen=True,
+        kw_only=True,
+        namespace={"run": run, "KIND": kind, "__doc__": kind.__doc__},
+    )
+    made.__module__, made.__qualname__ = kind.__module__, kind.__qualname__
+    return made
+
+
+def settings_of_node(node: Any, runtime: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings to keep of a component that TFX's constructor made. `runtime` are the values of its RuntimeParameters.
+
+    Raises ConfigError for a value that cannot be kept, each problem beginning with the parameter's name.
+    """
+    kind = type(node)
+    problems: list[str] = []
+    settings: dict[str, Any] = {}
+    for name in _parameters(kind):
+        try:
+            settings[name] = _stored(node.exec_properties.get(name), runtime or {})
+        except ConfigError as error:
+            problems.extend(f"{name}: {problem}" for problem in error.problems)
+    executor = getattr(node.executor_spec, "executor_class", None)
+    problems.extend(_executor_problems(_dotted(kind), node.executor_spec))
+    if problems or executor is None:
+        raise ConfigError(*problems)
+    code = _user_code(settings)
+    if executor.__module__ != kind.__module__ and not _is_tfx(executor.__module__):
+        code.append(_dotted(executor))
+    return {
+        **settings,
+        "executor": _dotted(executor),
+        "user_code": code,
+        "left_out": [name for name in kind.SPEC_CLASS.OUTPUTS if name not in node.outputs],
+    }
+
+
+def _dotted(kind: type[Any]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_tfx(module: str) -> bool:
+    return module == "tfx" or module.startswith("tfx.")
+
+
+def _parameters(kind: type[Any]) -> list[str]:
+    """The execution parameters of a component class, but for the Beam pipeline that TFX passes among them."""
+    import apache_beam
+
+    return [name for name, one in kind.SPEC_CLASS.PARAMETERS.items() if one.type is not apache_beam.Pipeline]
+
+
+def _annotation(kind: type[Any], name: str) -> Any:
+    """The type of a field: what it holds is TFX's to check, but files count by their content."""
+    is_files = (name == "input_base" and _is_file_based(kind)) or (name.endswith("_file") and name != "module_file")
+    return InputFiles | None if is_files else Any
+
+
+def _is_file_based(kind: type[Any]) -> bool:
+    from tfx.components.example_gen.driver import FileBasedDriver
+
+    return issubclass(kind.DRIVER_CLASS, FileBasedDriver)
+
+
+def _problems(kind: type[Any]) -> list[str]:
+    from tfx.components.example_gen.driver import Driver
+    from tfx.dsl.components.base.base_driver import BaseDriver
+    from tfx.types import ComponentSpec
+
+    where = _dotted(kind)
+    version = importlib.metadata.version("tfx")
+    if not version.startswith(f"{VERSION}."):
+        return [
+            f"{where}: TFX {version} is installed, and its components run here with TFX {VERSION}. Install what the lock says: uv sync"
+        ]
+    if not (isinstance(kind.SPEC_CLASS, type) and issubclass(kind.SPEC_CLASS, ComponentSpec)):
+        return [f"{where} has no SPEC_CLASS, so its inputs and outputs are unknown. Name a component, not a base class"]
+    problems = _executor_problems(where, kind.EXECUTOR_SPEC)
+    if kind.DRIVER_CLASS is not BaseDriver and not issubclass(kind.DRIVER_CLASS, Driver):
+        problems.append(
+            f"{where} has a driver of its own, {_dotted(kind.DRIVER_CLASS)}, which asks ML Metadata, and there is none here. Do "
+            f"what it does in the executor, or in a step before, and leave DRIVER_CLASS out"
+        )
+    for hook in ("PRE_EXECUTABLE_SPEC", "POST_EXECUTABLE_SPEC"):
+        if getattr(kind, hook, None) is not None:
+            problems.append(f"{where} has {hook}, which is not run here. Do in the executor what it does")
+    return problems
+
+
+_CLOUD = ("tfx.extensions.google_cloud_ai_platform", "tfx.extensions.google_cloud_big_query")
+_INSTEAD = {
+    "trainer": "Use tfx.v1.components.Trainer, and run the pipeline on Kubeflow for its machines",
+    "tuner": "Use tfx.v1.components.Tuner",
+    "pusher": "Use tfx.v1.components.Pusher with a directory, or our Pusher, whose destination may be gs://bucket/path",
+    "bulk_inferrer": "Use tfx.v1.components.BulkInferrer",
+    "example_gen": "Export the table to Parquet or CSV files, and read those with ExampleGen",
+}
+
+
+def _executor_problems(where: str, spec: Any) -> list[str]:
+    from tfx.dsl.components.base.base_executor import EmptyExecutor
+    from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+
+    if not isinstance(spec, ExecutorClassSpec):
+        image = f" (image {spec.image})" if getattr(spec, "image", None) else ""
+        return [
+            f"{where} runs in a container of its own{image}, which nobody starts here. Have a function component or an "
+            f"executor class do its work: on Kubeflow the step's image is the pipeline's"
+        ]
+    executor = spec.executor_class
+    for base in executor.__mro__:
+        if base.__module__.startswith(_CLOUD):
+            instead = next(
+                (todo for name, todo in _INSTEAD.items() if f".{name}" in base.__module__), "Use a local one"
+            )
+            return [f"{where} has its work done by a cloud service ({_dotted(executor)}). {instead}"]
+    if executor is EmptyExecutor:
+        return [f"{where} has an executor that does nothing. Set EXECUTOR_SPEC to what does its work"]
+    return []
+
+
+def _construct(kind: type[Any], written: Mapping[str, Any]) -> Any:
+    """An instance as TFX's own constructor makes it from `written`, with a channel for each input."""
+    from tfx.types import Channel
+
+    spec = kind.SPEC_CLASS
+    taken = inspect.signature(kind.__init__).parameters
+    any_name = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken.values())
+    known = [name for name in (spec.PARAMETERS if any_name else taken) if name not in ("self", "args", "kwargs")]
+    known = [name for name in known if name not in spec.INPUTS and name not in spec.OUTPUTS]
+    problems = [
+        f"{name}: no such setting.{did_you_mean(name, known) or f' {kind.__name__} has: ' + (', '.join(known) or 'none')}"
+        for name in written
+        if name not in known
+    ]
+    values: dict[str, Any] = {}
+    for name, value in written.items():
+        try:
+            values[name] = _as_proto(spec.PARAMETERS.get(name), value)
+        except Exception as error:  # noqa: BLE001 protobuf's parsers raise what they like
+            problems.append(f"{name}: {value!r} is not valid here: {error}")
+    if problems:
+        raise ConfigError(*problems)
+    needed = {name: Channel(port.type) for name, port in spec.INPUTS.items() if not port.optional}
+    every = {name: Channel(port.type) for name, port in spec.INPUTS.items() if any_name or name in taken}
+    first: Exception | None = None
+    for inputs in (needed, every):  # some ask for one of several optional inputs
+        try:
+            return kind(**inputs, **values)
+        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+            first = first or error
+    raise ConfigError(f"{kind.__name__} refuses its settings: {first}") from first
+
+
+def _as_proto(parameter: Any, value: Any) -> Any:
+    from google.protobuf import json_format, message
+
+    if parameter is None or not (isinstance(parameter.type, type) and issubclass(parameter.type, message.Message)):
+        return value
+    if isinstance(value, str):
+        return json_format.Parse(value, parameter.type())
+    return json_format.ParseDict(value, parameter.type()) if isinstance(value, Mapping) else value
+
+
+def _stored(value: Any, runtime: Mapping[str, Any]) -> Any:
+    """An execution parameter as JSON data. Raises ConfigError for one that is none."""
+    from google.protobuf import message
+    from tfx.dsl.placeholder.placeholder_base import Placeholder
+    from tfx.orchestration.data_types import RuntimeParameter
+    from tfx.utils import proto_utils
+
+    if isinstance(value, RuntimeParameter):
+        value = runtime.get(value.name, value.default)
+    constant = getattr(value, "_base_message", None)
+    if isinstance(value, Placeholder) and constant is not None and not getattr(value, "_kwargs", None):
+        value = constant
+    if isinstance(value, Placeholder):
+        raise ConfigError(
+            "is a placeholder, whose value is known only while the pipeline runs. Wire the output as an input of the component, "
+            "and have its executor read the value"
+        )
+    if isinstance(value, message.Message):
+        return proto_utils.proto_to_json(value)
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{type(value).__name__} cannot be stored ({error}). Give numbers, text, booleans, lists and mappings of them, or "
+            f"a protobuf message; name functions by their dotted path"
+        ) from error
+
+
+def _user_code(settings: Mapping[str, Any]) -> list[str]:
+    """The user's functions and Python files that parameters name: `module_file`, and any `..._fn` that is a dotted path."""
+    files = [value for value in settings.values() if isinstance(value, str) and value.endswith(".py")]
+    functions = [
+        value
+        for name, value in settings.items()
+        if name.endswith("_fn") and isinstance(value, str) and "." in value and not files
+    ]
+    return [*files, *functions]

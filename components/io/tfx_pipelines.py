@@ -1,0 +1,225 @@
+"""A TFX Pipeline -> the definition that runs it: a step for each node, its parameters, wires, cache and Beam arguments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from components.io.tfx_components import settings_of_node
+from schemas.component import BeamOptions
+from schemas.errors import ConfigError, did_you_mean
+
+LATEST_BLESSED_MODEL = "components.io.tfx_nodes.LatestBlessedModel"
+_CANDIDATE = "candidate"
+
+
+def as_definition(pipeline: Any, runtime: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """(the definition as pipeline.yaml would have it, what of the pipeline is not followed, in sentences).
+
+    `runtime` are values for the pipeline's RuntimeParameters. Raises ConfigError with every problem found.
+    """
+    nodes = _nodes(pipeline)
+    problems: list[str] = []
+    unknown = [name for name in runtime if name not in _runtime_parameters(nodes)]
+    for name in unknown:
+        known = _runtime_parameters(nodes)
+        problems.append(
+            f"--set parameters.{name}: {pipeline.pipeline_name} has no such RuntimeParameter."
+            + (did_you_mean(name, known) or f" It has: {', '.join(known) or 'none'}")
+        )
+    ids, clashes = _step_ids(nodes)
+    problems.extend(clashes)
+    steps: dict[str, Any] = {}
+    for node in nodes:
+        try:
+            steps[ids[node.id]] = _step(node, nodes, ids, pipeline, runtime)
+        except ConfigError as error:
+            problems.extend(f"{node.id}: {problem}" for problem in error.problems)
+    if problems:
+        raise ConfigError(*problems)
+    steps = _in_order(steps)
+    name = re.sub(r"[^a-z0-9]+", "-", pipeline.pipeline_name.lower()).strip("-")
+    return {"name": name if name[:1].isalpha() else f"tfx-{name}", "steps": steps}, _notes(pipeline)
+
+
+def _nodes(pipeline: Any) -> list[Any]:
+    """Every node in an order in which each comes after those it takes from, as they were listed where that leaves a choice."""
+    from tfx.orchestration.pipeline import Pipeline
+
+    inner = [node.id for node in pipeline.components if isinstance(node, Pipeline)]
+    if inner:
+        raise ConfigError(
+            f"{', '.join(inner)}: a pipeline inside a pipeline is not followed. Put its components into the outer one's list"
+        )
+    return list(pipeline.components)
+
+
+def _in_order(steps: Mapping[str, Any]) -> dict[str, Any]:
+    """The steps with each after those it takes from: a Resolver now waits for the model that its own is compared with."""
+    ordered: dict[str, Any] = {}
+    waiting = dict(steps)
+    while waiting:
+        ready = [
+            name
+            for name, step in waiting.items()
+            if not any(wire.partition(".")[0] in waiting for wire in step.get("inputs", {}).values())
+        ]
+        for name in ready[:1] or list(waiting):  # a cycle is named where the steps are wired
+            ordered[name] = waiting.pop(name)
+    return ordered
+
+
+def _step_ids(nodes: Sequence[Any]) -> tuple[dict[str, str], list[str]]:
+    """The step's id for each node's, and what is wrong where two become one: 'CsvExampleGen' is csv_example_gen."""
+    ids: dict[str, str] = {}
+    problems = []
+    for node in nodes:
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", node.id)
+        made = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+        made = made if made[:1].isalpha() else f"step_{made}"
+        other = next((known for known, taken in ids.items() if taken == made), None)
+        if other is not None:
+            problems.append(
+                f"{node.id}: is '{made}' as a step, and so is {other}. Give one another id: .with_id('...')"
+            )
+        ids[node.id] = made
+    return ids, problems
+
+
+def _step(
+    node: Any, nodes: Sequence[Any], ids: Mapping[str, str], pipeline: Any, runtime: Mapping[str, Any]
+) -> dict[str, Any]:
+    from tfx.dsl.components.base.base_component import BaseComponent
+    from tfx.dsl.components.common.importer import Importer
+    from tfx.dsl.components.common.resolver import Resolver
+
+    if isinstance(node, Resolver):
+        return _resolver(node, nodes, ids)
+    conditions = _conditions(node, pipeline, ids)
+    if isinstance(node, Importer):
+        if conditions:
+            raise ConfigError("an Importer under Cond is not followed. Import outside: it takes next to nothing")
+        (channel,) = node.outputs.values()
+        return {
+            "uses": f"{channel.type.__module__}.{channel.type.__qualname__}",
+            "with": {
+                "source_uri": node.exec_properties["artifact_uri"],
+                "properties": dict(channel.additional_properties),
+                "custom_properties": dict(channel.additional_custom_properties),
+            },
+        }
+    if not isinstance(node, BaseComponent):
+        raise ConfigError(
+            f"{type(node).__module__}.{type(node).__qualname__} is a node that is neither a component nor an Importer or "
+            f"Resolver. Make a component of it: a function with @tfx.dsl.components.component is enough"
+        )
+    settings = settings_of_node(node, runtime)
+    step: dict[str, Any] = {
+        "uses": f"{type(node).__module__}.{type(node).__qualname__}",
+        "with": settings,
+        "inputs": {name: _wire(name, channel, ids) for name, channel in node.inputs.items()} | conditions,
+    }
+    if not pipeline.enable_cache:
+        step["cache"] = False
+    arguments = list(getattr(node.executor_spec, "beam_pipeline_args", ()))
+    if arguments:
+        step["beam"] = _beam(arguments)
+    return step
+
+
+def _wire(name: str, channel: Any, ids: Mapping[str, str]) -> str:
+    """'step.output' of the channel that an input is connected to. Raises ConfigError for one that is no single output."""
+    from tfx.dsl.components.common.importer import Importer
+    from tfx.types.channel import OutputChannel
+
+    if not isinstance(channel, OutputChannel):
+        raise ConfigError(
+            f"input '{name}' is a {type(channel).__name__}, which stands for several artifacts or asks ML Metadata. Connect "
+            f"it to one output of a component: component.outputs['...']"
+        )
+    producer = channel.producer_component_id
+    if producer not in ids:
+        raise ConfigError(f"input '{name}' comes from {producer}, which is not among the pipeline's components. Add it")
+    is_import = isinstance(channel.producer_component, Importer)
+    return f"{ids[producer]}.{'result' if is_import else channel.output_key}"
+
+
+def _resolver(node: Any, nodes: Sequence[Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    """The step of a Resolver: the latest blessed model, beside the model that it will be compared with."""
+    from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+    from tfx.types.standard_artifacts import Model, ModelBlessing
+
+    strategy = node.exec_properties.get("resolver_class")
+    if not (isinstance(strategy, type) and issubclass(strategy, LatestBlessedModelStrategy)):
+        said = strategy.__name__ if isinstance(strategy, type) else "a resolver function"
+        raise ConfigError(
+            f"{said} asks ML Metadata for artifacts of earlier runs, and here only LatestBlessedModelStrategy is followed. "
+            f"Connect the output itself where this pipeline makes the artifact; import one that another made: tfx.dsl.Importer"
+        )
+    kinds = {"model": Model, "model_blessing": ModelBlessing}
+    odd = [name for name, channel in node.outputs.items() if kinds.get(name) is not channel.type]
+    if odd:
+        raise ConfigError(
+            f"{odd[0]}: the latest blessed model is resolved as model=Channel(type=Model) and "
+            f"model_blessing=Channel(type=ModelBlessing). Name them so"
+        )
+    step: dict[str, Any] = {"uses": LATEST_BLESSED_MODEL}
+    for other in nodes:
+        takes = [
+            channel for channel in other.inputs.values() if getattr(channel, "producer_component_id", None) == node.id
+        ]
+        beside = other.inputs.get("model") if takes else None
+        if beside is not None and beside not in takes:
+            step["inputs"] = {_CANDIDATE: _wire("model", beside, ids)}
+    return step
+
+
+def _conditions(node: Any, pipeline: Any, ids: Mapping[str, str]) -> dict[str, str]:
+    """The blessing that a node waits for under `Cond`. Raises ConfigError for any other condition."""
+    from tfx.dsl.experimental.conditionals.conditional import get_predicates
+
+    predicates = get_predicates(node, pipeline.dsl_context_registry)
+    if predicates:
+        raise ConfigError(
+            "stands under a Cond, which is not followed yet. Take it out: a Pusher with model_blessing pushes nothing that is "
+            "not blessed, and the run ends there"
+        )
+    return {}
+
+
+def _beam(arguments: Iterable[Any]) -> dict[str, Any]:
+    """Beam arguments with the runner apart, as a step of ours has them."""
+    runner = BeamOptions.runner
+    rest: list[str] = []
+    for argument in arguments:
+        if not isinstance(argument, str):
+            raise ConfigError(
+                f"a Beam argument is {type(argument).__name__}, known only while the pipeline runs. Write it out"
+            )
+        name, _, value = argument.partition("=")
+        if name == "--runner":
+            runner = runner if value in ("", "DirectRunner") else value
+        else:
+            rest.append(argument)
+    return {"runner": runner, "args": rest}
+
+
+def _runtime_parameters(nodes: Iterable[Any]) -> list[str]:
+    from tfx.orchestration.data_types import RuntimeParameter
+
+    values = [value for node in nodes for value in node.exec_properties.values()]
+    return list(dict.fromkeys(str(value.name) for value in values if isinstance(value, RuntimeParameter)))
+
+
+def _notes(pipeline: Any) -> tuple[str, ...]:
+    notes = []
+    if pipeline.pipeline_info.pipeline_root:
+        notes.append("pipeline_root is not used: artifacts lie under the root of the store, --root or .penstock")
+    if pipeline.metadata_connection_config is not None:
+        notes.append(
+            "metadata_connection_config is not used: the store's own ledger has the runs, --ledger or PENSTOCK_LEDGER"
+        )
+    if not pipeline.enable_cache:
+        notes.append("enable_cache is not set, so that every step runs each time: TFX's default. Set enable_cache=True")
+    return tuple(notes)

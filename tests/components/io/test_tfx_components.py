@@ -1,0 +1,457 @@
+"""TFX's components, and ones that a user wrote for TFX, are components of ours: what they take, make and say, and what cannot run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.contract import artifact_class, build_component, read_contract, settings_of
+from schemas.artifact import Artifact
+from schemas.artifacts import (
+    Blessing,
+    Examples,
+    FeatureSchema,
+    Hyperparameters,
+    Model,
+    Statistics,
+    TransformedExamples,
+    TransformStatistics,
+)
+from schemas.component import BeamOptions, InputFile, Lineage, PlannedFiles, Scratch
+from schemas.dotted_path import resolve
+from schemas.errors import ArtifactError, ConfigError, DataError, StepFailed
+
+PARTS = """
+import json
+import os
+from typing import TypedDict
+
+import apache_beam as beam
+from tfx import v1 as tfx
+from tfx.dsl.component.experimental.annotations import BeamComponentParameter
+from tfx.dsl.components.base import base_component, base_driver, base_executor, executor_spec
+from tfx.types import artifact, component_spec, standard_artifacts
+
+InputArtifact, OutputArtifact = tfx.dsl.components.InputArtifact, tfx.dsl.components.OutputArtifact
+
+
+class Tally(artifact.Artifact):
+    TYPE_NAME = "PartsTally"
+    PROPERTIES = {"files": artifact.Property(type=artifact.PropertyType.INT)}
+
+
+class MoreExamples(standard_artifacts.Examples):
+    TYPE_NAME = "PartsExamples"
+
+
+class AnotherTally(artifact.Artifact):
+    TYPE_NAME = "PartsTally"
+
+
+class OwnModel(artifact.Artifact):
+    TYPE_NAME = "Model"
+
+
+class Share(TypedDict):
+    share: float
+
+
+@tfx.dsl.components.component
+def CountFiles(
+    examples: InputArtifact[standard_artifacts.Examples],
+    tally: OutputArtifact[Tally],
+    factor: tfx.dsl.components.Parameter[int] = 1,
+) -> Share:
+    files = sum(len(os.listdir(examples.path(split=split))) for split in examples.splits)
+    tally.files = files * factor
+    tally.set_string_custom_property("made_by", "CountFiles")
+    with open(os.path.join(tally.uri, "tally.json"), "w") as out:
+        json.dump(examples.splits, out)
+    return {"share": files / 4}
+
+
+@tfx.dsl.components.component
+def TakeShare(share: float, doubled: OutputArtifact[standard_artifacts.Float]):
+    doubled.value = share * 2
+
+
+@tfx.dsl.components.component(use_beam=True)
+def CountRows(
+    examples: InputArtifact[standard_artifacts.Examples],
+    tally: OutputArtifact[Tally],
+    beam_pipeline: BeamComponentParameter[beam.Pipeline] = None,
+):
+    with beam_pipeline as rows:
+        (
+            rows
+            | beam.io.ReadFromTFRecord(examples.path(split="train") + "/*.gz")
+            | beam.combiners.Count.Globally()
+            | beam.Map(str)
+            | beam.io.WriteToText(os.path.join(tally.uri, "rows"), shard_name_template="")
+        )
+
+
+class SayExecutor(base_executor.BaseExecutor):
+    def Do(self, input_dict, output_dict, exec_properties):
+        (tally,) = input_dict["tally"]
+        said = [exec_properties["greeting"], tally.files, tally.type_name, tally.get_string_custom_property("made_by")]
+        with open(os.path.join(output_dict["said"][0].uri, "said.json"), "w") as out:
+            json.dump([*said, os.path.basename(os.path.normpath(self._get_tmp_dir()))], out)
+
+
+class AstrayExecutor(base_executor.BaseExecutor):
+    def Do(self, input_dict, output_dict, exec_properties):
+        output_dict["said"][0].uri = "/somewhere/else"
+
+
+class SaySpec(component_spec.ComponentSpec):
+    PARAMETERS = {"greeting": component_spec.ExecutionParameter(type=str)}
+    INPUTS = {"tally": component_spec.ChannelParameter(type=Tally)}
+    OUTPUTS = {"said": component_spec.ChannelParameter(type=Tally)}
+
+
+class Say(base_component.BaseComponent):
+    SPEC_CLASS = SaySpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(SayExecutor)
+
+    def __init__(self, tally, greeting="hello"):
+        super().__init__(SaySpec(tally=tally, greeting=greeting, said=tfx.dsl.Channel(type=Tally)))
+
+
+class Astray(Say):
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(AstrayExecutor)
+
+
+class InContainer(Say):
+    EXECUTOR_SPEC = executor_spec.ExecutorContainerSpec(image="registry/say:1", command=["say"])
+
+
+class OwnDriver(base_driver.BaseDriver):
+    pass
+
+
+class Driven(Say):
+    DRIVER_CLASS = OwnDriver
+
+
+class Anything(component_spec.ComponentSpec):
+    PARAMETERS = {"how": component_spec.ExecutionParameter(type=object)}
+    INPUTS = {}
+    OUTPUTS = {"said": component_spec.ChannelParameter(type=Tally)}
+
+
+class Unstorable(base_component.BaseComponent):
+    SPEC_CLASS = Anything
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(SayExecutor)
+
+    def __init__(self):
+        super().__init__(Anything(how=print, said=tfx.dsl.Channel(type=Tally)))
+
+
+class TwoOfAName(base_component.BaseComponent):
+    SPEC_CLASS = type(
+        "TwoOfANameSpec",
+        (component_spec.ComponentSpec,),
+        {
+            "PARAMETERS": {},
+            "INPUTS": {"tally": component_spec.ChannelParameter(type=Tally)},
+            "OUTPUTS": {"other": component_spec.ChannelParameter(type=AnotherTally)},
+        },
+    )
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(SayExecutor)
+"""
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The dotted path of a user's module with components of every kind."""
+    directory = tmp_path_factory.mktemp("parts")
+    (directory / "tfx_parts.py").write_text(PARTS)
+    sys.path.append(str(directory))
+    yield "tfx_parts"
+    sys.path.remove(str(directory))
+    del sys.modules["tfx_parts"]
+
+
+@pytest.fixture
+def run(tmp_path: Path, outputs_of: Callable[[type, Path], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """(dotted path, settings, inputs) -> the outputs that the component made, by name."""
+
+    def run_(dotted: str, settings: dict[str, Any] | None = None, **inputs: Artifact) -> dict[str, Any]:
+        kind = resolve(dotted)
+        component = build_component(kind, settings or {})
+        place = tmp_path / dotted.rpartition(".")[2]
+        outputs = outputs_of(kind, place / "outputs")
+        (place / "scratch").mkdir()
+        asked: dict[type, Any] = {
+            BeamOptions: BeamOptions(),
+            Scratch: Scratch(place / "scratch"),
+            Lineage: Lineage(),
+            PlannedFiles: PlannedFiles(),
+        }
+        asks = {name: asked[ask] for name, ask in read_contract(kind).asks.items()}
+        component.run(**inputs, **outputs, **asks)
+        return outputs
+
+    return run_
+
+
+def test_a_component_of_TFX_s_has_its_inputs_and_outputs_as_ours_have_them():
+    contract = read_contract(resolve("tfx.v1.components.BulkInferrer"))
+
+    assert {name: (port.types, port.optional) for name, port in contract.inputs.items()} == {
+        "examples": ((Examples,), False),
+        "model": ((Model,), True),
+        "model_blessing": ((Blessing,), True),
+    }
+    assert contract.inputs["model"].explicit
+    assert {name: kind.TYPE_NAME for name, kind in contract.outputs.items()} == {
+        "inference_result": "InferenceResult",
+        "output_examples": "Examples",
+    }
+    assert f"{contract.component.__module__}.{contract.component.__qualname__}" == (
+        "tfx.components.bulk_inferrer.component.BulkInferrer"
+    )
+
+
+def test_what_Transform_says_of_the_data_is_not_taken_for_the_data():
+    outputs = read_contract(resolve("tfx.v1.components.Transform")).outputs
+
+    assert outputs["transformed_examples"] is TransformedExamples
+    assert outputs["pre_transform_stats"] is TransformStatistics
+
+
+def test_settings_are_what_TFX_s_own_constructor_makes_of_them(tmp_path):
+    kind = resolve("tfx.v1.components.CsvExampleGen")
+
+    settings = settings_of(build_component(kind, {"input_base": str(tmp_path)}))
+
+    splits = json.loads(settings["output_config"])["split_config"]["splits"]
+    assert [(split["name"], split["hash_buckets"]) for split in splits] == [("train", 2), ("eval", 1)]
+    assert settings == settings_of(build_component(kind, settings))
+
+
+def test_a_message_is_written_as_a_mapping_or_as_JSON_and_outputs_that_are_not_made_are_named():
+    kind = resolve("tfx.v1.components.BulkInferrer")
+    written = {"data_spec": {"example_splits": ["eval"]}, "model_spec": '{"model_signature_name": ["serving_default"]}'}
+
+    settings = settings_of(build_component(kind, written))
+
+    assert json.loads(settings["data_spec"]) == {"example_splits": ["eval"]}
+    assert json.loads(settings["model_spec"]) == {"model_signature_name": ["serving_default"]}
+    assert settings["left_out"] == ["output_examples"]
+
+
+def test_wrong_settings_are_all_named_with_what_was_meant():
+    with pytest.raises(ConfigError) as caught:
+        build_component(
+            resolve("tfx.v1.components.BulkInferrer"),
+            {"dataspec": {}, "model_spec": {"signature": ["serving_default"]}},
+        )
+
+    unknown, message = caught.value.problems
+    assert unknown == "dataspec: no such setting. Did you mean 'data_spec'?"
+    assert message.startswith("model_spec: {'signature': ['serving_default']} is not valid here: ")
+    assert 'no field named "signature"' in message
+
+
+def test_what_the_constructor_refuses_is_a_mistake_in_the_definition():
+    with pytest.raises(ConfigError, match="Transform refuses its settings: Exactly one of 'module_file' or"):
+        build_component(resolve("tfx.v1.components.Transform"), {})
+
+
+def test_the_user_s_code_is_the_module_file_or_the_functions_that_settings_name(tmp_path):
+    kind = resolve("tfx.v1.components.Transform")
+
+    by_file = settings_of(build_component(kind, {"module_file": "features.py"}))
+    by_name = settings_of(
+        build_component(
+            kind, {"preprocessing_fn": "my.features.fn", "stats_options_updater_fn": "my.statistics.updater"}
+        )
+    )
+
+    assert by_file["user_code"] == ["features.py"]
+    assert by_name["user_code"] == ["my.features.fn", "my.statistics.updater"]
+
+
+def test_a_function_component_reads_ours_and_what_it_says_is_kept(parts, run, xf_examples):
+    made = run(f"{parts}.CountFiles", {"factor": 3}, examples=xf_examples)
+
+    files = sum(len(xf_examples.files(split)) for split in xf_examples.splits)
+    assert made["tally"].properties == {"files": 3 * files, "custom_properties": {"made_by": "CountFiles"}}
+    assert json.loads((made["tally"].path / "tally.json").read_text()) == ["train", "eval"]
+    assert (made["share"].path / "value").read_text() == str(files / 4)
+
+
+def test_a_value_that_one_component_returns_is_an_argument_of_the_next(parts, run, xf_examples):
+    share = run(f"{parts}.CountFiles", examples=xf_examples)["share"]
+
+    doubled = run(f"{parts}.TakeShare", share=share)["doubled"]
+
+    assert float((doubled.path / "value").read_text()) == 2 * float((share.path / "value").read_text())
+
+
+def test_a_class_with_an_executor_gets_the_artifact_with_all_its_properties(parts, run, xf_examples):
+    tally = run(f"{parts}.CountFiles", examples=xf_examples)["tally"]
+
+    said = run(f"{parts}.Say", {"greeting": "good day"}, tally=tally)["said"]
+
+    files = tally.properties["files"]
+    assert json.loads((said.path / "said.json").read_text()) == ["good day", files, "PartsTally", "CountFiles", "tmp"]
+
+
+def test_a_Beam_component_gets_a_pipeline_that_runs(parts, run, xf_examples):
+    tally = run(f"{parts}.CountRows", examples=xf_examples)["tally"]
+
+    assert int((tally.path / "rows").read_text()) == xf_examples.properties["records"]["train"]
+
+
+def test_TFX_s_statistics_of_our_examples_and_its_schema_of_them_are_read_by_ours(run, xf_examples):
+    statistics = run("tfx.v1.components.StatisticsGen", examples=xf_examples)["statistics"]
+
+    schema = run("tfx.v1.components.SchemaGen", statistics=statistics)["schema"]
+
+    assert isinstance(statistics, Statistics)
+    assert statistics.splits == ("train", "eval")
+    assert statistics.file("train").is_file()
+    assert json.loads(statistics.properties["split_names"]) == ["train", "eval"]
+    assert isinstance(schema, FeatureSchema)
+    assert 'name: "trip_miles"' in schema.file.read_text()
+
+
+def test_the_newest_span_is_read_and_its_files_count_by_their_content(tmp_path, run):
+    for span in (1, 2):
+        (tmp_path / f"day-{span}").mkdir()
+        (tmp_path / f"day-{span}" / "data.csv").write_text(f"a,b\n{span},x\n{span},y\n{span},z\n")
+    settings = {
+        "input_base": str(tmp_path),
+        "input_config": {"splits": [{"name": "all", "pattern": "day-{SPAN}/*.csv"}]},
+    }
+    kind = resolve("tfx.v1.components.CsvExampleGen")
+    kept = settings_of(build_component(kind, settings))
+
+    found = read_contract(kind).files(kept)
+    examples = run("tfx.v1.components.CsvExampleGen", settings)["examples"]
+
+    assert {name: [(file.path, file.span) for file in files] for name, files in found.items()} == {
+        "input_base": [(tmp_path / "day-2" / "data.csv", 2)]
+    }
+    assert examples.splits == ("train", "eval")
+    assert examples.properties["custom_properties"]["span"] == 2
+
+
+def test_a_file_that_nobody_planned_is_not_read_unseen(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("a\n1\n")
+    component = build_component(resolve("tfx.v1.components.CsvExampleGen"), {"input_base": str(tmp_path)})
+    planned = PlannedFiles({"input_base": (InputFile(tmp_path / "a.csv", "sha256:0", 4),)})
+
+    with pytest.raises(StepFailed, match=r"b\.csv appeared after this step was planned"):
+        component.run(asked_files=planned)
+
+
+def test_no_input_files_are_an_error_that_names_the_place(tmp_path):
+    kind = resolve("tfx.v1.components.CsvExampleGen")
+    kept = settings_of(build_component(kind, {"input_base": str(tmp_path / "nothing")}))
+
+    with pytest.raises(DataError, match="nothing"):
+        read_contract(kind).files(kept)
+
+
+def test_a_custom_type_keeps_its_name_and_one_derived_from_TFX_s_is_taken_for_that(parts):
+    tally = artifact_class(f"{parts}.Tally")
+    more = artifact_class(f"{parts}.MoreExamples")
+
+    assert (tally.TYPE_NAME, tally.__bases__) == ("PartsTally", (Artifact,))
+    assert f"{tally.__module__}.{tally.__qualname__}" == f"{parts}.Tally"
+    assert tally is artifact_class(f"{parts}.Tally")
+    assert issubclass(more, Examples)
+    assert more.TYPE_NAME == "PartsExamples"
+
+
+def test_our_hyperparameters_are_alone_in_what_TFX_looks_into(tmp_path):
+    from tfx.types import standard_artifacts
+    from tfx.utils import io_utils
+
+    from components.io.tfx_artifacts import to_tfx
+
+    found = Hyperparameters(tmp_path / "tuned")
+    found.path.mkdir()
+    for file in (found.file, found.trials_file, found.table_file):
+        file.write_text(file.name)
+
+    theirs = to_tfx(standard_artifacts.HyperParameters, found, tmp_path / "scratch")
+
+    assert Path(io_utils.get_only_uri_in_dir(theirs.uri)).read_text() == found.file.name
+
+
+def test_an_artifact_is_imported_with_its_properties(tmp_path, run, xf_schema):
+    copied = run(
+        "tfx.types.standard_artifacts.Schema",
+        {"source_uri": str(xf_schema.path), "custom_properties": {"by": "hand"}},
+    )["result"]
+
+    assert isinstance(copied, FeatureSchema)
+    assert copied.file.read_bytes() == xf_schema.file.read_bytes()
+    assert copied.properties == {"custom_properties": {"by": "hand"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "InContainer",
+            r"InContainer runs in a container of its own \(image registry/say:1\).*Have a function component",
+        ),
+        ("Driven", r"Driven has a driver of its own, tfx_parts.OwnDriver, .*Do what it does in the executor"),
+        (
+            "TwoOfAName",
+            "two artifact types are called 'PartsTally': tfx_parts.AnotherTally and tfx_parts.Tally. Give one",
+        ),
+    ],
+)
+def test_a_component_that_cannot_run_here_says_what_to_do_instead(parts, name, said):
+    artifact_class(f"{parts}.Tally")
+
+    with pytest.raises(ConfigError, match=said):
+        read_contract(resolve(f"{parts}.{name}"))
+
+
+def test_a_type_of_the_user_s_with_the_name_of_one_of_TFX_s_is_named(parts):
+    with pytest.raises(
+        ConfigError, match="are called 'Model': tfx_parts.OwnModel and tfx.types.standard_artifacts.Model"
+    ):
+        artifact_class(f"{parts}.OwnModel")
+
+
+def test_an_executor_for_a_cloud_service_is_named_with_what_does_the_same_here():
+    kind = resolve("tfx.extensions.google_cloud_ai_platform.trainer.component.Trainer")
+
+    with pytest.raises(ConfigError, match="cloud service .*Use tfx.v1.components.Trainer"):
+        read_contract(kind)
+
+
+def test_a_parameter_that_cannot_be_stored_is_named(parts):
+    with pytest.raises(ConfigError, match="how: builtin_function_or_method cannot be stored .*dotted path"):
+        build_component(resolve(f"{parts}.Unstorable"), {})
+
+
+def test_an_output_that_lies_elsewhere_is_an_error_that_says_where(parts, run, xf_examples):
+    tally = run(f"{parts}.CountFiles", examples=xf_examples)["tally"]
+
+    with pytest.raises(ArtifactError, match="output 'said' was written to /somewhere/else, outside the step's own"):
+        run(f"{parts}.Astray", tally=tally)
+
+
+def test_another_TFX_than_the_lock_s_is_refused(monkeypatch):
+    from components.io import tfx_components
+
+    monkeypatch.setattr(tfx_components, "VERSION", "1.21")
+
+    with pytest.raises(ConfigError, match=r"TFX 1\.16\.0 is installed, and its components run here with TFX 1\.21"):
+        tfx_components.component_of.__wrapped__(resolve("tfx.v1.components.SchemaGen"))

@@ -1,0 +1,88 @@
+"""TFX's Pusher: what its executor pushes appears whole and with a passport, and a blessing that says no ends the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.contract import build_component, read_contract
+from schemas.artifacts import Blessing, Model, PushedModel
+from schemas.component import BeamOptions, Lineage, Scratch
+from schemas.dotted_path import resolve
+from schemas.errors import ConfigError, NotBlessed
+from schemas.passport import Passport
+
+PUSHER = "tfx.v1.components.Pusher"
+
+
+@pytest.fixture
+def push(
+    tmp_path: Path, model: Model, outputs_of: Callable[[type, Path], dict[str, Any]]
+) -> Callable[..., PushedModel]:
+    """(reasons against the model, lineage) -> what was pushed into tmp_path/serving."""
+
+    def push_(*reasons: str, lineage: Lineage | None = None) -> PushedModel:
+        kind = resolve(PUSHER)
+        blessing = Blessing(tmp_path / f"blessing-{len(list(tmp_path.iterdir()))}")
+        blessing.write(reasons)
+        outputs = outputs_of(kind, tmp_path / f"outputs-{len(list(tmp_path.iterdir()))}")
+        asked: dict[type, Any] = {
+            BeamOptions: BeamOptions(),
+            Scratch: Scratch(tmp_path / f"scratch-{len(list(tmp_path.iterdir()))}"),
+            Lineage: lineage or Lineage(),
+        }
+        asked[Scratch].path.mkdir()
+        asks = {name: asked[ask] for name, ask in read_contract(kind).asks.items()}
+        component = pusher(tmp_path / "serving")
+        component.run(model=model, model_blessing=blessing, infra_blessing=None, **outputs, **asks)
+        pushed: PushedModel = outputs["pushed_model"]
+        return pushed
+
+    return push_
+
+
+def pusher(directory: Path) -> Any:
+    return build_component(resolve(PUSHER), {"push_destination": {"filesystem": {"base_directory": str(directory)}}})
+
+
+def test_what_TFX_pushes_is_a_version_with_a_passport(
+    tmp_path: Path, model: Model, push: Callable[..., PushedModel]
+) -> None:
+    lineage = Lineage(pipeline="taxi", run="r1", inputs={"model": {"step": "trainer", "digest": "sha256:candidate"}})
+
+    pushed = push(lineage=lineage)
+
+    version = pushed.version_path
+    assert (version / "saved_model.pb").read_bytes() == (model.serving / "saved_model.pb").read_bytes()
+    passport = Passport.read(version)
+    assert passport is not None
+    assert (passport.pipeline, passport.model_digest) == ("taxi", "sha256:candidate")
+    assert (pushed.path / "saved_model.pb").is_file()  # TFX's own copy, which its components read
+    served = pusher(tmp_path / "serving").served()
+    assert served is not None
+    assert served[0] == pushed.properties["version"]
+    assert pusher(tmp_path / "serving").holds(pushed)
+
+
+def test_versions_only_grow_and_none_is_removed(tmp_path: Path, push: Callable[..., PushedModel]) -> None:
+    first, second = push(), push()
+
+    assert int(second.properties["version"]) > int(first.properties["version"])
+    assert first.version_path.is_dir()
+
+
+def test_a_model_that_is_not_blessed_ends_the_run(tmp_path: Path, push: Callable[..., PushedModel]) -> None:
+    with pytest.raises(NotBlessed, match="accuracy 0.41 is below 0.60"):
+        push("accuracy 0.41 is below 0.60")
+
+    assert not (tmp_path / "serving").exists()
+
+
+def test_a_push_to_no_directory_is_an_error() -> None:
+    component = build_component(resolve(PUSHER), {"push_destination": {}})
+
+    with pytest.raises(ConfigError, match="push_destination: names no directory"):
+        component.served()

@@ -1,0 +1,268 @@
+"""A TFX pipeline as it is becomes a definition: steps, wires, parameters, what is not followed, and what cannot run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.check import check_pipeline
+from pipeline.fingerprint import code_closure
+from pipeline.loading import load
+from pipeline.plan import make_plan
+from pipeline.store import Store
+from schemas.errors import ConfigError
+
+TAXI = "tfx.examples.chicago_taxi_pipeline.taxi_pipeline_native_keras:_create_pipeline"
+
+MODULE = """
+from tfx import v1 as tfx
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.types import standard_artifacts
+from tfx.types.channel_utils import union
+
+RuntimeParameter = tfx.dsl.experimental.RuntimeParameter
+
+
+def made(components, **arguments):
+    return tfx.dsl.Pipeline(pipeline_name="my_pipeline", components=components, enable_cache=True, **arguments)
+
+
+def small(data="data"):
+    example_gen = tfx.components.CsvExampleGen(input_base=data)
+    statistics_gen = tfx.components.StatisticsGen(examples=example_gen.outputs["examples"])
+    statistics_gen.with_beam_pipeline_args(["--runner=FlinkRunner", "--parallelism=2"])
+    return [example_gen, statistics_gen]
+
+
+def create(data="data"):
+    return made(small(data))
+
+
+def not_cached():
+    return tfx.dsl.Pipeline(pipeline_name="7 wonders", pipeline_root="gs://elsewhere", components=small())
+
+
+def imported():
+    importer = tfx.dsl.Importer(
+        source_uri="curated", artifact_type=standard_artifacts.Schema, properties={}, custom_properties={"by": "hand"}
+    ).with_id("import_schema")
+    example_gen, statistics_gen = small()
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=importer.outputs["result"]
+    )
+    return made([validator, statistics_gen, importer, example_gen])
+
+
+def with_parameter():
+    (example_gen, statistics_gen) = small()
+    schema_gen = tfx.components.SchemaGen(statistics=statistics_gen.outputs["statistics"])
+    transform = tfx.components.Transform(
+        examples=example_gen.outputs["examples"],
+        schema=schema_gen.outputs["schema"],
+        module_file=RuntimeParameter(name="module_file", ptype=str, default="features.py"),
+        materialize=False,
+    )
+    return made([example_gen, statistics_gen, schema_gen, transform])
+
+
+def same_ids():
+    return made(
+        [
+            tfx.components.CsvExampleGen(input_base="data").with_id("example-gen"),
+            tfx.components.CsvExampleGen(input_base="data").with_id("ExampleGen"),
+        ]
+    )
+
+
+def latest_artifact():
+    resolver = Resolver(
+        strategy_class=tfx.dsl.experimental.LatestArtifactStrategy, examples=tfx.dsl.Channel(type=standard_artifacts.Examples)
+    ).with_id("latest")
+    return made([resolver])
+
+
+def joined():
+    one = tfx.components.CsvExampleGen(input_base="one").with_id("one")
+    two = tfx.components.CsvExampleGen(input_base="two").with_id("two")
+    statistics = tfx.components.StatisticsGen(examples=union([one.outputs["examples"], two.outputs["examples"]]))
+    return made([one, two, statistics])
+
+
+def conditional():
+    (example_gen, statistics_gen) = small()
+    with tfx.dsl.Cond(statistics_gen.outputs["statistics"].future()[0].custom_property("fine") == 1):
+        schema_gen = tfx.components.SchemaGen(statistics=statistics_gen.outputs["statistics"])
+    return made([example_gen, statistics_gen, schema_gen])
+
+
+def fails():
+    raise KeyError("settings")
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with a module of TFX pipelines, their data and a module file with a helper beside it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    (tmp_path / "tfx_pipelines_of_mine.py").write_text(MODULE)
+    for directory in ("data", "one", "two"):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "data.csv").write_text("a,b\n1,x\n2,y\n3,z\n")
+    (tmp_path / "curated").mkdir()
+    (tmp_path / "curated" / "schema.pbtxt").write_text("")
+    (tmp_path / "features.py").write_text(
+        "import scaling_beside\n\n\ndef preprocessing_fn(inputs):\n    return inputs\n"
+    )
+    (tmp_path / "scaling_beside.py").write_text("FACTOR = 2\n")
+    yield tmp_path
+    sys.modules.pop("tfx_pipelines_of_mine", None)
+
+
+def target(name: str) -> str:
+    return f"tfx_pipelines_of_mine:{name}"
+
+
+def taxi(directory: Path) -> list[str]:
+    """The arguments of TFX's own taxi example."""
+    return [
+        "parameters.pipeline_name=chicago_taxi_native_keras",
+        "parameters.pipeline_root=/nowhere",
+        "parameters.metadata_path=/nowhere/metadata.db",
+        f"parameters.data_root={directory / 'data'}",
+        f"parameters.module_file={directory / 'features.py'}",
+        f"parameters.serving_model_dir={directory / 'serving'}",
+        "parameters.beam_pipeline_args=[--direct_num_workers=1]",
+    ]
+
+
+def test_the_taxi_example_of_TFX_is_a_graph_with_its_wires_and_nothing_more(module: Path) -> None:
+    graph = load(TAXI, taxi(module)).graph
+
+    assert graph.name == "chicago-taxi-native-keras"
+    assert [step.id for step in graph.steps] == [
+        "csv_example_gen",
+        "statistics_gen",
+        "schema_gen",
+        "example_validator",
+        "transform",
+        "trainer",
+        "latest_blessed_model_resolver",
+        "evaluator",
+        "pusher",
+    ]
+    assert {port: str(wire) for port, wire in graph["evaluator"].inputs.items()} == {
+        "examples": "csv_example_gen.examples",
+        "model": "trainer.model",
+        "baseline_model": "latest_blessed_model_resolver.model",
+    }
+    assert {port: str(wire) for port, wire in graph["latest_blessed_model_resolver"].inputs.items()} == {
+        "candidate": "trainer.model"
+    }
+    assert set(graph["pusher"].after) == {step.id for step in graph.steps} - {"pusher"}
+    assert graph["transform"].settings["user_code"] == [str(module / "features.py")]
+    beam = graph["csv_example_gen"].beam
+    assert beam is not None
+    assert (beam.runner, beam.args) == ("InMemoryRunner", ("--direct_num_workers=1",))
+
+
+def test_what_is_not_followed_is_said_by_check(module: Path) -> None:
+    result = check_pipeline(TAXI, overrides=taxi(module))
+
+    assert result.errors == ()
+    assert [warning.partition(" is not used")[0] for warning in result.warnings] == [
+        "pipeline_root",
+        "metadata_connection_config",
+    ]
+
+
+def test_arguments_that_are_missing_or_unknown_are_named(module: Path) -> None:
+    with pytest.raises(ConfigError, match="missing a required argument: 'pipeline_root'. Give it with --set"):
+        load(TAXI, ["parameters.pipeline_name=taxi"])
+    with pytest.raises(ConfigError, match="my_pipeline has no such RuntimeParameter"):
+        load(target("create"), ["parameters.dta=elsewhere"])
+    with pytest.raises(ConfigError, match=r"tfx_pipelines_of_mine.py:\d+ in fails: KeyError: 'settings', when"):
+        load(target("fails"))
+
+
+def test_each_component_keeps_its_own_Beam_arguments(module: Path) -> None:
+    graph = load(target("create")).graph
+
+    beam = graph["statistics_gen"].beam
+    assert beam is not None
+    assert (beam.runner, beam.args) == ("FlinkRunner", ("--parallelism=2",))
+    assert graph["csv_example_gen"].beam is None
+
+
+def test_a_pipeline_that_does_not_set_enable_cache_runs_every_step_each_time(module: Path) -> None:
+    definition = load(target("not_cached"))
+
+    assert definition.graph.name == "tfx-7-wonders"
+    assert {step.cache for step in definition.graph.steps} == {False}
+    assert any(note.startswith("enable_cache is not set") for note in definition.notes)
+    assert {step.cache for step in load(target("create")).graph.steps} == {True}
+
+
+def test_an_Importer_is_a_step_whose_files_count(module: Path) -> None:
+    graph = load(target("imported")).graph
+
+    assert str(graph["example_validator"].inputs["schema"]) == "import_schema.result"
+    plans = {plan.step: plan for plan in make_plan(graph, Store(module / "store"))}
+    parts = plans["import_schema"].parts
+    assert parts is not None
+    assert [Path(file["path"]).name for file in parts["files"]["source_uri"]] == ["schema.pbtxt"]
+    assert parts["settings"] == {"properties": {}, "custom_properties": {"by": "hand"}}
+
+
+def test_a_RuntimeParameter_is_a_parameter_of_the_run_with_its_default(module: Path) -> None:
+    (module / "others.py").write_text("def preprocessing_fn(inputs):\n    return inputs\n")
+
+    assert load(target("with_parameter")).graph["transform"].settings["module_file"] == "features.py"
+    changed = load(target("with_parameter"), ["parameters.module_file=others.py"])
+    assert changed.graph["transform"].settings["module_file"] == "others.py"
+    assert changed.parameters == {"module_file": "others.py"}
+    assert changed.graph["transform"].settings["left_out"] == ["transformed_examples"]
+
+
+def test_a_module_file_counts_with_what_it_imports_from_beside_it(module: Path) -> None:
+    def digests() -> dict[str, str]:
+        return {name: found.digest for name, found in code_closure([str(module / "features.py")]).modules.items()}
+
+    before = digests()
+    (module / "scaling_beside.py").write_text("FACTOR = 3  # more\n")
+
+    assert set(before) == {"features", "scaling_beside"}
+    assert digests()["features"] == before["features"]
+    assert digests()["scaling_beside"] != before["scaling_beside"]
+
+
+def test_a_component_of_TFX_s_counts_by_the_versions_of_its_libraries() -> None:
+    closure = code_closure(["tfx.components.transform.component.Transform"])
+
+    assert closure.modules == {}
+    assert {"tfx", "tensorflow", "tensorflow-transform", "apache-beam"} <= set(closure.libraries)
+
+
+def test_a_module_file_that_is_not_there_is_found_before_anything_runs(module: Path) -> None:
+    (module / "features.py").unlink()
+
+    result = check_pipeline(target("with_parameter"))
+
+    assert any("features.py: there is no such file" in error for error in result.errors)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("same_ids", r"ExampleGen: is 'example_gen' as a step, and so is example-gen|example-gen: is 'example_gen' as"),
+        ("latest_artifact", "latest: LatestArtifactStrategy asks ML Metadata .*Importer"),
+        ("joined", "StatisticsGen: input 'examples' is a UnionChannel, .*Connect it to one output"),
+        ("conditional", "SchemaGen: stands under a Cond, which is not followed yet"),
+    ],
+)
+def test_what_cannot_be_followed_is_named_with_what_to_do_instead(module: Path, name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load(target(name))
