@@ -28,11 +28,12 @@ from schemas.passport import Passport
 
 Command = Callable[..., Any]
 
+NOW = datetime(2026, 7, 31, 3, 30, tzinfo=UTC)
 AGAIN = "; it is tried again when data, code or settings change, or with `pipeline run`"
 
 
 def trigger(*overrides: str, **options: Any) -> TriggerResult:
-    return trigger_pipeline("pipeline.yaml", if_new_data=True, overrides=overrides, **options)
+    return trigger_pipeline("pipeline.yaml", if_new_data=True, overrides=overrides, now=lambda: NOW, **options)
 
 
 def runs() -> int:
@@ -41,10 +42,6 @@ def runs() -> int:
 
 def versions() -> list[str]:
     return sorted(path.name for path in Path("serving").iterdir())
-
-
-def today() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 class TestNewData:
@@ -114,7 +111,7 @@ class TestNewData:
 
         assert (second.outcome, second.result) == ("nothing new", None)
         assert second.reason == (
-            f"nothing new since run {first.run} on {today()}, which read the same and made no other model of it"
+            f"nothing new since run {first.run} on 2026-07-31, which read the same and made no other model of it"
         )
 
     def test_is_what_another_tool_may_have_trained_on(self, served: Path) -> None:
@@ -160,7 +157,7 @@ class TestWhatWasTried:
 
         assert (result.outcome, result.exit_code, result.run, runs()) == ("skipped", 0, refused.run, 2)
         assert result.reason == (
-            f"what is new was refused by run {refused.run} on {today()}: push: 10 is more than 9{AGAIN}"
+            f"what is new was refused by run {refused.run} on 2026-07-31: push: 10 is more than 9{AGAIN}"
         )
 
     def test_is_tried_again_when_settings_data_or_code_change(self, served: Path) -> None:
@@ -184,7 +181,7 @@ class TestWhatWasTried:
 
         assert (result.outcome, result.exit_code, runs()) == ("skipped", 0, 3)
         assert result.reason == (
-            f"what is new failed 2 times in a row, last in run {failed[1].run} on {today()}: fit: project_steps.py:76 in "
+            f"what is new failed 2 times in a row, last in run {failed[1].run} on 2026-07-31: fit: project_steps.py:76 in "
             f"run: ValueError: invalid literal for int() with base 10: 'four'{AGAIN}"
         )
         assert trigger(attempts=3).outcome == "failed"
@@ -203,7 +200,7 @@ class TestWhatWasTried:
 
         assert (result.outcome, runs()) == ("skipped", 2)
         assert result.reason == (
-            f"what is new was done by run {done.run} on {today()}, and now serving serves version 1 again, which ada@desk "
+            f"what is new was done by run {done.run} on 2026-07-31, and now serving serves version 1 again, which ada@desk "
             f"rolled back to{AGAIN}"
         )
 
@@ -308,7 +305,7 @@ class TestSpans:
         refused = trigger("parameters.most=82")
 
         assert trigger("parameters.most=82").reason == (
-            f"span 42 was refused by run {refused.run} on {today()}: push: 83 is more than 82{AGAIN}"
+            f"span 42 was refused by run {refused.run} on 2026-07-31: push: 83 is more than 82{AGAIN}"
         )
 
     def test_are_chosen_by_settings_that_are_no_change(self, spans: Path) -> None:
@@ -343,9 +340,8 @@ class TestTwoAtOnce:
         result = trigger(listener=ask)
 
         assert (said[0].code, said[0].data["outcome"], said[0].data["run"]) == (0, "busy", result.run)
-        assert re.fullmatch(
-            rf"busy: run {result.run} is at work on it since \d{{4}}-\d\d-\d\d \d\d:\d\d UTC \(nothing is served at serving yet\)",
-            said[0].data["reason"],
+        assert said[0].data["reason"] == (
+            f"busy: run {result.run} is at work on it since 2026-07-31 03:30 UTC (nothing is served at serving yet)"
         )
         assert runs() == 1
 
