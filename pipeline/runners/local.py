@@ -46,6 +46,7 @@ WARM_MODULES = (
     "tensorflow_model_analysis",
 )
 """What the process that steps are forked from has imported. It runs no TensorFlow operation, which makes forking safe."""
+_WARM_TFX = "components.io.tfx_warm"  # besides, where components run that are written for TFX
 
 _HEAVY = {"tensorflow", "tensorflow-data-validation", "tensorflow-transform", "tensorflow-model-analysis", "tfx"}
 _GRACE_S = 5.0  # between asking a step's process to end and ending it
@@ -175,8 +176,8 @@ class LocalRun:
 
     def _warm_modules(self) -> tuple[str, ...]:
         """What the warm process imports: TFX, half of whose time is its own, only where a step is of TFX's."""
-        libraries = [set(code_closure([step.component]).libraries) for step in self.graph.steps]
-        return (*self.warm, *(("tfx.v1",) if any("tfx" in found for found in libraries) else ()))
+        of_tfx = any(read_contract(resolve(step.component)).run_by for step in self.graph.steps)
+        return (*self.warm, *((_WARM_TFX,) if of_tfx else ()))
 
     def _start_process(self, step: Step, arguments: tuple[Any, ...]) -> Any:
         if _is_heavy(step):
