@@ -172,6 +172,8 @@ class ExampleGen:
         examples.properties["columns"] = self._kept_columns(examples, weights)
         if any(span.number is not None for span in spans):
             examples.properties["spans"] = [shard.as_json() for shard in shards]
+            held = [{"span": shard.span.number, "shards": [shard.first, shard.first + shard.count]} for shard in shards]
+            (examples.path / Examples.SPANS).write_text(json.dumps(held) + "\n", encoding="utf-8")
 
     def _write(
         self,

@@ -18,6 +18,7 @@ class Examples(SplitArtifact):
     Split-eval/data_tfrecord-00000-of-00002.gz
     columns/train/00000-of-00002.parquet
     columns/eval/00000-of-00002.parquet
+    spans.json    where the source has spans: [{"span": 41, "shards": [12, 14]}]
     ```
     `columns` holds what the records do, so that no later step decodes them; TFX does not look there, and an artifact of TFX's
     has none. Each Parquet file has the rows of the record file with its number, in the same order: a column for each feature
@@ -31,10 +32,12 @@ class Examples(SplitArtifact):
 
     Properties: `records`, the number of records of each split: `{"train": 9998, "eval": 5004}`; `columns`, whether they are
     kept; and where the source has spans, `spans`, ascending: `[{"span": 41, "version": 2, "label": "41", "shards": [12, 14]}]`, where
-    `shards` is the half-open range of the shards that hold the span, the same in every split, and `version` may be null.
+    `shards` is the half-open range of the shards that hold the span, the same in every split, and `version` may be null. Later
+    steps make something else of the same shards in other spans, so `spans.json` has that content differ, too.
     """
 
     TYPE_NAME: ClassVar[str] = "Examples"
+    SPANS: ClassVar[str] = "spans.json"
 
     def files(self, split: str) -> list[Path]:
         """The files of one split, in shard order. Raises UnknownSplit."""

@@ -15,6 +15,7 @@ import pytest
 
 from components.data.example_gen import ExampleGen
 from components.io import tfrecord
+from pipeline.manifest import digest_tree
 from schemas.artifacts import Examples
 from schemas.component import BeamOptions, InputFile, PartCache, PlannedFiles, Progress
 from schemas.errors import ConfigError, DataError
@@ -106,8 +107,32 @@ def test_a_window_has_the_records_of_its_files_in_any_other_source(day, make) ->
 
     spans, glob = make(window=2), make(source="data/*/*.csv")
 
-    assert content(spans) == content(glob)
+    assert {**content(glob), Examples.SPANS: content(spans)[Examples.SPANS]} == content(spans)
     assert "spans" not in glob.properties
+
+
+def test_the_same_shards_in_other_spans_are_other_content_so_that_what_is_made_of_spans_is_made_anew(day, make) -> None:
+    rows = {"a": "1,0.5,ann", "b": "2,0.5,bob", "c": "3,0.5,cyd"}
+    at = {"7": "ab", "8": "c"}
+
+    def lie() -> Examples:
+        shutil.rmtree("data", ignore_errors=True)
+        for span, files in at.items():
+            for file in files:
+                path = Path("data", span, f"{file}.csv")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"id,x,name\n{rows[file]}\n")
+        return make(window=2)
+
+    before = lie()
+    at = {"7": "a", "8": "bc"}  # b lay in the wrong one
+    moved = lie()
+    at = {"8": "a", "9": "bc"}
+    later = lie()
+
+    assert before.properties["records"] == moved.properties["records"] == later.properties["records"]
+    assert len({digest_tree(examples.path)[0] for examples in (before, moved, later)}) == 3
+    assert digest_tree(lie().path) == digest_tree(later.path)
 
 
 def test_a_rolling_window_makes_the_new_span_alone_and_the_same_bytes_as_one_that_keeps_nothing(
