@@ -16,7 +16,7 @@ from pipeline.store import Execution, Store
 from schemas.artifacts import Hyperparameters
 from schemas.component import Baseline, Publisher, Seed
 from schemas.dotted_path import resolve
-from schemas.errors import ArtifactError, ConfigError
+from schemas.errors import ArtifactError, ConfigError, DataError
 from schemas.location import Location, ObjectUrl
 from schemas.passport import Passport
 
@@ -206,15 +206,31 @@ def parts_of(
 def files_of(
     contract: Contract, settings: Mapping[str, Any], digest: Callable[[Path], str] = file_digest
 ) -> dict[str, list[dict[str, Any]]]:
-    """The input files behind each setting that names some, with their digests and spans. Raises DataError when there are none."""
+    """The input files behind each setting that names some, with their digests and spans.
+
+    Raises DataError when there are none, and for one that cannot be read to its end.
+    """
     return {
         name: [
-            {"path": str(file.path), "digest": digest(file.path), "bytes": file.path.stat().st_size}
+            _counted(file.path, digest)
             | ({} if file.span is None else {"span": file.span, "version": file.version, "label": file.label})
             for file in found
         ]
         for name, found in contract.files(settings).items()
     }
+
+
+def _counted(file: Path, digest: Callable[[Path], str]) -> dict[str, Any]:
+    try:
+        return {"path": str(file), "digest": digest(file), "bytes": file.stat().st_size}
+    except FileNotFoundError:
+        raise DataError(
+            f"{file}: it was removed while the input files were read. Where it was replaced by another, run again"
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"{file}: cannot be read: {error.strerror}. Look at the disk or the network behind it"
+        ) from error
 
 
 def find_baseline(

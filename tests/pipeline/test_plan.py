@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.contract import read_contract
 from pipeline.loading import load
-from pipeline.plan import make_plan
+from pipeline.plan import files_of, make_plan
 from pipeline.store import Store
-from schemas.errors import ArtifactError
+from schemas.dotted_path import resolve
+from schemas.errors import ArtifactError, DataError
 
 
 def plan(*overrides: str, force: tuple[str, ...] = ()) -> dict[str, str]:
@@ -48,6 +50,24 @@ def test_a_changed_helper_reruns_its_step_and_what_follows_and_names_it(ran: Pat
         "apply": "run: project_helpers.py: scale changed",
         "fit": "wait: after apply",
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file"), "numbers.txt: it was removed while the input files were read"),
+        (OSError(5, "Input/output error"), "numbers.txt: cannot be read: Input/output error"),
+    ],
+    ids=["removed", "unreadable"],
+)
+def test_a_file_that_was_listed_and_cannot_be_read_is_named(project: Path, error: OSError, said: str) -> None:
+    step = load("pipeline.yaml").graph["read"]
+
+    def digest(file: Path) -> str:
+        raise error
+
+    with pytest.raises(DataError, match=said):
+        files_of(read_contract(resolve(step.component)), step.settings, digest)
 
 
 def test_a_comment_reruns_nothing(ran: Path) -> None:
