@@ -313,7 +313,9 @@ def _start_on_kubeflow(
         return TriggerResult("nothing new", found.nothing_new(), run=_maker(found))
     if (file := still_written(definition.graph)) is not None:
         return TriggerResult("skipped", f"{file} is still being written to: the next call looks again", found.reasons)
-    found = find_new_data(definition.graph, sha256)
+    found = find_new_data(definition.graph, sha256)  # it may have been waited for
+    if not found.reasons:
+        return TriggerResult("nothing new", found.nothing_new(), run=_maker(found))
     digest = digest_of_run(definition.graph, sha256)
     of = found.newest.replace(" ", "-") or f"data-{digest[:8]}"
     once = start_once(

@@ -21,6 +21,7 @@ from pipeline import locks
 from pipeline.at_work import turn_on
 from pipeline.cli.run import run_pipeline
 from pipeline.cli.trigger import TriggerResult, trigger_pipeline
+from pipeline.graph import Graph
 from pipeline.ledger import Ledger
 from pipeline.store import Store
 from schemas.errors import ArtifactError, ConfigError, DataError
@@ -508,6 +509,15 @@ class TestOnKubeflow:
         assert trigger().outcome == "done"  # what the run is to do
         assert command(*look).data["reason"] == "nothing new since span 41"
         assert len(kfp_api.runs.items) == 1
+
+    def test_what_was_made_while_files_were_waited_for_is_not_started(self, mounted: Path, kfp_api: Any) -> None:
+        def written(graph: Graph) -> None:
+            assert trigger().outcome == "done"
+
+        found = trigger(kubeflow=True, still_written=written)
+
+        assert (found.outcome, found.reason, found.new) == ("nothing new", "nothing new since span 41", ())
+        assert not kfp_api.runs.items
 
     def test_without_spans_it_is_called_by_its_content(self, mounted: Path, command: Command, kfp_api: Any) -> None:
         text = Path("pipeline.yaml").read_text()
