@@ -24,6 +24,7 @@ from pipeline.notifications.ended_run import RunOutcome
 from pipeline.notifications.notification import read_asked, tell_of_failure
 from pipeline.remembered_digests import RememberedDigests
 from pipeline.store import Store
+from schemas.config import PipelineConfig
 from schemas.errors import ConfigError, PenstockError, StoreError
 
 TriggerOutcome = RunOutcome | Literal["busy", "started"]
@@ -104,13 +105,15 @@ def trigger_pipeline(
         definition = load(target, given, root)
     except PenstockError as error:
         name, its_root, asked = read_asked(target, given)
-        files = _Files.of(Path(root or its_root), name if _NAME.fullmatch(name) else f"of-{_sha(target)[:16]}")
+        files = _Files.of(Path(root or its_root), name) if _NAME.fullmatch(name) else _Files.unnamed(target, root)
         with contextlib.suppress(
             PenstockError
         ):  # the definition's mistake matters more than a root that cannot be written
             if tell_once(files.told, str(error)):
                 tell_of_failure(name, asked, error, tell)
         raise
+    with contextlib.suppress(OSError):
+        _Files.unnamed(target, root).told.unlink()
     store = Store(definition.root).open()
     name = definition.graph.name
     try:
@@ -132,6 +135,11 @@ class _Files:
     def of(cls, root: Path, pipeline: str) -> _Files:
         directory = root / "triggers"
         return cls(directory / f"{pipeline}.json", directory / f"{pipeline}.told.json")
+
+    @classmethod
+    def unnamed(cls, target: str, root: str | None) -> _Files:
+        """Those of a definition of which not even the name can be read, nor then its root."""
+        return cls.of(Path(root or PipelineConfig.model_fields["root"].default), f"of-{_sha(target)[:16]}")
 
 
 class _Trigger:

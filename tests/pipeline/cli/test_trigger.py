@@ -23,6 +23,7 @@ from pipeline.cli.run import run_pipeline
 from pipeline.cli.trigger import TriggerResult, trigger_pipeline
 from pipeline.graph import Graph
 from pipeline.ledger import Ledger
+from pipeline.notifications import webhook
 from pipeline.store import Store
 from schemas.errors import ArtifactError, ConfigError, DataError
 from schemas.passport import Passport
@@ -450,6 +451,23 @@ class TestWhatKeepsItFromTelling:
             trigger(notify)
         assert len(bodies) == 3
         assert runs() == 1
+
+    def test_is_told_again_when_it_comes_back_also_where_not_even_the_name_can_be_read(
+        self, served: Path, told: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        address, bodies = told
+        monkeypatch.setenv(webhook.ADDRESS, address)
+        right = Path("pipeline.yaml").read_text()
+
+        for _ in range(2):
+            Path("pipeline.yaml").write_text("name: [growing")
+            for _ in range(2):
+                with pytest.raises(ConfigError):
+                    trigger()
+            Path("pipeline.yaml").write_text(right)
+            assert trigger().outcome == "nothing new"
+
+        assert [body["outcome"] for body in bodies] == ["failed", "failed"]
 
     def test_is_a_pipeline_without_files_or_without_a_push(self, growing: Path) -> None:
         Path("pipeline.yaml").write_text(
