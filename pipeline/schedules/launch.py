@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -134,7 +135,7 @@ class _Child:
 
     def kill(self) -> None:
         if self.popen.poll() is None:
-            os.killpg(self.popen.pid, signal.SIGKILL)
+            _signal(os.killpg, self.popen.pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -155,11 +156,11 @@ class _Orphan:
 
     def stop(self) -> None:
         if self.owner.is_alive():
-            os.kill(self.owner.pid, signal.SIGTERM)
+            _signal(os.kill, self.owner.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         if self.owner.is_alive():
-            os.killpg(self.owner.pid, signal.SIGKILL)
+            _signal(os.killpg, self.owner.pid, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,11 @@ class _Over:
     def stop(self) -> None: ...
 
     def kill(self) -> None: ...
+
+
+def _signal(send: Callable[[int, int], None], pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended since we looked
+        send(pid, number)
 
 
 def _watch(wait: Callable[[], Any], ended: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
@@ -205,3 +206,21 @@ def test_what_an_earlier_attempt_said_is_not_taken_for_what_this_one_says(firing
     firing.answer.write_text('{"outcome": "interrupted", "run": "r1"}')
 
     assert ended("raise SystemExit(7)", firing).reason == "it ended with exit code 7 and said nothing"
+
+
+def test_one_that_ends_just_when_it_is_to_be_stopped_is_no_error(
+    firing: Firing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    child = launcher("pass").start(firing, over.set)
+    process = child.process
+    assert over.wait(PATIENCE_S)
+    monkeypatch.setattr(Owner, "is_alive", lambda owner: True)
+    orphan = launcher("").find(firing, process, lambda: None)
+    assert orphan is not None
+
+    orphan.stop()
+    orphan.kill()
+    monkeypatch.setattr(subprocess.Popen, "poll", lambda popen: None)
+    child.stop()
+    child.kill()
