@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -59,13 +60,22 @@ def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_one_that_does_not_end_is_ended_with_what_it_started(tmp_path: Path) -> None:
+def test_one_that_does_not_end_is_ended_with_what_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pids = tmp_path / "pids"
     waits = f"sleep 600 & echo $$ $! > {pids}; wait"
+    communicate = subprocess.Popen.communicate
 
-    problem = run_command(["sh", "-c", waits], SAID, tmp_path / "log", timeout_s=1.0)
+    def once_it_began(process: subprocess.Popen[bytes], said: bytes, timeout_s: float) -> object:
+        while not pids.exists() or not pids.read_text().endswith("\n"):
+            assert process.poll() is None
+            time.sleep(0.01)
+        return communicate(process, said, timeout_s)
 
-    assert problem == "the command sh was ended: it took more than 1 s"
+    monkeypatch.setattr(subprocess.Popen, "communicate", once_it_began)
+
+    problem = run_command(["sh", "-c", waits], SAID, tmp_path / "log", timeout_s=0.1)
+
+    assert problem == "the command sh was ended: it took more than 0.1 s"
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) == 2
     deadline = time.monotonic() + 60
