@@ -221,7 +221,10 @@ class _Trigger:
             with contextlib.suppress(PenstockError):  # why the run failed matters more than that this cannot be written
                 remember("failed", _in_a_line(str(error)))
             raise
-        remember(result.outcome, _why(result))
+        try:
+            remember(result.outcome, _why(result))
+        except StoreError as error:  # what the run came to matters more
+            self._listener(log.StepNote("trigger", f"warning: {error} The next call may try the same again"))
         return TriggerResult(result.outcome, _why(result) or what, found.reasons, run=result.run, result=result)
 
     def _run_pipeline(self, what: str) -> RunResult:

@@ -236,6 +236,21 @@ class TestWhatWasTried:
         assert Path("store-root/triggers/growing.json").read_bytes() == before
         assert trigger("parameters.most=99", attempts=1).outcome == "done"
 
+    def test_and_cannot_be_written_down_is_what_it_was_all_the_same(self, growing: Path) -> None:
+        notes: list[str] = []
+
+        def listen(event: Any) -> None:
+            if type(event).__name__ == "RunFinished":
+                Path("store-root/triggers/growing.json").mkdir()
+            if type(event).__name__ == "StepNote":
+                notes.append(event.message)
+
+        result = trigger(listener=listen)
+
+        assert (result.outcome, result.exit_code, versions()) == ("done", 0, ["1"])
+        assert "warning: cannot write " in notes[-1]
+        assert notes[-1].endswith("The next call may try the same again")
+
     def test_and_ended_in_an_error_counts_as_failed(self, served: Path) -> None:
         Path("data/b.txt").write_text("4\n")
         assert trigger("parameters.most=9").outcome == "refused"
