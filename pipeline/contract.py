@@ -17,6 +17,7 @@ from schemas.component import (
     ChoosesFilesMarker,
     IfOnlyOneMarker,
     InputFilesMarker,
+    LeavesOutMarker,
     Lineage,
     Makes,
     MayEndRunMarker,
@@ -65,7 +66,8 @@ class Contract:
     user_code: tuple[str, ...]  # settings that hold a dotted path of the user's
     input_files: tuple[str, ...]  # settings that hold a path, glob or pkg:// address
     chooses_files: tuple[str, ...]  # settings that choose among the files of those
-    makes: Mapping[str, str]  # output: the setting that decides whether it is made; others always are
+    makes: Mapping[str, str]  # output: the setting that decides whether it is made
+    leaves_out: tuple[str, ...]  # settings that name outputs that are not made; others always are
     wants_baseline: Mapping[
         str, WantsBaselineMarker
     ]  # settings of which one has to want it for the step to be given one
@@ -111,6 +113,9 @@ class Contract:
 
     def left_empty(self, output: str, settings: Mapping[str, Any]) -> str | None:
         """The setting for which a step of these settings does not make `output`; None when it does."""
+        named = next((name for name in self.leaves_out if output in settings.get(name, ())), None)
+        if named is not None:
+            return named
         decides = self.makes.get(output)
         return decides if decides is not None and not settings.get(decides, True) else None
 
@@ -193,6 +198,7 @@ def read_contract(component: type[Any]) -> Contract:
         input_files=tuple(name for name in fields if _marked(hints[name], InputFilesMarker)),
         chooses_files=tuple(name for name in fields if _marked(hints[name], ChoosesFilesMarker)),
         makes={marker.output: name for name in fields for marker in _markers(hints[name], Makes)},
+        leaves_out=tuple(name for name in fields if _marked(hints[name], LeavesOutMarker)),
         ends_run={name: marker for name in fields for marker in _markers(hints[name], MayEndRunMarker)},
         wants_baseline={name: marker for name in fields for marker in _markers(hints[name], WantsBaselineMarker)},
         run_by=getattr(component, "RUN_BY", ()),

@@ -309,9 +309,7 @@ def key_of(parts: Mapping[str, Any]) -> str:
     if parts.get("baseline"):
         counted["baseline"] = parts["baseline"]["digest"]  # the same model under another number is the same baseline
     counted["files"] = {
-        setting: [
-            [Path(file["path"]).name, file["digest"], *([file["span"]] if "span" in file else [])] for file in files
-        ]
+        setting: [[_file_name(file), file["digest"], *([file["span"]] if "span" in file else [])] for file in files]
         for setting, files in parts.get("files", {}).items()
     }
     return hashlib.sha256(canonical_json(counted).encode()).hexdigest()
@@ -372,6 +370,12 @@ def _changed_values(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any])
     ]
 
 
+def _file_name(file: Mapping[str, Any]) -> str:
+    """What a key knows an input file by: its name, wherever it lies, unless the step says that directories matter."""
+    name: str = file.get("name") or Path(file["path"]).name
+    return name
+
+
 def _changed_files(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     reasons = []
     for setting in sorted(set(old) | set(new)):
@@ -419,7 +423,7 @@ def _changed_spans(setting: str, old: Mapping[Any, Any], new: Mapping[Any, Any])
 
 
 def _differing_files(old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> list[str]:
-    before, now = ({Path(file["path"]).name: file["digest"] for file in files} for files in (old, new))
+    before, now = ({_file_name(file): file["digest"] for file in files} for files in (old, new))
     return [
         f"{name} {'is new' if name not in before else 'is gone' if name not in now else 'changed'}"
         for name in sorted(before.keys() | now.keys())
@@ -429,7 +433,7 @@ def _differing_files(old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str
 
 def _other_places(setting: str, old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]) -> list[str]:
     """What can be said of files of one name in several directories."""
-    before, now = ([(Path(file["path"]).name, file["digest"]) for file in files] for files in (old, new))
+    before, now = ([(_file_name(file), file["digest"]) for file in files] for files in (old, new))
     return [f"the files of {setting} changed"] if before != now else []
 
 

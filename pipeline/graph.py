@@ -215,9 +215,13 @@ def _wire_problem(step: Declared, port: str, wire: Wire, by_id: Mapping[str, Dec
     if wire.output not in outputs:
         known = ", ".join(outputs) or "none"
         return f"'{wire.step}' has no output '{wire.output}'.{did_you_mean(wire.output, outputs) or f' Its outputs: {known}'}"
-    setting = by_id[wire.step].contract.left_empty(wire.output, by_id[wire.step].settings)
+    making = by_id[wire.step]
+    setting = making.contract.left_empty(wire.output, making.settings)
     if setting is not None:
-        return f"{wire} is not made while {wire.step}'s {setting} is false. Set that to true, or wire '{port}' to something else"
+        why = f"while {wire.step}'s {setting} is false. Set that to true"
+        if setting in making.contract.leaves_out:
+            why = f"with the settings that {wire.step} has. Change them"
+        return f"{wire} is not made {why}, or wire '{port}' to something else"
     if not contract.inputs[port].accepts(outputs[wire.output]):
         wanted = " or ".join(t.__name__ for t in contract.inputs[port].types)
         return f"{wire} is {outputs[wire.output].__name__}, but '{port}' takes {wanted}"

@@ -214,6 +214,7 @@ def files_of(
         name: [
             _counted(file.path, digest)
             | ({} if file.span is None else {"span": file.span, "version": file.version, "label": file.label})
+            | ({} if file.name is None else {"name": file.name})
             for file in found
         ]
         for name, found in contract.files(settings).items()

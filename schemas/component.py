@@ -29,6 +29,7 @@ Types of settings that the framework acts on:
 | `InputFiles` | a path, glob or `pkg://package/path`; the content of the files becomes part of the step's key |
 | `ChoosesFiles[int]` | chooses among the files of the `InputFiles` settings, and so is itself no part of the key: what it chose is |
 | `Annotated[bool, Makes("examples")]` | whether the step makes that output: while this is false it is left empty, and nothing is wired to it |
+| `LeavesOut` | names of outputs that the step does not make: they are left empty, and nothing is wired to them |
 | `WantsBaseline` | whether the step, which asks for a `Baseline`, wants it: while this is false it is given none, and none is part of its key |
 | `Annotated[str, WantsBaselineMarker("retrain")]` | likewise: it wants one where this is "retrain" |
 | `Annotated[str, MayEndRunMarker("retrain")]` | where this is "retrain", every step below waits for this one, which may find that it is not needed (NotNeeded) |
@@ -103,6 +104,10 @@ class Makes:
     output: str
 
 
+class LeavesOutMarker:
+    """What makes a setting name outputs that the step does not make."""
+
+
 class WantsBaselineMarker:
     """What makes a setting decide whether the step is given a `Baseline`: it is where the value is one of `when`, or is true."""
 
@@ -117,6 +122,7 @@ class WantsBaselineMarker:
 UserCode = Annotated[str, UserCodeMarker()]
 InputFiles = Annotated[str, InputFilesMarker()]
 ChoosesFiles = Annotated[T, ChoosesFilesMarker()]
+LeavesOut = Annotated[tuple[str, ...], LeavesOutMarker()]
 WantsBaseline = Annotated[bool, WantsBaselineMarker()]
 
 
@@ -190,6 +196,7 @@ class InputFile:
     span: int | None = None
     version: int | None = None
     label: str | None = None  # what a person calls the span: '41' or '2026-07-31'
+    name: str | None = None  # what the key knows it by; None: its own name, wherever it lies
 
 
 @dataclass(frozen=True)

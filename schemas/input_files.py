@@ -16,12 +16,16 @@ SCHEME = "pkg://"
 
 @dataclass(frozen=True)
 class FoundFile:
-    """An input file, and the span it belongs to where the source has a {SPAN}: its number, version and what a person calls it."""
+    """An input file, and the span it belongs to where the source has a {SPAN}: its number, version and what a person calls it.
+
+    `name` is what the key knows it by where its own name is too little: who reads a tree keeps the directories in it apart.
+    """
 
     path: Path
     span: int | None = None
     version: int | None = None
     label: str | None = None
+    name: str | None = None
 
 
 def expand(source: str) -> list[Path]:

@@ -15,7 +15,7 @@ from components.io import tfx
 from components.io.tfx_artifacts import ABSENT, artifact_of, out
 from schemas.artifact import Artifact
 from schemas.artifacts import TransformAnomalies, TransformedExamples, TransformSchema, TransformStatistics
-from schemas.component import BeamOptions, InputFiles, Lineage, PlannedFiles, Scratch, UserCode
+from schemas.component import BeamOptions, InputFiles, LeavesOut, Lineage, PlannedFiles, Scratch, UserCode
 from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError, StepFailed, did_you_mean
 from schemas.input_files import FoundFile, expand
@@ -128,7 +128,8 @@ class FileBased(TfxComponent):
         resolved = tfx.driven(self.KIND, parameters)
         span, version = (resolved["span"], resolved["version"]) if spans else (None, None)
         found = [
-            FoundFile(file, span, version, None if span is None else str(span))
+            # A file that goes over to another split is another input, which its own name does not say.
+            FoundFile(file, span, version, None if span is None else str(span), f"{split['name']}/{file.name}")
             for split in json.loads(resolved["input_config"])["splits"]
             for file in expand(str(Path(parameters["input_base"]) / split["pattern"]))
         ]
@@ -151,7 +152,7 @@ def component_of(kind: type[Any]) -> type[Any]:
     fields += [
         ("executor", str, dataclasses.field(default="")),
         ("user_code", tuple[UserCode, ...], dataclasses.field(default=())),
-        ("left_out", tuple[str, ...], dataclasses.field(default=())),
+        ("left_out", LeavesOut, dataclasses.field(default=())),
     ]
     base = FileBased if _is_file_based(kind) else TfxComponent
     own = next((_ADAPTED[name] for name in map(_dotted, kind.__mro__) if name in _ADAPTED), None)

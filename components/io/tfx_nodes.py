@@ -71,12 +71,13 @@ class Importer:
         if not found:
             raise DataError(f"{self.source_uri}: there is nothing to import.{nearest(source)}")
         check_readable(found)
-        return {"source_uri": [FoundFile(file) for file in found]}
+        root = _root(source)
+        return {"source_uri": [FoundFile(file, name=str(file.relative_to(root))) for file in found]}
 
     def run(self, files: PlannedFiles, *, result: Artifact) -> None:
         """Copy the files that were planned, or all there are where nobody planned."""
         source = Path(self.source_uri).expanduser()
-        root = source.parent if source.is_file() else source
+        root = _root(source)
         planned = [file.path for file in files.by_setting.get("source_uri", ())]
         for file in planned or [found.path for found in self.select_files()["source_uri"]]:
             place = result.path / file.relative_to(root)
@@ -115,6 +116,10 @@ def importer_of(kind: type[Any]) -> type[Any]:
     )
     made.__module__, made.__qualname__ = kind.__module__, kind.__qualname__
     return made
+
+
+def _root(source: Path) -> Path:
+    return source.parent if source.is_file() else source
 
 
 def _link_tree(source: Path, target: Path) -> None:

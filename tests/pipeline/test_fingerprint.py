@@ -151,6 +151,18 @@ def test_the_key_ignores_where_files_lie_and_counts_what_they_hold() -> None:
     assert key("here/a.csv", "1") != key("here/a.csv", "2")
 
 
+def test_the_key_counts_the_directory_of_a_file_where_the_step_says_that_it_matters() -> None:
+    def files(name: str) -> dict[str, object]:
+        path = f"here/{name}"
+        return {"files": {"source": [{"path": path, "digest": "1", "bytes": 1, "name": name}]}}
+
+    assert key_of(files("Split-eval/a.gz")) != key_of(files("Split-test/a.gz"))
+    assert what_changed(files("Split-eval/a.gz"), files("Split-test/a.gz")) == (
+        "Split-eval/a.gz is gone",
+        "Split-test/a.gz is new",
+    )
+
+
 def window(**spans: list[tuple[str, str]]) -> dict[str, object]:
     """Files of spans called s8 or, of version 2, s8v2: the name and digest of each."""
     found = []

@@ -11,7 +11,7 @@ import pytest
 from pipeline.contract import read_contract
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.artifacts import Anomalies, Blessing, Examples, Model, PushedModel, TransformedExamples
-from schemas.component import IfOnlyOne, Makes, MayEndRunMarker, Out
+from schemas.component import IfOnlyOne, LeavesOut, Makes, MayEndRunMarker, Out
 from schemas.errors import ConfigError
 from schemas.passport import Passport
 
@@ -29,6 +29,13 @@ class Transform:
 @dataclass(frozen=True, kw_only=True)
 class MayTransform:
     materialize: Annotated[bool, Makes("transformed_examples")] = True
+
+    def run(self, examples: Examples, transformed_examples: Out[TransformedExamples]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeavesSome:
+    left_out: LeavesOut = ()
 
     def run(self, examples: Examples, transformed_examples: Out[TransformedExamples]) -> None: ...
 
@@ -100,6 +107,21 @@ def test_what_a_setting_says_is_not_made_is_taken_by_nobody() -> None:
     assert caught.value.problems == (
         "steps.train: transform.transformed_examples is not made while transform's materialize is false. Set that to true, or "
         "wire 'examples' to something else",
+    )
+
+
+def test_what_a_setting_names_as_left_out_is_taken_by_nobody() -> None:
+    def steps(left_out: list[str], **inputs: str) -> tuple[Declared, ...]:
+        transform = replace(declared("transform", LeavesSome), settings={"left_out": left_out})
+        return declared("make", Make), transform, declared("train", Train, **inputs)
+
+    assert str(built(*steps([]))["train"].inputs["examples"]) == "transform.transformed_examples"
+    assert str(built(*steps(["transformed_examples"]))["train"].inputs["examples"]) == "make.examples"
+    with pytest.raises(ConfigError) as caught:
+        built(*steps(["transformed_examples"], examples="transform.transformed_examples"))
+    assert caught.value.problems == (
+        "steps.train: transform.transformed_examples is not made with the settings that transform has. Change them, or wire "
+        "'examples' to something else",
     )
 
 
