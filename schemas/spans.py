@@ -6,6 +6,7 @@ import datetime
 import fnmatch
 import glob
 import itertools
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def select(source: str, window: int = 1, last: int | str | None = None, missing:
     """The `window` spans whose numbers end at `last`, None or NEWEST for the newest there is, by number; at least the last one.
 
     Spans of the window that are not there are left out where `missing` is skip. Raises DataError for them where it is fail, and
-    always when the last one is not there or a file may not be read; ConfigError and DataError as `find_spans` and `span_number` do.
+    always when the last one is not there, or a file may not be read or is a link to nothing; ConfigError and DataError as `find_spans` and `span_number` do.
     """
     if window < 1 or missing not in MISSING:
         raise ConfigError(
@@ -163,8 +164,25 @@ def select(source: str, window: int = 1, last: int | str | None = None, missing:
             f"missing_spans: skip to go on without"
         )
     chosen = [there[number] for number in asked if number in there]
+    _check_links(source, chosen, open_end=last in (None, NEWEST))
     check_readable([file for span in chosen for file in span.files])
     return chosen
+
+
+def _check_links(source: str, chosen: Sequence[Span], *, open_end: bool) -> None:
+    """Raise DataError for a link of these spans, or with an open end of a later one, that names a file which is not there."""
+    versions = {span.number: span.version or 0 for span in chosen}
+    pattern = _Pattern(source)
+    for file in pattern.dangling():
+        reading = pattern.read(file)
+        if isinstance(reading, str):
+            continue
+        number, version, *_ = reading
+        later = open_end and number > chosen[-1].number
+        if later or (version or 0) >= versions.get(number, math.inf):
+            raise DataError(
+                f"{file}: this is a link to {file.readlink()}, and there is nothing. Bring that back, or remove the link"
+            )
 
 
 def span_number(source: str, text: int | str) -> int:
@@ -202,6 +220,7 @@ class _Pattern:
             raise ConfigError(*(f"{source}: {problem}" for problem in found))
         self._source = source
         self._places = places(source)
+        self._globs = [_PLACEHOLDER.sub("*", place) for place in self._places]
         self._names = {match["name"]: _digits(match) for match in _PLACEHOLDER.finditer(source)}
         self.dated = "YYYY" in self._names
         # Placeholders are digits; `loose` takes them for any text, to say what stands where a number was expected.
@@ -218,16 +237,22 @@ class _Pattern:
 
     def files(self) -> list[Path]:
         """The files that match when a placeholder is any text, sorted. Raises DataError when there are none."""
-        globs = [_PLACEHOLDER.sub("*", place) for place in self._places]
-        matches = {Path(match) for one in globs for match in glob.glob(one, recursive=True)}  # noqa: PTH207 (Path.glob takes no absolute patterns)
+        matches = self._matches()
         found = sorted(match for match in matches if match.is_file())
-        if not found and matches:
+        if not found and any(match.is_dir() for match in matches):
             raise DataError(
                 f"{self._source}: only directories match, as {min(matches)}. Name their files, as in {self._source.rstrip('/')}/*"
             )
         if not found:
-            raise DataError(f"{self._source}: no file matches, so there is no span." + nearest(Path(globs[0])))
+            raise DataError(f"{self._source}: no file matches, so there is no span." + nearest(Path(self._globs[0])))
         return found
+
+    def dangling(self) -> list[Path]:
+        """The links to nothing that match, sorted."""
+        return sorted(match for match in self._matches() if not match.exists())
+
+    def _matches(self) -> set[Path]:
+        return {Path(match) for one in self._globs for match in glob.glob(one, recursive=True)}  # noqa: PTH207 (Path.glob takes no absolute patterns)
 
     def read(self, file: Path) -> tuple[int, int | None, str, str] | str:
         """(span, version, both as they are written) of a path that matches; else what is wrong with it."""

@@ -291,3 +291,40 @@ def test_a_window_of_nothing_is_refused(data) -> None:
     for window, missing in ((0, "fail"), (-2, "fail"), (1, "ignore")):
         with pytest.raises(ConfigError, match="expected 1 or more, and fail or skip"):
             select("data/{SPAN}/*.csv", window, missing=missing)
+
+
+@pytest.mark.parametrize(
+    ("link", "window", "last", "named"),
+    [
+        ("data/41/v2/b.csv", 1, None, True),
+        ("data/40/v1/b.csv", 2, None, True),
+        ("data/42/v1/a.csv", 1, None, True),
+        ("data/41/v3/a.csv", 1, None, True),
+        ("data/41/v1/b.csv", 1, None, False),
+        ("data/40/v1/b.csv", 1, None, False),
+        ("data/42/v1/a.csv", 1, 41, False),
+        ("data/latest/v1/a.csv", 1, None, False),
+    ],
+    ids=["newest", "in the window", "newer", "newer version", "older version", "before", "after the last", "no number"],
+)
+def test_a_link_to_nothing_in_what_is_asked_for_is_an_error_and_not_one_file_less(
+    data, link: str, window: int, last: int | None, named: bool
+) -> None:
+    data("data/40/v1/a.csv", "data/41/v1/a.csv", "data/41/v2/a.csv")
+    Path(link).parent.mkdir(parents=True, exist_ok=True)
+    Path(link).symlink_to("/elsewhere/b.csv")
+    source = "data/{SPAN}/v{VERSION}/*.csv"
+
+    if named:
+        with pytest.raises(DataError, match=f"{link}: this is a link to /elsewhere/b.csv, and there is nothing"):
+            select(source, window, last)
+    else:
+        assert select(source, window, last)[-1].label == "41"
+
+
+def test_where_there_are_links_to_nothing_alone_no_file_matches(data) -> None:
+    Path("data/41").mkdir(parents=True)
+    Path("data/41/a.csv").symlink_to("b.csv")
+
+    with pytest.raises(DataError, match="no file matches, so there is no span"):
+        select("data/{SPAN}/*.csv")
