@@ -7,6 +7,7 @@
       digests/                      of input files that have not changed since (see pipeline.remembered_digests)
       scratch/<step>/<key>/         checkpoints and trials of an execution that is not published yet
       runs/<run id>/                run.json and its lock, <step>.order.json, <step>.log
+      triggers/, backfills/         what these commands did before, by pipeline (see pipeline.attempts, pipeline.backfill)
       locks/                        who works on what, and who uses what
       ledger.sqlite                 an index of all this, which can be made again from it
 

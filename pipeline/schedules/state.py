@@ -122,7 +122,8 @@ class States:
         """Where the states of a schedule file are unless somebody says otherwise: in the working directory, named for its path."""
         path = Path(os.path.abspath(file)).with_suffix("")  # noqa: PTH100 a link that is set anew stays the same file
         inside = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path.relative_to("/")
-        return cls(Path(".penstock", "schedules", "-".join(inside.parts)))
+        # Twice where the path has one: a-b/c and a/b-c are two files.
+        return cls(Path(".penstock", "schedules", "-".join(part.replace("-", "--") for part in inside.parts)))
 
     def read(self, name: str) -> State | None:
         """The state of a schedule, None when it never was any. Raises StoreError for a file that holds something else."""

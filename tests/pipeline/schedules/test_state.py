@@ -64,6 +64,13 @@ def test_a_file_elsewhere_is_named_by_its_whole_path(tmp_path: Path, monkeypatch
     assert States.of(Path("/srv/taxi/schedule.yaml")).directory == Path(".penstock/schedules/srv-taxi-schedule")
 
 
+def test_two_files_never_share_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = ("taxi-daily/schedule.yaml", "taxi/daily-schedule.yaml", "taxi/daily/schedule.yaml")
+
+    assert len({States.of(Path(file)).directory for file in files}) == len(files)
+
+
 def test_a_directory_that_cannot_be_made_is_an_error_that_says_what_to_choose(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
