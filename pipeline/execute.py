@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pipeline.contract import Contract, artifact_class, build_component, read_contract
 from pipeline.disk import is_disk_full
-from pipeline.fingerprint import OURS, is_file
+from pipeline.fingerprint import OURS, is_file, is_ours
 from pipeline.loading import make_importable
 from pipeline.manifest import InputRecord, RefusalRecord
 from pipeline.order import Order, OrderInput
@@ -168,7 +168,7 @@ def prepare_process(order: Order) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.chdir(order.directory)
     make_importable(Path(order.directory))
-    if order.key_parts.get("user_code"):
+    if order.key_parts.get("user_code") or order.component.partition(".")[0] not in OURS:
         # KerasTuner binds itself to whatever `keras` is when it is first imported, and the user's module may be that first.
         resolve("components.io.keras.arrange")()
 
@@ -275,7 +275,7 @@ def _user_files(order: Order) -> tuple[dict[str, str], dict[str, str]]:
 
     def files(kind: str) -> dict[str, str]:
         modules = order.key_parts.get(kind, {})
-        names = [module["file"] for name, module in modules.items() if name.partition(".")[0] not in OURS]
+        names = [module["file"] for name, module in modules.items() if not is_ours(name)]
         return {str((Path(order.directory) / name).resolve()): name for name in names}
 
     return files("user_code"), {**files("code"), **files("user_code")}

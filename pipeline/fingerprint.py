@@ -72,7 +72,7 @@ def code_closure(dotted: Iterable[str]) -> Closure:
     their top-level package with a path in `dotted` (an installed project's). Imports inside functions count. A module that
     imports by a computed name takes its whole package along: when in doubt, rerun.
 
-    A path that ends with `.py` is a file; modules that lie beside it can be imported too, after all others.
+    A path that ends with `.py` is a file, known by its file name; modules that lie beside it can be imported too, after all others.
 
     Raises ConfigError for a module that does not exist or is not valid Python.
     """
@@ -84,11 +84,13 @@ def code_closure(dotted: Iterable[str]) -> Closure:
     modules: dict[str, ModuleFingerprint] = {}
     outside = {library for root in roots for library in LIBRARIES.get(root.partition(".")[0], ())}
     waiting = list(roots)
-    for given in files:
+    for given in dict.fromkeys(files):
         if not given.is_file():
             raise ConfigError(f"{given}: there is no such file, and its functions are asked for")
-        modules[given.stem] = fingerprint_module(given.resolve(), given.stem)
-        waiting.extend(_imports(given, given.stem))
+        # By file name, which no module has: one of the module's name may be imported as well, from elsewhere.
+        name = given.name if given.name not in modules else f"{len(modules)}/{given.name}"
+        modules[name] = fingerprint_module(given.resolve(), "")
+        waiting.extend(_imports(given, ""))
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -228,6 +230,11 @@ def _whole_package(directory: Path, package: str) -> Iterator[str]:
 def is_file(path: str) -> bool:
     """Whether what names a user's code is the path of a Python file, not a dotted path."""
     return path.endswith(".py")
+
+
+def is_ours(module: str) -> bool:
+    """Whether a module of a closure is Penstock's own. A user's file is not, whatever it is called."""
+    return not is_file(module) and module.partition(".")[0] in OURS
 
 
 def find_module(name: str, beside: Sequence[str] = ()) -> Path | None:

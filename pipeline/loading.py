@@ -275,16 +275,17 @@ def _quiet_imports() -> Iterator[None]:
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
     before = {name: os.environ.get(name) for name in quiet}
     os.environ.update(quiet)
-    logging.disable(logging.WARNING)
+    disabled = logging.root.manager.disable  # by the user's own program, in which this may run
+    logging.disable(max(disabled, logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(disabled)
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)  # another thread that loads may have taken it away
             else:
                 os.environ[name] = value
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Contract, read_contract
-from pipeline.fingerprint import OURS, code_closure, key_of, what_changed
+from pipeline.fingerprint import OURS, code_closure, is_ours, key_of, what_changed
 from pipeline.graph import Graph, Step
 from pipeline.plan import StepPlan, files_of, parts_of
 from pipeline.remembered_digests import RememberedDigests
@@ -116,7 +116,7 @@ class Order:
             paths.append(self.component)
         now = code_closure(paths).modules
         before = {**self.key_parts.get("user_code", {}), **self.key_parts.get("code", {})}
-        modules = [name for name in {*now, *before} if name.partition(".")[0] not in OURS and name not in loaded]
+        modules = [name for name in {*now, *before} if not is_ours(name) and name not in loaded]
         files = {} if contract.selects_files else self.key_parts.get("files", {})
         others = what_changed(
             {"user_code": {name: before[name] for name in modules if name in before}, "files": files},

@@ -21,8 +21,8 @@ def pipeline(directory: Path, *arguments: str) -> Any:
     """What `pipeline ... --json` answers about the example, run in `directory`."""
     values = {
         "pipeline_name": "chicago_taxi_native_keras",
-        "pipeline_root": "/nowhere",
-        "metadata_path": "/nowhere/metadata.db",
+        "pipeline_root": "nowhere",
+        "metadata_path": "nowhere/metadata.db",  # whose directory TFX makes
         "data_root": "data",
         "module_file": "module_file.py",
         "serving_model_dir": "serving",
@@ -57,7 +57,7 @@ def test_the_taxi_example_of_TFX_is_pushed_then_reused_and_follows_its_module_s_
     assert {step["action"] for step in pushed["steps"].values()} == {"run"}
     passport = Passport.read(tmp_path / pushed["paths"]["serving"])
     assert passport is not None
-    assert set(passport.steps["trainer"]["code"]) == {"module_file", "taxi_utils_native_keras"}
+    assert set(passport.steps["trainer"]["code"]) == {"module_file.py", "taxi_utils_native_keras"}
     assert [gate["blessed"] for gate in passport.gates] == [True, True]
 
     again = pipeline(tmp_path, "run")

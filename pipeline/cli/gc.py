@@ -141,7 +141,7 @@ def _needed_by_passports(store: Store) -> set[tuple[str, str]]:
     places: set[Location] = set()
     for execution in store.executions():
         for output in execution.manifest.outputs.values():
-            if output.type == "PushedModel":
+            if output.type == "PushedModel" and "destination" in output.properties:  # TFX has some that are elsewhere
                 place = parse(str(output.properties["destination"]))
                 places.add(place)
                 if int(output.properties["version"]) in _destination(place).listed():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.execute import Outcome, prepare_process, run_order
-from pipeline.fingerprint import OURS
+from pipeline.fingerprint import is_ours
 from pipeline.order import Order
 from pipeline.store import Store
 from schemas.errors import ConfigError
@@ -105,6 +105,6 @@ def _forget_modules(order: Order) -> None:
     """Have the user's modules imported anew: in a notebook they may have been imported before they were mended."""
     known = {**order.key_parts.get("user_code", {}), **order.key_parts.get("code", {})}
     for name in known:
-        if name.partition(".")[0] not in OURS:
+        if not is_ours(name):
             sys.modules.pop(name, None)
     importlib.invalidate_caches()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -379,3 +380,25 @@ def test_a_step_finds_the_parts_that_it_kept_for_other_inputs_and_its_manifest_n
     assert made("steps.count.cache=false")[0] == ["3", "4", "5"], (
         "what runs whatever the store holds takes no part of it"
     )
+
+
+PREPARED = """
+import sys
+from pipeline.execute import prepare_process
+from pipeline.order import Order
+
+prepare_process(Order(
+    pipeline="p", run="r", step="s", component=sys.argv[1], settings={}, key="k", key_parts={}, inputs={}, root="r", directory="."
+))
+print(*(type(finder).__name__ for finder in sys.meta_path))
+"""
+
+
+@pytest.mark.parametrize(
+    ("component", "arranged"), [("project_steps.Count", True), ("components.data.statistics_gen.StatisticsGen", False)]
+)
+def test_a_component_of_the_users_own_may_be_the_first_to_import_KerasTuner(component: str, arranged: bool) -> None:
+    command = [sys.executable, "-c", PREPARED, component]
+    finders = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    assert ("_KerasTunerFinder" in finders) == arranged

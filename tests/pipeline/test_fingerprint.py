@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.fingerprint import code_closure, key_of, what_changed
+from pipeline.fingerprint import code_closure, is_ours, key_of, what_changed
 from schemas.errors import ConfigError
 
 
@@ -16,6 +16,28 @@ def digest(dotted: str = "project_functions.double") -> dict[str, str]:
 
 def test_the_closure_follows_imports_into_the_users_modules(project: Path) -> None:
     assert set(code_closure(["project_functions.double"]).modules) == {"project_functions", "project_helpers"}
+
+
+def test_a_file_of_the_users_counts_whatever_modules_have_its_name(project: Path) -> None:
+    """A module of that name from elsewhere, one of Penstock's, and another file of that name."""
+    for directory in ("one", "other"):
+        (project / directory).mkdir()
+        (project / directory / "schemas.py").write_text(f"import project_names\nNAME = {directory!r}\n")
+    (project / "project_names.py").write_text("NAME = 'module'\n")
+    (project / "one/project_names.py").write_text("import project_names\nNAME = 'file'\n")
+    files = ["one/schemas.py", "other/schemas.py", "one/project_names.py"]
+
+    def digests() -> set[str]:
+        return {module.digest for name, module in code_closure(files).modules.items() if not is_ours(name)}
+
+    before = digests()
+
+    assert len(before) == 4
+    for file in (*files, "project_names.py"):
+        written = (project / file).read_text()
+        (project / file).write_text(written + "MORE = 1\n")
+        assert len(digests() - before) == 1, file
+        (project / file).write_text(written)
 
 
 def test_comments_formatting_and_docstrings_do_not_count(project: Path) -> None:

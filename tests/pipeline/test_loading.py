@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,12 @@ def test_an_unknown_part_of_a_placement_is_told_with_the_nearest(project: Path, 
         load("pipeline.yaml")
 
     assert f"pipeline.yaml:5: steps.read.{said}" in str(caught.value)
+
+
+def test_what_a_program_does_not_log_stays_so(project: Path) -> None:
+    logging.disable(logging.ERROR)
+    try:
+        load("pipeline.yaml")
+        assert logging.root.manager.disable == logging.ERROR
+    finally:
+        logging.disable(logging.NOTSET)

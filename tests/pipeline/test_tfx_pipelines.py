@@ -130,8 +130,8 @@ def taxi(directory: Path) -> list[str]:
     """The arguments of TFX's own taxi example."""
     return [
         "parameters.pipeline_name=chicago_taxi_native_keras",
-        "parameters.pipeline_root=/nowhere",
-        "parameters.metadata_path=/nowhere/metadata.db",
+        f"parameters.pipeline_root={directory / 'nowhere'}",
+        f"parameters.metadata_path={directory / 'nowhere' / 'metadata.db'}",  # whose directory TFX makes
         f"parameters.data_root={directory / 'data'}",
         f"parameters.module_file={directory / 'features.py'}",
         f"parameters.serving_model_dir={directory / 'serving'}",
@@ -234,8 +234,8 @@ def test_a_module_file_counts_with_what_it_imports_from_beside_it(module: Path) 
     before = digests()
     (module / "scaling_beside.py").write_text("FACTOR = 3  # more\n")
 
-    assert set(before) == {"features", "scaling_beside"}
-    assert digests()["features"] == before["features"]
+    assert set(before) == {"features.py", "scaling_beside"}
+    assert digests()["features.py"] == before["features.py"]
     assert digests()["scaling_beside"] != before["scaling_beside"]
 
 

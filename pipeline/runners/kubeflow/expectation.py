@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 from pipeline.contract import read_contract
 from pipeline.definition import Definition
-from pipeline.fingerprint import OURS, code_closure, file_digest, find_module, fingerprint_module
+from pipeline.fingerprint import OURS, code_closure, file_digest, find_module, fingerprint_module, is_file, is_ours
 from pipeline.graph import canonical_json
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
@@ -63,7 +63,7 @@ def expected(definition: Definition, step: str | None = None) -> Expectation:
         code={
             name: module.digest[:_SHOWN]
             for name, module in sorted(code_closure(_user_code(definition, step)).modules.items())
-            if name.partition(".")[0] not in OURS
+            if not is_ours(name)
         },
         ours=_ours(definition, step),
         files={path: file_digest(Path(path)).removeprefix("sha256:")[:_SHOWN] for path in _files(definition, step)},
@@ -73,8 +73,9 @@ def expected(definition: Definition, step: str | None = None) -> Expectation:
 def _ours(definition: Definition, step: str | None) -> str:
     if step is None:
         return ""
-    modules = code_closure([definition.graph[step].component]).modules
-    ours = {name: module.digest for name, module in modules.items() if name.partition(".")[0] in OURS}
+    component = definition.graph[step].component
+    modules = code_closure([component, *read_contract(resolve(component)).run_by]).modules
+    ours = {name: module.digest for name, module in modules.items() if is_ours(name)}
     return hashlib.sha256(canonical_json(ours).encode()).hexdigest()[:_SHOWN]
 
 
@@ -102,6 +103,14 @@ def _user_code(definition: Definition, step: str | None) -> list[str]:
     contract = read_contract(resolve(found.component))
     paths = contract.paths(found.settings, contract.user_code)
     return [*paths, *([found.component] if found.component.partition(".")[0] not in OURS else [])]
+
+
+def _file_of(module: str, user_code: Iterable[str]) -> Path | None:
+    """The file in this image of a module in the closure of `user_code`; None where there is none."""
+    files = [Path(path) for path in user_code if is_file(path)]
+    if is_file(module):
+        return next((file for file in files if file.name == module and file.is_file()), None)
+    return find_module(module, [str(file.resolve().parent) for file in files])
 
 
 def problems(expectation: Expectation, definition: Definition, step: str | None = None) -> tuple[str, ...]:
@@ -137,7 +146,7 @@ def _differences(expectation: Expectation, definition: Definition, step: str | N
                 f"the package, or compile the package again"
             )
     for module, digest in expectation.code.items():
-        file = find_module(module)
+        file = _file_of(module, _user_code(definition, step))
         if file is None or file.suffix != ".py":
             yield (
                 f"{what}: {module} is not in the image, and the package expects it ({digest}): build the image from the "

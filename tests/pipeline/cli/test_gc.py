@@ -109,6 +109,17 @@ def test_the_serving_directory_is_found_from_any_working_directory(
     assert ("store", "judge") not in listed(found), "what judged the model is part of its passport"
 
 
+def test_what_was_pushed_to_nobody_knows_where_is_no_obstacle(ran: Path) -> None:
+    add_push(ran)
+    run()
+    (manifest,) = (ran / "store-root/store/push").glob("*/manifest.json")
+    known = json.loads(manifest.read_text())
+    known["outputs"]["pushed_model"]["properties"] = {}
+    manifest.write_text(json.dumps(known))
+
+    assert listed(gc()) == set()
+
+
 def test_nothing_is_removed_when_a_passport_cannot_be_read(ran: Path) -> None:
     add_push(ran)
     run()

@@ -37,6 +37,21 @@ def test_a_helper_that_differs_is_named_with_both_digests(definition: str, proje
     assert f"{here.code['project_helpers']} in the image" in problem
 
 
+def test_a_file_of_the_users_is_looked_for_with_what_lies_beside_it(definition: str, project: Path) -> None:
+    (project / "modules").mkdir()
+    (project / "modules/double.py").write_text("import beside_double\n")
+    (project / "modules/beside_double.py").write_text("FACTOR = 2\n")
+    file = project / definition
+    file.write_text(file.read_text().replace("project_functions.double", "modules/double.py"))
+    expectation = expected(load_on_cluster(definition), "apply")
+
+    assert {"double.py", "beside_double"} < set(expectation.code)
+    assert problems(expectation, load_on_cluster(definition), "apply") == ()
+    (project / "modules/beside_double.py").write_text("FACTOR = 3\n")
+    (problem,) = problems(expectation, load_on_cluster(definition), "apply")
+    assert f"beside_double is {expectation.code['beside_double']} in the package" in problem
+
+
 def test_a_module_that_the_image_lacks_is_named(definition: str, project: Path) -> None:
     expectation = expected(load_on_cluster(definition), "apply")
     (project / "project_functions.py").unlink()
