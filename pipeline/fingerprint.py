@@ -21,13 +21,12 @@ from schemas.spans import shown as shown_spans
 OURS = ("components", "schemas")
 LIBRARIES = {
     "tfx": (
-        *(
-            "apache_beam",
-            "tensorflow",
-            "tensorflow_data_validation",
-            "tensorflow_model_analysis",
-            "tensorflow_transform",
-        ),
+        "apache_beam",
+        "tensorflow",
+        "tensorflow_data_validation",
+        "tensorflow_model_analysis",
+        "tensorflow_transform",
+        "tf_keras",
         "tfx_bsl",
     )
 }

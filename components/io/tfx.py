@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.io.beam_options import IN_MEMORY, check, parsed
-from components.io.tfx_artifacts import empty_tfx, finish, location, to_tfx
+from components.io.tfx_artifacts import ABSENT, empty_tfx, finish, location, to_tfx
 from schemas.artifact import Artifact
 from schemas.artifacts import Examples, FeatureSchema, Model, ModelRun, TransformGraph
 from schemas.component import BeamOptions, Scratch
@@ -135,7 +135,13 @@ def execute(
     if answer is not None:
         _take_in(answer, output_dict)
     for name, found in outputs.items():
-        artifact = output_dict[name][0]
+        said = output_dict.get(name, [])
+        if len(said) > 1:
+            raise ArtifactError(_several(name, len(said)))
+        if not said:  # its executor took it out: there is none this time
+            found.properties[ABSENT] = True
+            continue
+        artifact = said[0]
         _check_place(name, artifact, location(spec.OUTPUTS[name].type, places[name]))
         if places[name] != found.path:
             shutil.copytree(places[name], found.path, dirs_exist_ok=True)
@@ -223,7 +229,9 @@ def _take_in(answer: Any, output_dict: Mapping[str, Any]) -> None:
             f"its executor ended with code {answer.execution_result.code}: {answer.execution_result.result_message}"
         )
     for name, found in answer.output_artifacts.items():
-        for said in found.artifacts[:1]:
+        if len(found.artifacts) > 1:
+            raise ArtifactError(_several(name, len(found.artifacts)))
+        for said in found.artifacts if output_dict.get(name) else ():
             artifact = output_dict[name][0]
             for key, value in said.properties.items():
                 artifact.mlmd_artifact.properties[key].CopyFrom(value)
@@ -231,6 +239,13 @@ def _take_in(answer: Any, output_dict: Mapping[str, Any]) -> None:
                 artifact.mlmd_artifact.custom_properties[key].CopyFrom(value)
             if said.uri:
                 artifact.uri = said.uri
+
+
+def _several(name: str, number: int) -> str:
+    return (
+        f"output '{name}' is {number} artifacts, and a step makes one of each output. Write them into directories of one "
+        f"artifact, or make an output of each"
+    )
 
 
 def _check_place(name: str, artifact: Any, expected: Path) -> None:

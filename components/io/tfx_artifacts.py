@@ -118,11 +118,11 @@ def to_tfx(kind: type[Any], artifact: Artifact, scratch: Path | None = None) -> 
     for name, value in {**_from_files(kind, artifact), **artifact.properties}.items():
         if name in (kind.PROPERTIES or {}):
             try:
-                setattr(found, name, value)
-            except (ValueError, AttributeError) as error:
+                setattr(found, name, _from_plain(kind.PROPERTIES[name], value))
+            except (ValueError, AttributeError, TypeError) as error:
                 raise ArtifactError(f"{artifact.path}: property '{name}' of {kind.TYPE_NAME}: {error}") from error
     given: Mapping[str, Any] = artifact.properties.get(CUSTOM, {})
-    for name, value in {**_custom_from_files(artifact), **given}.items():
+    for name, value in {**_custom_from_files(artifact), **given, **_decided(artifact)}.items():
         _set_custom(found, name, value)
     if scratch is not None and isinstance(artifact, Hyperparameters):
         found.uri = str(_alone(artifact.file, scratch))
@@ -143,11 +143,9 @@ def empty_tfx(kind: type[Any], path: Path, properties: Mapping[str, Any], custom
 
 def properties_of(found: Any) -> dict[str, Any]:
     """The properties that TFX's artifact was given, as JSON data: its type's own by name, the others under `CUSTOM`."""
-    own = {name: getattr(found, name) for name in found.mlmd_artifact.properties}
+    own = {name: _property(getattr(found, name)) for name in found.mlmd_artifact.properties}
     custom = {name: _plain(value) for name, value in found.mlmd_artifact.custom_properties.items() if name != _VERSION}
-    return {name: value for name, value in own.items() if not hasattr(value, "DESCRIPTOR")} | (
-        {CUSTOM: custom} if custom else {}
-    )
+    return own | ({CUSTOM: custom} if custom else {})
 
 
 def finish(artifact: Artifact, found: Any) -> None:
@@ -193,9 +191,12 @@ def _from_files(kind: type[Any], artifact: Artifact) -> dict[str, Any]:
 def _custom_from_files(artifact: Artifact) -> dict[str, Any]:
     if isinstance(artifact, Examples):
         return {"payload_format": "FORMAT_TF_EXAMPLE", "file_format": "tfrecords_gzip"}
-    if isinstance(artifact, Verdict):
-        return {"blessed": int(artifact.blessed)}
     return {}
+
+
+def _decided(artifact: Artifact) -> dict[str, Any]:
+    """What holds whatever TFX said before: a model that it refused may have been blessed anyway."""
+    return {"blessed": int(artifact.blessed)} if isinstance(artifact, Verdict) else {}
 
 
 def _alone(file: Path, scratch: Path) -> Path:
@@ -217,6 +218,31 @@ def _set_custom(found: Any, name: str, value: Any) -> None:
         found.set_string_custom_property(name, value)
     else:
         found.set_json_value_custom_property(name, value)
+
+
+def _property(value: Any) -> Any:
+    """A declared property as JSON data: a message with its type."""
+    from google.protobuf import any_pb2, json_format, message
+
+    if not isinstance(value, message.Message):
+        return value
+    packed = any_pb2.Any()
+    packed.Pack(value)
+    return json_format.MessageToDict(packed)
+
+
+def _from_plain(declared: Any, value: Any) -> Any:
+    """What `_property` gave, as a property of the declared type takes it. Raises ValueError."""
+    from google.protobuf import any_pb2, json_format
+    from tfx.types.artifact import PropertyType
+    from tfx.utils import proto_utils
+
+    if declared.type is not PropertyType.PROTO or value is None:
+        return value
+    try:
+        return proto_utils.unpack_proto_any(json_format.ParseDict(value, any_pb2.Any()))
+    except (json_format.ParseError, KeyError, TypeError) as error:
+        raise ValueError(f"{value!r} is no message: {error}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.machinery
 import importlib.metadata
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,11 +50,15 @@ class TfxComponent:
     """What every adapted class has: its fields are TFX's execution parameters as JSON data, and three more.
 
     `executor` is the dotted path of the executor's class, `user_code` the user's functions and module files that it will load,
-    `left_out` the outputs that this instance does not make.
+    `left_out` the outputs that this instance does not make. A component of the user's that is told the names of files has
+    `named_files` besides: those of them that are there.
     """
 
     KIND: ClassVar[type[Any]]
-    RUN_BY: ClassVar[tuple[str, ...]] = ("components.io.tfx_components.TfxComponent",)  # what runs it, part of the key
+    RUN_BY: ClassVar[tuple[str, ...]] = (
+        "components.io.tfx_components.TfxComponent",
+        "tfx.dsl.components.base.base_component.BaseComponent",
+    )  # what runs it, part of the key
     EXPLICIT_INPUTS: ClassVar[bool] = True  # as in TFX, an optional input takes nothing that it is not wired to
 
     executor: str
@@ -65,7 +71,7 @@ class TfxComponent:
 
         What this gave before stays as it is. Raises ConfigError, each problem beginning with the setting's name where there is one.
         """
-        if "executor" in written:
+        if written.keys() >= {"executor", "user_code", "left_out"}:
             return dict(written)
         return settings_of_node(_construct(cls.KIND, written))
 
@@ -81,9 +87,9 @@ class TfxComponent:
         outputs = {name: given[name] for name in spec.OUTPUTS}
         for name in self.left_out:
             outputs.pop(name).properties[ABSENT] = True
-        self.execute(inputs, outputs, given[BEAM], given[SCRATCH], given[LINEAGE])
+        self._execute(inputs, outputs, given[BEAM], given[SCRATCH], given[LINEAGE])
 
-    def execute(
+    def _execute(
         self,
         inputs: Mapping[str, Artifact],
         outputs: Mapping[str, Artifact],
@@ -92,9 +98,9 @@ class TfxComponent:
         lineage: Lineage,
     ) -> None:
         """Have TFX's executor make `outputs`. `lineage` is for those that tell others where a model came from."""
-        tfx.execute(self.KIND, self.executor, self.parameters(), inputs, outputs, beam, scratch)
+        tfx.execute(self.KIND, self.executor, self._parameters(), inputs, outputs, beam, scratch)
 
-    def parameters(self) -> dict[str, Any]:
+    def _parameters(self) -> dict[str, Any]:
         """The execution parameters by name, without those that are None: TFX leaves them out as well."""
         values = {name: getattr(self, name) for name in _parameters(self.KIND)}
         return {name: value for name, value in values.items() if value is not None}
@@ -122,18 +128,20 @@ class FileBased(TfxComponent):
 
     def select_files(self) -> Mapping[str, Sequence[FoundFile]]:
         """The files of the newest span, or of all there are, split by split. Raises DataError."""
-        parameters = self.parameters()
+        parameters = self._parameters()
         written = json.loads(parameters["input_config"]).get("splits", [])
         spans = any("{" in split.get("pattern", "") for split in written)
         resolved = tfx.driven(self.KIND, parameters)
         span, version = (resolved["span"], resolved["version"]) if spans else (None, None)
+        base = Path(parameters["input_base"]).expanduser()
         found = [
-            # A file that goes over to another split is another input, which its own name does not say.
-            FoundFile(file, span, version, None if span is None else str(span), f"{split['name']}/{file.name}")
+            # A file that goes over to another split, which is another directory, is another input.
+            FoundFile(file, span, version, None if span is None else str(span), str(_below(base, file)))
             for split in json.loads(resolved["input_config"])["splits"]
             for file in expand(str(Path(parameters["input_base"]) / split["pattern"]))
         ]
-        return {"input_base": found}
+        named = [FoundFile(file) for path in getattr(self, "named_files", ()) for file in expand(path)]
+        return {"input_base": found} | ({"named_files": named} if named else {})
 
 
 @functools.cache
@@ -154,9 +162,18 @@ def component_of(kind: type[Any]) -> type[Any]:
         ("user_code", tuple[UserCode, ...], dataclasses.field(default=())),
         ("left_out", LeavesOut, dataclasses.field(default=())),
     ]
+    if _is_told_files(kind):
+        fields.append(("named_files", tuple[InputFiles, ...], dataclasses.field(default=())))
     base = FileBased if _is_file_based(kind) else TfxComponent
     own = next((_ADAPTED[name] for name in map(_dotted, kind.__mro__) if name in _ADAPTED), None)
     bases = (resolve(own), base) if own else (base,)
+    own_fields = {"executor", "user_code", "left_out", "named_files"}
+    reserved = [name for name in _parameters(kind) if name in own_fields or any(hasattr(one, name) for one in bases)]
+    if reserved:
+        raise ConfigError(
+            f"{_dotted(kind)} has an execution parameter called '{reserved[0]}', which every step has for itself. Give it "
+            f"another name"
+        )
 
     def run(self: Any, **given: Any) -> None:
         base.run(self, **given)
@@ -197,21 +214,23 @@ def settings_of_node(node: Any, runtime: Mapping[str, Any] | None = None) -> dic
     settings: dict[str, Any] = {}
     for name in _parameters(kind):
         try:
-            settings[name] = _stored(node.exec_properties.get(name), runtime or {})
+            settings[name] = stored(node.exec_properties.get(name), runtime or {})
         except ConfigError as error:
             problems.extend(f"{name}: {problem}" for problem in error.problems)
     executor = getattr(node.executor_spec, "executor_class", None)
     problems.extend(_executor_problems(_dotted(kind), node.executor_spec))
     if problems or executor is None:
         raise ConfigError(*problems)
-    code = _user_code(settings)
+    code = _user_code(settings, own=not _is_tfx(kind.__module__))
     if executor.__module__ != kind.__module__ and not _is_tfx(executor.__module__):
         code.append(_dotted(executor))
+    named = [value for name, value in settings.items() if _names_file(name) and _is_there(value)]
     return {
         **settings,
         "executor": _dotted(executor),
         "user_code": code,
         "left_out": [name for name in kind.SPEC_CLASS.OUTPUTS if name not in node.outputs],
+        **({"named_files": named} if _is_told_files(kind) else {}),
     }
 
 
@@ -231,9 +250,22 @@ def _parameters(kind: type[Any]) -> list[str]:
 
 
 def _annotation(kind: type[Any], name: str) -> Any:
-    """The type of a field: what it holds is TFX's to check, but files count by their content."""
-    is_files = (name == "input_base" and _is_file_based(kind)) or (name.endswith("_file") and name != "module_file")
+    """The type of a field: what it holds is TFX's to check, but files that TFX reads count by their content."""
+    is_files = (name == "input_base" and _is_file_based(kind)) or (_is_tfx(kind.__module__) and _names_file(name))
     return InputFiles | None if is_files else Any
+
+
+def _is_told_files(kind: type[Any]) -> bool:
+    """Whether a component of the user's has parameters that may be names of files: some are of files yet to be written."""
+    return not _is_tfx(kind.__module__) and any(map(_names_file, _parameters(kind)))
+
+
+def _names_file(parameter: str) -> bool:
+    return parameter.endswith("_file") and parameter != "module_file"
+
+
+def _below(base: Path, file: Path) -> Path:
+    return file.relative_to(base) if file.is_relative_to(base) else Path(file.name)
 
 
 def _is_file_based(kind: type[Any]) -> bool:
@@ -342,15 +374,59 @@ def _as_proto(parameter: Any, value: Any) -> Any:
     return json_format.ParseDict(value, parameter.type()) if isinstance(value, Mapping) else value
 
 
-def _stored(value: Any, runtime: Mapping[str, Any]) -> Any:
+def runtime_parameters(value: Any) -> Iterator[Any]:
+    """The RuntimeParameters in an execution parameter: that it is, or that its lists, mappings and JSON text hold."""
+    found: list[Any] = []
+    _with_values(value, lambda parameter: found.append(parameter))
+    yield from found
+
+
+def _with_values(value: Any, value_of: Callable[[Any], Any]) -> Any:
+    """`value` with what `value_of` gives in the place of each RuntimeParameter."""
+    from tfx.orchestration.data_types import RuntimeParameter
+    from tfx.utils import json_utils
+
+    if isinstance(value, RuntimeParameter):
+        return value_of(value)
+    if isinstance(value, str) and _NESTED in value:  # TFX's own constructors make text of mappings
+        return json.dumps(_with_values(json.loads(value), value_of), sort_keys=True)
+    if isinstance(value, Mapping):
+        if value.get("__class__") == RuntimeParameter.__name__ and "__tfx_object_type__" in value:
+            return value_of(json_utils.loads(json.dumps(value)))
+        return {name: _with_values(one, value_of) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_values(one, value_of) for one in value]
+    return value
+
+
+_NESTED = '"__class__": "RuntimeParameter"'
+
+
+def _runtime_value(parameter: Any, runtime: Mapping[str, Any]) -> Any:
+    """The value that a run gives a RuntimeParameter, or its default. Raises ConfigError for none, or one of another type."""
+    value = runtime.get(parameter.name, parameter.default)
+    setting = f"--set parameters.{parameter.name}"
+    if value is None:
+        raise ConfigError(f"is the RuntimeParameter '{parameter.name}', which has no default. Give it: {setting}=value")
+    if isinstance(value, Mapping | list) and parameter.ptype in (str, None):
+        return json.dumps(value)  # how a message is given
+    if parameter.ptype is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if parameter.ptype is not None and (not isinstance(value, parameter.ptype) or isinstance(value, bool)):
+        quoted = f": {setting}='\"{value}\"'" if parameter.ptype is str else ""
+        raise ConfigError(
+            f"is the RuntimeParameter '{parameter.name}', which is {parameter.ptype.__name__}, and {value!r} is none{quoted}"
+        )
+    return value
+
+
+def stored(value: Any, runtime: Mapping[str, Any]) -> Any:
     """An execution parameter as JSON data. Raises ConfigError for one that is none."""
     from google.protobuf import message
     from tfx.dsl.placeholder.placeholder_base import Placeholder
-    from tfx.orchestration.data_types import RuntimeParameter
     from tfx.utils import proto_utils
 
-    if isinstance(value, RuntimeParameter):
-        value = runtime.get(value.name, value.default)
+    value = _with_values(value, lambda parameter: _runtime_value(parameter, runtime))
     constant = getattr(value, "_base_message", None)
     if isinstance(value, Placeholder) and constant is not None and not getattr(value, "_kwargs", None):
         value = constant
@@ -370,12 +446,32 @@ def _stored(value: Any, runtime: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _user_code(settings: Mapping[str, Any]) -> list[str]:
-    """The user's functions and Python files that parameters name: `module_file`, and any `..._fn` that is a dotted path."""
-    files = [value for value in settings.values() if isinstance(value, str) and value.endswith(".py")]
+def _user_code(settings: Mapping[str, Any], own: bool) -> list[str]:
+    """The user's functions and Python files that parameters name: `module_file`, and any `..._fn` that is a dotted path.
+
+    In a component of the user's `own` these may be names of something else: there, what is not found is none.
+    """
+    texts = {name: value for name, value in settings.items() if isinstance(value, str)}
+    files = [
+        value
+        for name, value in texts.items()
+        if value.endswith(".py") and (not own or name == "module_file" or _is_there(value))
+    ]
     functions = [
         value
-        for name, value in settings.items()
-        if name.endswith("_fn") and isinstance(value, str) and "." in value and not files
+        for name, value in texts.items()
+        if name.endswith("_fn") and "." in value and not files and (not own or _is_users(value))
     ]
     return [*files, *functions]
+
+
+def _is_there(value: Any) -> bool:
+    return isinstance(value, str) and Path(value).is_file()
+
+
+def _is_users(function: str) -> bool:
+    """Whether a dotted path begins with a module that is there and not an installed one."""
+    found = importlib.machinery.PathFinder.find_spec(function.partition(".")[0])
+    places = [] if found is None else [found.origin, *(found.submodule_search_locations or ())]
+    libraries = [Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")]
+    return any(place and not any(Path(place).is_relative_to(library) for library in libraries) for place in places)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from components.io.links import link
-from components.io.tfx_artifacts import ABSENT, CUSTOM, artifact_of, out
+from components.io.tfx_artifacts import ABSENT, CUSTOM, artifact_of, location, out
 from schemas.artifact import Artifact
 from schemas.artifacts import Model
 from schemas.component import Baseline, InputFiles, Out, PlannedFiles
@@ -81,6 +81,8 @@ class Importer:
         planned = [file.path for file in files.by_setting.get("source_uri", ())]
         for file in planned or [found.path for found in self.select_files()["source_uri"]]:
             place = result.path / file.relative_to(root)
+            if source.is_file():  # which may be all there is of an artifact of the type
+                place = alone if (alone := location(self.ARTIFACT, result.path)) != result.path else place
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, place)
         result.properties.update(self.properties)

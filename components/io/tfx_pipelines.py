@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from components.io.tfx_components import settings_of_node
+from components.io.tfx_components import runtime_parameters, settings_of_node, stored
 from schemas.component import BeamOptions
 from schemas.errors import ConfigError, did_you_mean
 
@@ -104,9 +104,9 @@ def _step(
         return {
             "uses": f"{channel.type.__module__}.{channel.type.__qualname__}",
             "with": {
-                "source_uri": node.exec_properties["artifact_uri"],
-                "properties": dict(channel.additional_properties),
-                "custom_properties": dict(channel.additional_custom_properties),
+                "source_uri": stored(node.exec_properties["artifact_uri"], runtime),
+                "properties": stored(dict(channel.additional_properties), runtime),
+                "custom_properties": stored(dict(channel.additional_custom_properties), runtime),
             },
         }
     if not isinstance(node, BaseComponent):
@@ -170,9 +170,23 @@ def _resolver(node: Any, nodes: Sequence[Any], ids: Mapping[str, str]) -> dict[s
             channel for channel in other.inputs.values() if getattr(channel, "producer_component_id", None) == node.id
         ]
         beside = other.inputs.get("model") if takes else None
-        if beside is not None and beside not in takes:
+        if beside is not None and beside not in takes and not _takes_from(beside, node.id, nodes):
             step["inputs"] = {_CANDIDATE: _wire("model", beside, ids)}
     return step
+
+
+def _takes_from(channel: Any, producer: str, nodes: Sequence[Any]) -> bool:
+    """Whether what a channel brings was made of something of `producer`'s: a candidate that goes on from the served model."""
+    by_id = {node.id: node for node in nodes}
+    waiting, seen = [getattr(channel, "producer_component_id", None)], set()
+    while waiting:
+        found = waiting.pop()
+        if found == producer:
+            return True
+        if found in by_id and found not in seen:
+            seen.add(found)
+            waiting += [getattr(one, "producer_component_id", None) for one in by_id[found].inputs.values()]
+    return False
 
 
 def _conditions(node: Any, pipeline: Any, ids: Mapping[str, str]) -> dict[str, str]:
@@ -206,10 +220,8 @@ def _beam(arguments: Iterable[Any]) -> dict[str, Any]:
 
 
 def _runtime_parameters(nodes: Iterable[Any]) -> list[str]:
-    from tfx.orchestration.data_types import RuntimeParameter
-
     values = [value for node in nodes for value in node.exec_properties.values()]
-    return list(dict.fromkeys(str(value.name) for value in values if isinstance(value, RuntimeParameter)))
+    return list(dict.fromkeys(str(found.name) for value in values for found in runtime_parameters(value)))
 
 
 def _notes(pipeline: Any) -> tuple[str, ...]:

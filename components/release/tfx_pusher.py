@@ -32,9 +32,13 @@ class TfxPusher(_Adapted):
     numbered past every version there was, with a passport, without which no later run knew what serves. Nothing is removed.
     """
 
-    RUN_BY = ("components.release.tfx_pusher.TfxPusher",)
+    RUN_BY = (
+        "components.release.tfx_pusher.TfxPusher",
+        "components.io.tfx_components.TfxComponent",
+        "tfx.dsl.components.base.base_component.BaseComponent",
+    )
 
-    def execute(
+    def _execute(
         self,
         inputs: Mapping[str, Artifact],
         outputs: Mapping[str, Artifact],
@@ -49,7 +53,7 @@ class TfxPusher(_Adapted):
         directory = scratch.path / "pushed"
         shutil.rmtree(directory, ignore_errors=True)
         destination = json.dumps({"filesystem": {"base_directory": str(directory)}})
-        parameters = {**self.parameters(), "push_destination": destination}
+        parameters = {**self._parameters(), "push_destination": destination}
         tfx.execute(self.KIND, self.executor, parameters, inputs, outputs, beam, scratch)
         pushed_model.properties.clear()  # where the executor pushed to is nobody's business
         versions = [child for child in directory.iterdir() if child.is_dir()] if directory.is_dir() else []
@@ -83,7 +87,7 @@ class TfxPusher(_Adapted):
 
     @property
     def _base_directory(self) -> str:
-        written: dict[str, Any] = json.loads(self.parameters().get("push_destination", "{}"))
+        written: dict[str, Any] = json.loads(self._parameters().get("push_destination", "{}"))
         filesystem = written.get("filesystem", {})
         directory = filesystem.get("base_directory") or filesystem.get("baseDirectory")
         if not directory:

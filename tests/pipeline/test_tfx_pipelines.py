@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.check import check_pipeline
+from pipeline.contract import read_contract
 from pipeline.fingerprint import code_closure
 from pipeline.loading import load
 from pipeline.plan import make_plan
 from pipeline.store import Store
+from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
 
 TAXI = "tfx.examples.chicago_taxi_pipeline.taxi_pipeline_native_keras:_create_pipeline"
@@ -66,6 +69,49 @@ def with_parameter():
         materialize=False,
     )
     return made([example_gen, statistics_gen, schema_gen, transform])
+
+
+def with_nested_parameters(required=False):
+    importer = tfx.dsl.Importer(
+        source_uri=RuntimeParameter(name="curated", ptype=str, default=None if required else "curated"),
+        artifact_type=standard_artifacts.Schema,
+    ).with_id("import_schema")
+    (example_gen, statistics_gen) = small()
+    trainer = tfx.components.Trainer(
+        examples=example_gen.outputs["examples"],
+        schema=importer.outputs["result"],
+        module_file="features.py",
+        train_args=RuntimeParameter(name="train_args", ptype=str, default='{"num_steps": 7}'),
+        eval_args=tfx.proto.EvalArgs(num_steps=1),
+        custom_config={"rate": RuntimeParameter(name="rate", ptype=float, default=0.5), "why": "not"},
+    )
+    return made([importer, example_gen, statistics_gen, trainer])
+
+
+def required():
+    return with_nested_parameters(required=True)
+
+
+def warm_start():
+    (example_gen, statistics_gen) = small()
+    resolver = Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("latest")
+    trainer = tfx.components.Trainer(
+        examples=example_gen.outputs["examples"],
+        base_model=resolver.outputs["model"],
+        module_file="features.py",
+        train_args=tfx.proto.TrainArgs(num_steps=1),
+        eval_args=tfx.proto.EvalArgs(num_steps=1),
+    )
+    evaluator = tfx.components.Evaluator(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=resolver.outputs["model"],
+    )
+    return made([example_gen, resolver, trainer, evaluator])
 
 
 def same_ids():
@@ -227,6 +273,41 @@ def test_a_RuntimeParameter_is_a_parameter_of_the_run_with_its_default(module: P
     assert changed.graph["transform"].settings["left_out"] == ["transformed_examples"]
 
 
+def test_RuntimeParameters_inside_of_others_and_of_an_Importer_have_values_too(module: Path) -> None:
+    graph = load(target("with_nested_parameters")).graph
+    assert graph["import_schema"].settings["source_uri"] == "curated"
+    assert json.loads(graph["trainer"].settings["train_args"]) == {"num_steps": 7}
+    assert json.loads(graph["trainer"].settings["custom_config"]) == {"rate": 0.5, "why": "not"}
+
+    given = ['parameters.train_args={"num_steps": 9}', "parameters.rate=2", "parameters.curated=data"]
+    graph = load(target("with_nested_parameters"), given).graph
+
+    assert graph["import_schema"].settings["source_uri"] == "data"
+    assert json.loads(graph["trainer"].settings["train_args"]) == {"num_steps": 9}
+    assert json.loads(graph["trainer"].settings["custom_config"]) == {"rate": 2.0, "why": "not"}
+
+
+def test_a_RuntimeParameter_without_a_value_or_of_another_type_is_named(module: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="import_schema: is the RuntimeParameter 'curated', which has no default. Give"
+    ):
+        load(target("required"))
+    with pytest.raises(
+        ConfigError, match="custom_config: is the RuntimeParameter 'rate', which is float, and 'fast' is"
+    ):
+        load(target("with_nested_parameters"), ["parameters.rate=fast"])
+    with pytest.raises(ConfigError, match="which is str, and 7 is none: --set parameters.curated="):
+        load(target("with_nested_parameters"), ["parameters.curated=7"])
+
+
+def test_a_model_that_goes_on_from_the_served_one_is_no_candidate_of_what_is_resolved(module: Path) -> None:
+    graph = load(target("warm_start")).graph
+
+    assert graph["latest"].inputs == {}
+    assert str(graph["trainer"].inputs["base_model"]) == "latest.model"
+    assert str(graph["evaluator"].inputs["baseline_model"]) == "latest.model"
+
+
 def test_a_module_file_counts_with_what_it_imports_from_beside_it(module: Path) -> None:
     def digests() -> dict[str, str]:
         return {name: found.digest for name, found in code_closure([str(module / "features.py")]).modules.items()}
@@ -244,6 +325,20 @@ def test_a_component_of_TFX_s_counts_by_the_versions_of_its_libraries() -> None:
 
     assert closure.modules == {}
     assert {"tfx", "tensorflow", "tensorflow-transform", "apache-beam"} <= set(closure.libraries)
+
+
+def test_what_runs_TFX_s_components_and_its_libraries_count_for_a_component_of_the_user_s_too(module: Path) -> None:
+    (module / "tfx_own_pusher.py").write_text(
+        "from tfx import v1 as tfx\n\n\nclass OwnPusher(tfx.components.Pusher):\n    pass\n"
+    )
+    try:
+        contract = read_contract(resolve("tfx_own_pusher.OwnPusher"))
+        closure = code_closure(["tfx_own_pusher.OwnPusher", *contract.run_by])
+    finally:
+        sys.modules.pop("tfx_own_pusher", None)
+
+    assert {"tfx_own_pusher", "components.io.tfx_components", "components.release.tfx_pusher"} <= set(closure.modules)
+    assert {"tfx", "tensorflow-transform", "tf-keras"} <= {name.replace("_", "-") for name in closure.libraries}
 
 
 def test_a_module_file_that_is_not_there_is_found_before_anything_runs(module: Path) -> None:

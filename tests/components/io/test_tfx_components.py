@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from pipeline.contract import artifact_class, build_component, read_contract, settings_of
+from pipeline.fingerprint import key_of
+from pipeline.plan import files_of
 from schemas.artifact import Artifact
 from schemas.artifacts import (
     Blessing,
@@ -35,6 +37,7 @@ import apache_beam as beam
 from tfx import v1 as tfx
 from tfx.dsl.component.experimental.annotations import BeamComponentParameter
 from tfx.dsl.components.base import base_component, base_driver, base_executor, executor_spec
+from tfx.proto import example_gen_pb2
 from tfx.types import artifact, component_spec, standard_artifacts
 
 InputArtifact, OutputArtifact = tfx.dsl.components.InputArtifact, tfx.dsl.components.OutputArtifact
@@ -43,6 +46,14 @@ InputArtifact, OutputArtifact = tfx.dsl.components.InputArtifact, tfx.dsl.compon
 class Tally(artifact.Artifact):
     TYPE_NAME = "PartsTally"
     PROPERTIES = {"files": artifact.Property(type=artifact.PropertyType.INT)}
+
+
+class Noted(artifact.Artifact):
+    TYPE_NAME = "PartsNoted"
+    PROPERTIES = {
+        "source": artifact.Property(type=artifact.PropertyType.PROTO),
+        "table": artifact.Property(type=artifact.PropertyType.JSON_VALUE),
+    }
 
 
 class MoreExamples(standard_artifacts.Examples):
@@ -151,6 +162,54 @@ class Unstorable(base_component.BaseComponent):
 
     def __init__(self):
         super().__init__(Anything(how=print, said=tfx.dsl.Channel(type=Tally)))
+
+
+class NotedSpec(component_spec.ComponentSpec):
+    PARAMETERS = {
+        "lookup_file": component_spec.ExecutionParameter(type=str),
+        "log_file": component_spec.ExecutionParameter(type=str, optional=True),
+        "script": component_spec.ExecutionParameter(type=str, optional=True),
+        "loss_fn": component_spec.ExecutionParameter(type=str, optional=True),
+        "parameters": component_spec.ExecutionParameter(type=str, optional=True),
+        "execute": component_spec.ExecutionParameter(type=str, optional=True),
+    }
+    INPUTS = {}
+    OUTPUTS = {"noted": component_spec.ChannelParameter(type=Noted)}
+
+
+class NoteExecutor(base_executor.BaseExecutor):
+    def Do(self, input_dict, output_dict, exec_properties):
+        (noted,) = output_dict["noted"]
+        noted.source = example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name=exec_properties["parameters"])])
+        noted.table = {"rows": [1, 2]}
+        if exec_properties["execute"] == "twice":
+            output_dict["noted"].append(Noted())
+        if exec_properties["execute"] == "not":
+            output_dict["noted"].clear()
+
+
+class Note(base_component.BaseComponent):
+    SPEC_CLASS = NotedSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(NoteExecutor)
+
+    def __init__(self, lookup_file, log_file=None, script=None, loss_fn=None, parameters="all", execute="once"):
+        super().__init__(
+            NotedSpec(
+                lookup_file=lookup_file, log_file=log_file, script=script, loss_fn=loss_fn, parameters=parameters,
+                execute=execute, noted=tfx.dsl.Channel(type=Noted),
+            )
+        )
+
+
+class ReservedSpec(component_spec.ComponentSpec):
+    PARAMETERS = {"run": component_spec.ExecutionParameter(type=str)}
+    INPUTS = {}
+    OUTPUTS = {"noted": component_spec.ChannelParameter(type=Noted)}
+
+
+class Reserved(base_component.BaseComponent):
+    SPEC_CLASS = ReservedSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(NoteExecutor)
 
 
 class TwoOfAName(base_component.BaseComponent):
@@ -279,6 +338,73 @@ def test_the_user_s_code_is_the_module_file_or_the_functions_that_settings_name(
     assert by_name["user_code"] == ["my.features.fn", "my.statistics.updater"]
 
 
+def test_what_a_component_of_the_user_s_is_told_the_names_of_counts_where_it_is_there(parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    (tmp_path / "lookup.csv").write_text("a,1\n")
+    (tmp_path / "my_losses.py").write_text("def loss(): ...\n")
+    kind = resolve(f"{parts}.Note")
+
+    def kept(**settings: str) -> dict[str, Any]:
+        return settings_of(build_component(kind, {"lookup_file": "lookup.csv", **settings}))
+
+    settings = kept(log_file="log.txt", script="made.py", loss_fn="tf.nn.loss")
+    contract = read_contract(kind)
+
+    assert {name: [file.path.name for file in files] for name, files in contract.files(settings).items()} == {
+        "named_files": ["lookup.csv"]
+    }
+    assert (settings["log_file"], settings["user_code"]) == ("log.txt", [])
+    assert kept(loss_fn="my_losses.loss")["user_code"] == ["my_losses.loss"]
+    assert kept(loss_fn="json.dumps")["user_code"] == []
+    (tmp_path / "made.py").write_text("")
+    assert kept(script="made.py")["user_code"] == ["made.py"]
+
+
+def test_what_a_definition_says_of_the_executor_is_no_way_around_the_constructor():
+    with pytest.raises(ConfigError, match="executor: no such setting"):
+        build_component(resolve("tfx.v1.components.BulkInferrer"), {"executor": "my.module.Executor"})
+
+
+def test_parameters_that_are_called_like_methods_of_ours_reach_the_executor_and_messages_are_kept_as_properties(
+    parts, run, tmp_path
+):
+    from components.io.tfx_artifacts import to_tfx
+
+    noted = run(f"{parts}.Note", {"lookup_file": "none", "parameters": "half"})["noted"]
+
+    written = json.loads(json.dumps(noted.properties))  # as a manifest keeps it
+    theirs = to_tfx(resolve(f"{parts}.Noted"), type(noted)(noted.path, written))
+    assert [split.name for split in theirs.source.splits] == ["half"]
+    assert theirs.table == {"rows": [1, 2]}
+
+
+def test_an_output_of_several_artifacts_is_an_error(parts, run):
+    with pytest.raises(ArtifactError, match="output 'noted' is 2 artifacts, and a step makes one"):
+        run(f"{parts}.Note", {"lookup_file": "none", "execute": "twice"})
+
+
+def test_an_output_that_its_executor_takes_out_is_one_that_nobody_made(parts, run):
+    noted = run(f"{parts}.Note", {"lookup_file": "none", "execute": "not"})["noted"]
+
+    assert noted.properties == {"absent": True}
+
+
+def test_a_model_that_is_blessed_anyway_is_blessed_to_TFX(tmp_path):
+    from tfx.components.util.model_utils import is_model_blessed
+    from tfx.types import standard_artifacts
+
+    from components.io.tfx_artifacts import to_tfx
+
+    blessing = Blessing(tmp_path, {"custom_properties": {"blessed": 0}})
+    blessing.write(("accuracy 0.41 is below 0.60",))
+    assert not is_model_blessed(to_tfx(standard_artifacts.ModelBlessing, blessing))
+
+    blessing.bless_anyway(by="ada", at="2026-11-22T10:00:00Z", reason="the gate is wrong")
+
+    assert is_model_blessed(to_tfx(standard_artifacts.ModelBlessing, blessing))
+
+
 def test_a_function_component_reads_ours_and_what_it_says_is_kept(parts, run, xf_examples):
     made = run(f"{parts}.CountFiles", {"factor": 3}, examples=xf_examples)
 
@@ -338,8 +464,8 @@ def test_the_newest_span_is_read_and_its_files_count_by_their_content(tmp_path, 
     found = read_contract(kind).files(kept)
     examples = run("tfx.v1.components.CsvExampleGen", settings)["examples"]
 
-    assert {name: [(file.path, file.span) for file in files] for name, files in found.items()} == {
-        "input_base": [(tmp_path / "day-2" / "data.csv", 2)]
+    assert {name: [(file.path, file.span, file.name) for file in files] for name, files in found.items()} == {
+        "input_base": [(tmp_path / "day-2" / "data.csv", 2, "day-2/data.csv")]
     }
     assert examples.splits == ("train", "eval")
     assert examples.properties["custom_properties"]["span"] == 2
@@ -401,12 +527,56 @@ def test_an_artifact_is_imported_with_its_properties(tmp_path, run, xf_schema):
     assert copied.properties == {"custom_properties": {"by": "hand"}}
 
 
+def test_where_a_file_lies_in_what_is_imported_is_part_of_the_key(tmp_path):
+    kind = resolve("tfx.types.standard_artifacts.Examples")
+    (tmp_path / "Split-eval").mkdir()
+    (tmp_path / "Split-eval/data.gz").write_bytes(b"records")
+
+    def key() -> str:
+        files = files_of(read_contract(kind), {"source_uri": str(tmp_path)})
+        return key_of({"files": files})
+
+    before = key()
+    (tmp_path / "Split-eval").rename(tmp_path / "Split-test")
+
+    assert key() != before
+
+
+def test_a_file_that_goes_over_to_another_split_is_another_input(tmp_path):
+    for name in ("train/a.csv", "train/b.csv", "eval/c.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a\n1\n")
+    kind = resolve("tfx.v1.components.CsvExampleGen")
+    splits = [{"name": name, "pattern": f"{name}/*"} for name in ("train", "eval")]
+    settings = settings_of(build_component(kind, {"input_base": str(tmp_path), "input_config": {"splits": splits}}))
+
+    def key() -> str:
+        return key_of({"files": files_of(read_contract(kind), settings)})
+
+    before = key()
+    (tmp_path / "train/b.csv").rename(tmp_path / "eval/b.csv")
+
+    assert key() != before
+
+
+def test_a_value_that_is_a_file_is_imported_as_a_value(tmp_path, run):
+    (tmp_path / "share.txt").write_text("0.5")
+
+    share = run("tfx.types.standard_artifacts.Float", {"source_uri": str(tmp_path / "share.txt")})["result"]
+
+    assert (share.path / "value").read_text() == "0.5"
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
         (
             "InContainer",
             r"InContainer runs in a container of its own \(image registry/say:1\).*Have a function component",
+        ),
+        (
+            "Reserved",
+            "Reserved has an execution parameter called 'run', which every step has for itself. Give it another",
         ),
         ("Driven", r"Driven has a driver of its own, tfx_parts.OwnDriver, .*Do what it does in the executor"),
         (
