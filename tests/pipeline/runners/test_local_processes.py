@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import log
 from pipeline.ledger import Ledger
 from pipeline.loading import load
-from pipeline.runners.local import LocalRun
+from pipeline.runners.local import WARM_MODULES, LocalRun
 from pipeline.store import Store
 from schemas.errors import ArtifactError
 
@@ -28,6 +29,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -55,6 +57,17 @@ class Garbage:
 
     def run(self, examples: Examples, statistics: Out[Statistics]) -> None:
         (statistics.path / "garbage").write_text(json.dumps({"on": gc.isenabled(), "exempt": gc.get_freeze_count()}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """Examples -> Statistics: what the process has imported when the work begins, and whether KerasTuner is Keras 3's."""
+
+    def run(self, examples: Examples, statistics: Out[Statistics]) -> None:
+        tops = sorted({name.partition(".")[0] for name in sys.modules})
+        tuner = sys.modules.get("keras_tuner.src.backend.config")
+        keras_3 = tuner.multi_backend() if tuner else None
+        (statistics.path / "imported").write_text(json.dumps({"tops": tops, "keras_3": keras_3}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +202,10 @@ class TestTheWarmProcess:
     def colour(self, local: LocalRun) -> str:
         return (local.executions["colour"].output("statistics") / "colour").read_text()
 
+    def imported(self, local: LocalRun) -> Any:
+        found = json.loads((local.executions["imported"].output("statistics") / "imported").read_text())
+        return {**found, "tops": set(found["tops"])}
+
     def test_is_one_runs_so_that_the_next_has_its_own_environment(
         self, processes: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -216,6 +233,29 @@ class TestTheWarmProcess:
         (processes / "project_after.py").write_text("import os\nos.environ['COLOUR'] = 'green'\n")
 
         assert self.colour(run(warm=["project_missing", "project_after"])) == "green"
+
+    def test_imports_nothing_of_TFX_for_steps_of_ours(self, processes: Path) -> None:
+        define(processes, "  imported: {uses: project_processes.Imported}")
+
+        found = self.imported(run(warm=WARM_MODULES))
+
+        assert {"tensorflow_model_analysis", "tensorflow_transform", "apache_beam"} <= found["tops"]
+        # KerasTuner least of all: it comes with Keras 3 unless it is told otherwise, and our Tuner then refuses it.
+        assert not {"tfx", "ml_metadata", "keras_tuner"} & found["tops"]
+
+    def test_imports_TFX_where_a_step_is_TFX_s_with_a_KerasTuner_of_tf_keras(self, processes: Path) -> None:
+        (processes / "curated").mkdir()
+        (processes / "curated/schema.pbtxt").write_text("")
+        define(
+            processes,
+            "  schema: {uses: tfx.types.standard_artifacts.Schema, with: {source_uri: curated}}",
+            "  imported: {uses: project_processes.Imported}",
+        )
+
+        found = self.imported(run())
+
+        assert {"tfx", "keras_tuner"} <= found["tops"]
+        assert found["keras_3"] is False
 
     def test_keeps_what_it_imported_out_of_the_garbage_of_steps(self, processes: Path) -> None:
         define(processes, "  garbage: {uses: project_processes.Garbage}")
