@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from components.io import tfx
+from components.io import tfx_executor
 from components.io.tfx_artifacts import ABSENT, artifact_of, out
 from schemas.artifact import Artifact
 from schemas.artifacts import TransformAnomalies, TransformedExamples, TransformSchema, TransformStatistics
@@ -98,7 +98,7 @@ class TfxComponent:
         lineage: Lineage,
     ) -> None:
         """Have TFX's executor make `outputs`. `lineage` is for those that tell others where a model came from."""
-        tfx.execute(self.KIND, self.executor, self._parameters(), inputs, outputs, beam, scratch)
+        tfx_executor.execute(self.KIND, self.executor, self._parameters(), inputs, outputs, beam, scratch)
 
     def _parameters(self) -> dict[str, Any]:
         """The execution parameters by name, without those that are None: TFX leaves them out as well."""
@@ -131,7 +131,7 @@ class FileBased(TfxComponent):
         parameters = self._parameters()
         written = json.loads(parameters["input_config"]).get("splits", [])
         spans = any("{" in split.get("pattern", "") for split in written)
-        resolved = tfx.driven(self.KIND, parameters)
+        resolved = tfx_executor.driven(self.KIND, parameters)
         span, version = (resolved["span"], resolved["version"]) if spans else (None, None)
         base = Path(parameters["input_base"]).expanduser()
         found = [

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from components.io import tfx
+from components.io import tfx_executor
 from components.release.pusher import Pusher
 from schemas.artifact import Artifact
 from schemas.artifacts import Blessing, InfraBlessing, Model, PushedModel
@@ -54,7 +54,7 @@ class TfxPusher(_Adapted):
         shutil.rmtree(directory, ignore_errors=True)
         destination = json.dumps({"filesystem": {"base_directory": str(directory)}})
         parameters = {**self._parameters(), "push_destination": destination}
-        tfx.execute(self.KIND, self.executor, parameters, inputs, outputs, beam, scratch)
+        tfx_executor.execute(self.KIND, self.executor, parameters, inputs, outputs, beam, scratch)
         pushed_model.properties.clear()  # where the executor pushed to is nobody's business
         versions = [child for child in directory.iterdir() if child.is_dir()] if directory.is_dir() else []
         candidate = Model(scratch.path / "candidate")

@@ -40,6 +40,14 @@ def test_a_file_of_the_users_counts_whatever_modules_have_its_name(project: Path
         (project / file).write_text(written)
 
 
+@pytest.mark.parametrize("component", ["components.model.trainer.Trainer", "components.model.tuner.Tuner"])
+def test_how_TFX_s_own_components_are_run_is_no_part_of_a_step_of_ours(component: str) -> None:
+    found = set(code_closure([component]).modules)
+
+    assert "components.io.tfx" in found
+    assert not found & {"components.io.tfx_executor", "components.io.tfx_artifacts", "components.io.tfx_components"}
+
+
 def test_comments_formatting_and_docstrings_do_not_count(project: Path) -> None:
     before = digest()
     helpers = project / "project_helpers.py"
