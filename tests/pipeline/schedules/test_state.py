@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.schedules.state import LastRun, State, States
 from schemas.errors import StoreError
 from schemas.owner import Owner
 
+_NOBODY = 65534  # a user that is not root
 AT = datetime(2026, 8, 14, 3, 0, 0, 250, tzinfo=UTC)
 LAST = LastRun(AT, AT, AT + timedelta(minutes=7), "failed", "the disk is full", None, "a/x.log")
 
@@ -89,9 +91,22 @@ def test_who_holds_them_is_seen_while_it_does(tmp_path: Path) -> None:
     assert not states.is_held()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every file")
-def test_a_lock_of_another_users_is_held_by_somebody(tmp_path: Path) -> None:
-    (tmp_path / ".lock").write_text("")
-    (tmp_path / ".lock").chmod(0o400)
+def test_a_lock_of_another_users_is_held_by_somebody() -> None:
+    with tempfile.TemporaryDirectory() as shared:  # tmp_path is closed to others
+        Path(shared).chmod(0o755)
+        lock = Path(shared, ".lock")
+        lock.write_text("")
+        lock.chmod(0o400 if os.geteuid() == 0 else 0)
+        states = States(Path(shared))
+        child = os.fork()
+        if not child:
+            code = 2
+            try:
+                if os.geteuid() == 0:
+                    os.setuid(_NOBODY)
+                code = 0 if states.is_held() else 1
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
 
-    assert States(tmp_path).is_held()
+    assert os.waitstatus_to_exitcode(status) == 0
