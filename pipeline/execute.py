@@ -87,6 +87,11 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
             resolve(path)  # imported now, so that what the user edits from here on is for the next run
     _check_unchanged(order, contract, "after this step was planned")
     loaded = frozenset(sys.modules)
+    if contract.run_by:  # TFX reads a user's module anew for each function that it wants of it
+        read_again = {
+            path.replace(":", ".").rpartition(".")[0] for path in contract.paths(order.settings, contract.user_code)
+        }
+        loaded -= read_again
     with store.execution_lock(order.step, order.key, on_wait, run=order.run):
         if not order.replace:
             found = store.find(order.step, order.key)

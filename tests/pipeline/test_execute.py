@@ -88,6 +88,26 @@ class TestTheKey:
         assert work(order).message.startswith("project_late.py: VALUE changed while this step ran")
         assert not published(order)
 
+    def test_is_not_taken_for_a_module_that_who_runs_the_step_reads_again(self, ran: Path) -> None:
+        edited = Path("project_functions.py").read_text() + "\nFACTOR = 7\n"
+        write(
+            {
+                "project_again.py": "import importlib\nfrom dataclasses import dataclass\nfrom pathlib import Path\n\n"
+                "import project_functions\nfrom project_steps import Apply as Applying\n"
+                "from schemas.artifacts import Examples, TransformedExamples\nfrom schemas.component import Out\n\n"
+                "@dataclass(frozen=True, kw_only=True)\nclass Apply(Applying):\n"
+                "    RUN_BY = ('project_again.Apply',)\n\n"
+                "    def run(self, examples: Examples, transformed_examples: Out[TransformedExamples]) -> None:\n"
+                f"        Path('project_functions.py').write_text({edited!r})\n"
+                "        importlib.reload(project_functions)\n"
+                "        super().run(examples, transformed_examples)\n"
+            }
+        )
+        order = order_of("apply", "steps.apply.uses=project_again.Apply")
+
+        assert work(order).message.startswith("project_functions.py: FACTOR changed while this step ran")
+        assert not published(order)
+
     def test_is_not_taken_for_files_that_changed_while_they_were_read(self, project: Path) -> None:
         write(
             {
