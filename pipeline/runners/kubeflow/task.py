@@ -116,6 +116,8 @@ def run_task(
     a volume that cannot be written, and KeyboardInterrupt for a pod that is stopped, after removing what it had staged.
     """
     given = ExecutorInput.from_json(executor_input)
+    # TFX's components import KerasTuner when the definition is loaded, in the process that the step then runs in.
+    resolve("components.io.keras.arrange")()
     definition = definition_of_task(target, given, root=root, expect=expect, step=step)
     run = given.text(names.RUN)
     store = Store(definition.root).open()

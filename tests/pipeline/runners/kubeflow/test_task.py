@@ -60,6 +60,13 @@ def test_what_a_step_prints_is_in_the_pods_log_and_in_the_stores(cluster: Cluste
     assert (cluster.root / "runs" / "job-1" / "fit.log").read_text() == ended.log
 
 
+def test_what_the_definition_imports_may_be_the_first_to_import_KerasTuner(cluster: Cluster) -> None:
+    with Path("project_steps.py").open("a") as module:
+        module.write("import sys\nprint('finders:', *(type(finder).__name__ for finder in sys.meta_path))\n")
+
+    assert "_KerasTunerFinder" in cluster.pod("read").log
+
+
 def test_another_attempt_at_what_is_done_says_so_again(cluster: Cluster) -> None:
     first = cluster.here("read")
 
