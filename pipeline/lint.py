@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.contract import read_contract
+from pipeline.contract import build_component, read_contract
 from pipeline.fingerprint import code_closure, find_module, is_file
 from pipeline.graph import Graph
 from schemas.artifact import Artifact
@@ -132,8 +132,15 @@ def one_publisher_per_destination(graph: Graph) -> Iterator[Finding]:
     """Two steps push to one serving directory: which model serves would be chance."""
     seen: dict[str, str] = {}
     for step in graph.steps:
-        destination = step.settings.get("destination")
-        if isinstance(destination, str) and read_contract(resolve(step.component)).publishes:
+        contract = read_contract(resolve(step.component))
+        if not contract.publishes:
+            continue
+        try:
+            destination = getattr(build_component(contract.component, step.settings), "destination", None)
+        except ConfigError as error:
+            yield Finding("error", step.id, str(error))
+            continue
+        if isinstance(destination, str):
             if destination in seen:
                 yield Finding(
                     "error",

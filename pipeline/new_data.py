@@ -117,7 +117,7 @@ def served_models(graph: Graph) -> tuple[ServedModel, ...]:
         publisher: Publisher = build_component(kind, step.settings)
         found = publisher.served()
         if found is None:
-            models.append(ServedModel(step.id, str(nearest(parse(str(step.settings.get("destination", step.id)))))))
+            models.append(ServedModel(step.id, str(nearest(parse(str(getattr(publisher, "destination", step.id)))))))
         else:
             version, passport, location = found
             models.append(ServedModel(step.id, str(nearest(location.parent)), version, passport))

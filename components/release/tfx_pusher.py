@@ -83,10 +83,11 @@ class TfxPusher(_Adapted):
 
     @property
     def _pusher(self) -> Pusher:
-        return Pusher(destination=self._base_directory, require_blessing=False, keep=None, warmup_requests=0)
+        return Pusher(destination=self.destination, require_blessing=False, keep=None, warmup_requests=0)
 
     @property
-    def _base_directory(self) -> str:
+    def destination(self) -> str:
+        """The directory that versions are pushed to. Raises ConfigError where the settings name none."""
         written: dict[str, Any] = json.loads(self._parameters().get("push_destination", "{}"))
         filesystem = written.get("filesystem", {})
         directory = filesystem.get("base_directory") or filesystem.get("baseDirectory")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli.check import check_pipeline
 from pipeline.contract import build_component, read_contract
 from schemas.artifacts import Blessing, Model, PushedModel
 from schemas.component import BeamOptions, Lineage, Scratch
@@ -79,6 +80,34 @@ def test_a_model_that_is_not_blessed_ends_the_run(tmp_path: Path, push: Callable
         push("accuracy 0.41 is below 0.60")
 
     assert not (tmp_path / "serving").exists()
+
+
+TWO = """
+name: two
+steps:
+  model: {uses: tfx.types.standard_artifacts.Model, with: {source_uri: model}}
+  ours: {uses: Pusher, with: {destination: serving, require_blessing: false}, inputs: {model: model.result}}
+  theirs:
+    uses: tfx.v1.components.Pusher
+    with: {push_destination: {filesystem: {base_directory: serving}}}
+    inputs: {model: model.result}
+  nowhere:
+    uses: tfx.v1.components.Pusher
+    with: {push_destination: {}}
+    inputs: {model: model.result}
+"""
+
+
+def test_a_push_to_where_another_step_pushes_or_to_nowhere_is_found_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.yaml").write_text(TWO)
+
+    errors = check_pipeline("two.yaml").errors
+
+    assert any("'serving' is where 'ours' pushes too" in error for error in errors)
+    assert any("nowhere" in error and "push_destination: names no directory" in error for error in errors)
 
 
 def test_a_push_to_no_directory_is_an_error() -> None:
