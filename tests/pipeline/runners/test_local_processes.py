@@ -66,7 +66,7 @@ class Imported:
     def run(self, examples: Examples, statistics: Out[Statistics]) -> None:
         tops = sorted({name.partition(".")[0] for name in sys.modules})
         tuner = sys.modules.get("keras_tuner.src.backend.config")
-        keras_3 = tuner.multi_backend() if tuner else None
+        keras_3 = bool(tuner.multi_backend()) if tuner else None
         (statistics.path / "imported").write_text(json.dumps({"tops": tops, "keras_3": keras_3}))
 
 
