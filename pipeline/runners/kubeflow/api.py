@@ -265,14 +265,7 @@ class Api:
 
     def runs_named(self, name: str) -> list[dict[str, Any]]:
         """The runs of exactly this name, newest first, each as the API writes it."""
-        listed = self._pages(
-            self._client.runs.run_service_list_runs,
-            "runs",
-            doing="list runs",
-            filter=_equal("name", name),
-            sort_by="created_at desc",
-            **self._of_namespace(),
-        )
+        listed = self._runs("name", name, doing="list runs")
         return [found for found in listed if found.get("display_name") == name]
 
     def terminate_run(self, run: str) -> None:
@@ -349,15 +342,19 @@ class Api:
 
     def runs_of(self, recurring: str) -> Iterator[dict[str, Any]]:
         """The runs that a recurring run has started, newest first, each as the API writes it; asked for as they are taken."""
-        listed = self._pages(
+        listed = self._runs("recurring_run_id", recurring, doing="list the runs of a recurring run")
+        return (found for found in listed if found.get("recurring_run_id") == recurring)
+
+    def _runs(self, field: str, value: str, *, doing: str) -> Iterator[dict[str, Any]]:
+        """The runs of which `field` has this value as far as the API's filter tells, newest first, asked for as they are taken."""
+        return self._pages(
             self._client.runs.run_service_list_runs,
             "runs",
-            doing="list the runs of a recurring run",
-            filter=_equal("recurring_run_id", recurring),
+            doing=doing,
+            filter=_equal(field, value),
             sort_by="created_at desc",
             **self._of_namespace(),
         )
-        return (found for found in listed if found.get("recurring_run_id") == recurring)
 
     def workflow(self, run: str) -> dict[str, Any]:
         """Argo's record of a run, which names its pods and says why they ended; empty while there is none, and where KFP has no such thing."""
