@@ -331,7 +331,10 @@ def test_systemd_gets_a_calendar_for_each_alternative(text: str, timezone: str, 
     assert Cron.parse(text, timezone).on_calendar() == expected
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+@pytest.mark.systemd
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (Debian: systemd)"
+)
 @pytest.mark.parametrize(
     "text",
     [

@@ -120,7 +120,10 @@ def test_words_are_quoted_as_systemd_reads_them(here: Path) -> None:
     assert f"WorkingDirectory={here.parent}/my 5%% project/100%%\n" in found["penstock-daily.service"]
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+@pytest.mark.systemd
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (Debian: systemd)"
+)
 def test_systemd_finds_nothing_wrong_with_the_units(here: Path, tmp_path: Path) -> None:
     text, found = printed("systemd", here, tmp_path / "units")
 
