@@ -1,15 +1,19 @@
-"""A small project of a user's: three light steps, a definition, and a file of numbers."""
+"""A small project of a user's: three light steps, a definition, a file of numbers, and a webhook that is told of runs."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -282,3 +286,46 @@ class Children:
 @pytest.fixture(scope="session")
 def children() -> type[Children]:
     return Children
+
+
+@dataclass
+class Heard:
+    """What a webhook was told."""
+
+    url: str
+    answer: int = 200
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
+    """A webhook on this machine, which no variable of the environment leads to."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            heard.tokens.append(self.headers["Authorization"])
+            self.send_response(heard.answer)
+            if 300 <= heard.answer < 400:
+                self.send_header("Location", f"{heard.url}/elsewhere")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            heard.tokens.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class's name
+            pass
+
+    for name in ("PENSTOCK_WEBHOOK", "PENSTOCK_WEBHOOK_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    heard = Heard(f"http://127.0.0.1:{listening.server_port}/hooks/secret-path")
+    thread = threading.Thread(target=listening.serve_forever, args=(0.02,))
+    thread.start()
+    yield heard
+    listening.shutdown()
+    thread.join()
+    listening.server_close()

@@ -7,11 +7,9 @@ import os
 import re
 import shutil
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -421,26 +419,9 @@ def interrupt(event: Any) -> None:
 
 
 @pytest.fixture
-def told() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def told(server: Any) -> tuple[str, list[dict[str, Any]]]:
     """(the address of a webhook on this machine, what it was told)."""
-    bodies: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class's name
-            pass
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=listening.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{listening.server_port}/", bodies
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
+    return server.url, server.bodies
 
 
 class TestWhatKeepsItFromTelling:

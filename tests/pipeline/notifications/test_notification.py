@@ -24,7 +24,7 @@ from schemas.config import NotificationConfig
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
 
-Heard = Any  # of conftest.py, which cannot be imported
+Heard = Any  # of tests/pipeline/conftest.py, which cannot be imported
 
 STEP = TypeAdapter(dict[str, dict[str, str | float]])
 
