@@ -281,6 +281,8 @@ def _wanted(loc: KeyPath) -> str:
         return "step.output, as in example_gen.examples"
     if loc[-1] == "path":
         return "an absolute path in the pod, as /mnt/penstock"
+    if loc == ("tfx", "pipeline"):
+        return "module:object, as my_module:create_pipeline"
     if loc[-1] == "image":
         return "an image's name, as registry.example.com/team/taxi:1.4"
     if loc[-1] == "webhook":

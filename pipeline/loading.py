@@ -59,7 +59,8 @@ def load(target: str, overrides: Iterable[str] = (), root: str | None = None) ->
         definition = _load_object(target, list(overrides))
     else:
         config, source = read_config(Path(target), overrides)
-        definition = definition_of(config, source)
+        config, notes = _with_tfx(config, source)
+        definition = replace(definition_of(config, source), notes=notes)
     definition = replace(definition, target=target)
     return replace(definition, root=Path(root)) if root else definition
 
@@ -197,14 +198,6 @@ _OURS = ("pipeline", "components", "schemas")
 
 
 def _load_object(target: str, overrides: list[str]) -> Definition:
-    try:
-        with _quiet_imports():
-            found = resolve(target)
-    except ConfigError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"{_raised(error)}, when '{target}' was imported") from error
-    parameters: dict[str, Any] = {}
     given: dict[str, Any] = {}
     for override in overrides:
         path, _, value = override.partition("=")
@@ -212,31 +205,7 @@ def _load_object(target: str, overrides: list[str]) -> Definition:
         if scope != "parameters" or not name:
             raise ConfigError(f"--set {override}: {target} is Python; it takes only parameters.NAME=value")
         given[name] = _yaml_value(value)
-    left = given  # values for nothing that the callable takes
-    if callable(found) and not isinstance(found, Pipeline):
-        signature = inspect.signature(found)
-        arguments = {name: value for name, value in given.items() if _takes(signature, name)}
-        left = {name: value for name, value in given.items() if name not in arguments}
-        try:
-            bound = signature.bind(**arguments)
-        except TypeError as error:
-            raise ConfigError(f"{target}: {error}. Give it with --set parameters.NAME=value") from error
-        bound.apply_defaults()
-        parameters = {name: value for name, value in bound.arguments.items() if isinstance(value, JsonScalar)}
-        known = ", ".join(signature.parameters) or "none"
-        unexpected = [
-            f"{target}: got an unexpected keyword argument '{name}'."
-            + (did_you_mean(name, signature.parameters) or f" It takes: {known}")
-            for name in left
-        ]
-        try:
-            found = found(**arguments)
-        except ConfigError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise ConfigError(*unexpected, f"{_raised(error)}, when '{target}' was called") from error
-        if left and not _is_tfx_pipeline(found):
-            raise ConfigError(*unexpected)
+    found, parameters, left = _made(target, given, "Give it with --set parameters.NAME=value")
     if _is_tfx_pipeline(found):
         return _from_tfx(found, target, parameters, left)
     if left:
@@ -247,6 +216,47 @@ def _load_object(target: str, overrides: list[str]) -> Definition:
             f"function that returns one of them"
         )
     return replace(found.definition(), parameters=parameters)
+
+
+def _made(target: str, given: dict[str, Any], advice: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """(the object at `target`, or what the function there makes, its scalar arguments, those of `given` that it does not take).
+
+    What it does not take may be values of a TFX pipeline's RuntimeParameters. Raises ConfigError, with `advice` where an argument
+    is missing.
+    """
+    try:
+        with _quiet_imports():
+            found = resolve(target)
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{_raised(error)}, when '{target}' was imported") from error
+    if not callable(found) or isinstance(found, Pipeline):
+        return found, {}, given
+    signature = inspect.signature(found)
+    arguments = {name: value for name, value in given.items() if _takes(signature, name)}
+    left = {name: value for name, value in given.items() if name not in arguments}
+    try:
+        bound = signature.bind(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"{target}: {error}. {advice}") from error
+    bound.apply_defaults()
+    parameters = {name: value for name, value in bound.arguments.items() if isinstance(value, JsonScalar)}
+    known = ", ".join(signature.parameters) or "none"
+    unexpected = [
+        f"{target}: got an unexpected keyword argument '{name}'."
+        + (did_you_mean(name, signature.parameters) or f" It takes: {known}")
+        for name in left
+    ]
+    try:
+        found = found(**arguments)
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(*unexpected, f"{_raised(error)}, when '{target}' was called") from error
+    if left and not _is_tfx_pipeline(found):
+        raise ConfigError(*unexpected)
+    return found, parameters, left
 
 
 def _takes(signature: inspect.Signature, name: str) -> bool:
@@ -260,13 +270,48 @@ def _is_tfx_pipeline(found: Any) -> bool:
 
 def _from_tfx(found: Any, target: str, parameters: Mapping[str, Any], runtime: Mapping[str, Any]) -> Definition:
     """The definition of a TFX pipeline. `runtime` are values for its RuntimeParameters."""
+    config, notes = _tfx_config(found, target, runtime)
+    definition = definition_of(config, Source(target))
+    return replace(definition, source=None, parameters={**parameters, **runtime}, notes=notes)
+
+
+def _tfx_config(found: Any, target: str, runtime: Mapping[str, Any]) -> tuple[PipelineConfig, tuple[str, ...]]:
+    """(a TFX pipeline as a definition has it, what of it is not followed, in sentences)."""
     raw, notes = resolve(_AS_DEFINITION)(found, runtime)
     problems: list[str] = []
     config = check_shape(PipelineConfig, raw, lambda path: f"{target}: {'.'.join(map(str, path))}", problems)
     if config is None:
         raise ConfigError(*problems)
-    definition = definition_of(config, Source(target))
-    return replace(definition, source=None, parameters={**parameters, **runtime}, notes=notes)
+    return config, notes
+
+
+def _with_tfx(config: PipelineConfig, source: Source) -> tuple[PipelineConfig, tuple[str, ...]]:
+    """(`config` with the steps of the TFX pipeline that it names before its own, what of that is not followed).
+
+    Raises ConfigError, each problem with its place, also for a step that is in both.
+    """
+    asked = config.tfx
+    if asked is None or asked.pipeline is None:
+        return config, ()
+    place = source.at(("tfx", "pipeline"))
+    try:
+        found, _, left = _made(asked.pipeline, dict(asked.arguments), "Give it under tfx.arguments")
+        if not _is_tfx_pipeline(found):
+            raise ConfigError(
+                f"{asked.pipeline} is {type(found).__name__}; expected a tfx.v1.dsl.Pipeline or what makes one"
+            )
+        theirs, notes = _tfx_config(found, asked.pipeline, left)
+    except ConfigError as error:
+        raise ConfigError(*(f"{place}: {problem}" for problem in error.problems)) from error
+    both = [name for name in config.steps if name in theirs.steps]
+    if both:
+        raise ConfigError(
+            *(
+                f"{source.at(('steps', name))}: {asked.pipeline} has a step of this name as well. Give this one another"
+                for name in both
+            )
+        )
+    return config.model_copy(update={"steps": {**theirs.steps, **config.steps}}), notes
 
 
 @contextlib.contextmanager

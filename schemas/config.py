@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from schemas.component import JsonScalar
 from schemas.errors import ConfigError
@@ -207,6 +207,14 @@ class NotificationConfig(_Closed):
     on: list[Literal["done", "nothing new", "skipped", "refused", "failed", "interrupted"]] | None = None
 
 
+class TfxConfig(_Closed):
+    """A pipeline that was written for TFX, whose nodes come before the definition's own steps."""
+
+    pipeline: Annotated[str, Field(pattern=r"^[^\s:/]+:[^\s:/]+$")] | None = None  # module:object
+    arguments: dict[str, Any] = Field(default_factory=dict)  # of the function that it is, and its RuntimeParameters
+    fast: bool = False  # TFX's components for which there is an equal one of ours are swapped for that
+
+
 class PipelineConfig(_Closed):
     """A whole definition, as `pipeline.yaml` has it. Paths are relative to the directory the command is run in."""
 
@@ -222,4 +230,13 @@ class PipelineConfig(_Closed):
     release: ReleaseConfig = Field(default_factory=ReleaseConfig)
     notify: NotificationConfig | None = None
     kubeflow: KubeflowConfig | None = None
-    steps: dict[StepId, StepConfig] = Field(min_length=1)
+    tfx: TfxConfig | None = None
+    steps: dict[StepId, StepConfig] = Field(default={}, validate_default=True)  # none only where `tfx` brings some
+
+    @field_validator("steps")
+    @classmethod
+    def _has_steps(cls, steps: dict[str, StepConfig], info: ValidationInfo) -> dict[str, StepConfig]:
+        tfx = info.data.get("tfx")
+        if not steps and "tfx" in info.data and (tfx is None or tfx.pipeline is None):
+            raise ValueError("there are no steps: give some, or a TFX pipeline's as `tfx: {pipeline: module:object}`")
+        return steps

@@ -407,7 +407,10 @@ def _runtime_value(parameter: Any, runtime: Mapping[str, Any]) -> Any:
     value = runtime.get(parameter.name, parameter.default)
     setting = f"--set parameters.{parameter.name}"
     if value is None:
-        raise ConfigError(f"is the RuntimeParameter '{parameter.name}', which has no default. Give it: {setting}=value")
+        raise ConfigError(
+            f"is the RuntimeParameter '{parameter.name}', which has no default. Give it: {setting}=value, or "
+            f"tfx.arguments.{parameter.name} in a pipeline.yaml"
+        )
     if isinstance(value, Mapping | list) and parameter.ptype in (str, None):
         return json.dumps(value)  # how a message is given
     if parameter.ptype is float and isinstance(value, int) and not isinstance(value, bool):

@@ -25,7 +25,7 @@ def as_definition(pipeline: Any, runtime: Mapping[str, Any]) -> tuple[dict[str, 
     for name in unknown:
         known = _runtime_parameters(nodes)
         problems.append(
-            f"--set parameters.{name}: {pipeline.pipeline_name} has no such RuntimeParameter."
+            f"{name}: {pipeline.pipeline_name} has no such RuntimeParameter."
             + (did_you_mean(name, known) or f" It has: {', '.join(known) or 'none'}")
         )
     ids, clashes = _step_ids(nodes)

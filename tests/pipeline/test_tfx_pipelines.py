@@ -361,3 +361,56 @@ def test_a_module_file_that_is_not_there_is_found_before_anything_runs(module: P
 def test_what_cannot_be_followed_is_named_with_what_to_do_instead(module: Path, name: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load(target(name))
+
+
+DEFINITION = """
+name: taxi-of-ours
+seed: 7
+parameters: {rate: 0.25, data: data}
+tfx:
+  pipeline: tfx_pipelines_of_mine:with_nested_parameters
+  arguments: {required: true, curated: "${parameters.data}", rate: "${parameters.rate}", train_args: {num_steps: 3}}
+steps:
+  example_validator: {uses: ExampleValidator, inputs: {schema: import_schema.result}}
+"""
+
+
+def test_a_definition_in_YAML_has_the_steps_of_a_TFX_pipeline_and_its_own(module: Path) -> None:
+    (module / "pipeline.yaml").write_text(DEFINITION)
+
+    definition = load("pipeline.yaml", ["parameters.rate=0.75"])
+
+    assert [step.id for step in definition.graph.steps][-1] == "example_validator"
+    assert (definition.graph.name, definition.graph.seed) == ("taxi-of-ours", 7)
+    assert definition.graph["import_schema"].settings["source_uri"] == "data"
+    assert json.loads(definition.graph["trainer"].settings["train_args"]) == {"num_steps": 3}
+    assert json.loads(definition.graph["trainer"].settings["custom_config"])["rate"] == 0.75
+    assert str(definition.graph["example_validator"].inputs["statistics"]) == "statistics_gen.statistics"
+    assert definition.parameters == {"rate": 0.75, "data": "data"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("steps:\n  example_validator", "steps:\n  trainer", r"pipeline.yaml:9: steps.trainer: tfx_pipelines_of_mine:"),
+        (' rate: "', ' rte: "', r"pipeline.yaml:6: tfx.pipeline: rte: my_pipeline has no such RuntimeParameter"),
+        (":with_nested", ":wth_nested", r"pipeline.yaml:6: tfx.pipeline: .*wth_nested_parameters"),
+        (":with_nested", ".with_nested", r"pipeline.yaml:6: tfx.pipeline: .* expected module:object"),
+        ("  pipeline: tfx_pipelines_of_mine:with_nested_parameters\n", "", r"pipeline.yaml.*steps.*import_schema"),
+    ],
+)
+def test_what_is_wrong_with_a_TFX_pipeline_in_YAML_is_told_with_its_line(
+    module: Path, old: str, new: str, said: str
+) -> None:
+    assert DEFINITION.count(old) == 1
+    (module / "pipeline.yaml").write_text(DEFINITION.replace(old, new))
+
+    with pytest.raises(ConfigError, match=said):
+        load("pipeline.yaml")
+
+
+def test_a_definition_without_any_steps_is_told_so(module: Path) -> None:
+    (module / "pipeline.yaml").write_text("name: taxi\ntfx: {fast: true}\n")
+
+    with pytest.raises(ConfigError, match="there are no steps: give some, or a TFX pipeline's as `tfx:"):
+        load("pipeline.yaml")
