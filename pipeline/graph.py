@@ -28,7 +28,10 @@ class Wire:
 
 @dataclass(frozen=True)
 class Declared:
-    """A step as its author wrote it: wires may be missing. `settings` is JSON data with every default filled in."""
+    """A step as its author wrote it: wires may be missing. `settings` is JSON data with every default filled in.
+
+    `unwired` are optional inputs that take nothing, whatever would fit.
+    """
 
     id: str
     component: str  # module.Class, the class's own, so that a short name and a dotted path mean the same
@@ -38,6 +41,7 @@ class Declared:
     cache: Cache = True
     beam: BeamOptions | None = None
     memory: int | None = None
+    unwired: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Step:
     after: tuple[str, ...] = ()
     beam: BeamOptions | None = None
     memory: int | None = None
+    unwired: tuple[str, ...] = ()  # inputs that were said to take nothing
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -150,8 +155,13 @@ def build_graph(
                 problems.append(f"{_place(step, port, places)}: {problem}")
             else:
                 wires[port] = wire
+        problems.extend(
+            f"{_place(step, port, places)}: {problem}"
+            for port in step.unwired
+            if (problem := _unwired_problem(step, port)) is not None
+        )
         for needed in step.contract.inputs:
-            if needed not in step.inputs:
+            if needed not in step.inputs and needed not in step.unwired:
                 found, wire_problem = _find_wire(step, needed, earlier)
                 if wire_problem:
                     problems.append(f"{places.get(step.id, f'steps.{step.id}')}: {wire_problem}")
@@ -180,6 +190,7 @@ def build_graph(
                 ),
                 beam=step.beam,
                 memory=step.memory,
+                unwired=step.unwired,
             )
             for step in declared
         ),
@@ -204,11 +215,24 @@ def _place(step: Declared, port: str, places: Mapping[str, str]) -> str:
     return places.get(f"{step.id}.{port}", places.get(step.id, f"steps.{step.id}"))
 
 
+def _no_input(step: Declared, port: str) -> str | None:
+    if port in step.contract.inputs:
+        return None
+    known = ", ".join(step.contract.inputs) or "none"
+    return f"{step.component.rpartition('.')[2]} has no input '{port}'.{did_you_mean(port, step.contract.inputs) or f' Its inputs: {known}'}"
+
+
+def _unwired_problem(step: Declared, port: str) -> str | None:
+    if port in step.contract.inputs and not step.contract.inputs[port].optional:
+        return f"{step.component.rpartition('.')[2]} needs '{port}'. Wire it, or leave the line out to have it wired"
+    return _no_input(step, port)
+
+
 def _wire_problem(step: Declared, port: str, wire: Wire, by_id: Mapping[str, Declared]) -> str | None:
     contract = step.contract
-    if port not in contract.inputs:
-        known = ", ".join(contract.inputs) or "none"
-        return f"{step.component.rpartition('.')[2]} has no input '{port}'.{did_you_mean(port, contract.inputs) or f' Its inputs: {known}'}"
+    unknown = _no_input(step, port)
+    if unknown:
+        return unknown
     if wire.step not in by_id:
         return f"there is no step '{wire.step}'.{did_you_mean(wire.step, by_id)}"
     outputs = by_id[wire.step].contract.outputs

@@ -154,7 +154,9 @@ def one_publisher_per_destination(graph: Graph) -> Iterator[Finding]:
 def blessing_needs_thresholds(graph: Graph) -> Iterator[Finding]:
     """An evaluation without thresholds blesses nothing, so nothing would be pushed."""
     for step in graph.steps:
-        if "ModelBlessing" in step.outputs.values() and step.settings.get("thresholds", "its own") in ({}, [], None):
+        whole = any(step.settings.get(name) for name in ("eval_config", "eval_config_file"))  # says it all
+        without = not whole and step.settings.get("thresholds", "its own") in ({}, [], None)
+        if "ModelBlessing" in step.outputs.values() and without:
             yield Finding(
                 "warning",
                 step.id,
@@ -170,7 +172,7 @@ def an_input_left_out_was_a_choice(graph: Graph) -> Iterator[Finding]:
         contract = read_contract(resolve(step.component))
         for port, wanted in contract.inputs.items():
             fitting = [wire for wire, kind in made if wanted.accepts(kind)]
-            if wanted.if_only_one and port not in step.inputs and fitting:
+            if wanted.if_only_one and port not in (*step.inputs, *step.unwired) and fitting:
                 yield Finding(
                     "warning",
                     step.id,

@@ -40,7 +40,9 @@ class StepConfig(_Closed):
     """One step: which component, its settings, and the wires that are not left out."""
 
     uses: str  # a short name (StatisticsGen) or a dotted path
-    inputs: dict[str, Wire] = Field(default_factory=dict)  # port: step.output
+    inputs: dict[str, Wire | None] = Field(
+        default_factory=dict
+    )  # port: step.output; none: left unwired, whatever would fit
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")  # the component's settings
     # False: run every time, whatever the key says; latest, for hyperparameters: what the step made last, whatever it says.
     cache: Cache = True

@@ -94,6 +94,25 @@ def test_a_second_choice_is_taken_when_nothing_makes_the_first() -> None:
     assert str(graph["train"].inputs["examples"]) == "make.examples"
 
 
+def test_an_input_that_is_said_to_be_unwired_takes_nothing_though_something_would_fit() -> None:
+    announce = declared("announce", Announce)
+
+    taken = built(declared("make", Make), announce)["announce"]
+    unwired = built(declared("make", Make), replace(announce, unwired=("examples",)))["announce"]
+
+    assert str(taken.inputs["examples"]) == "make.examples"
+    assert unwired.inputs == {}
+
+
+def test_an_input_that_cannot_be_left_unwired_is_told() -> None:
+    train = declared("train", Train)
+
+    with pytest.raises(ConfigError, match="steps.train: Train needs 'examples'. Wire it, or leave the line out"):
+        built(declared("make", Make), replace(train, unwired=("examples",)))
+    with pytest.raises(ConfigError, match="steps.train: Train has no input 'exmples'. Did you mean 'examples'"):
+        built(declared("make", Make), replace(train, unwired=("exmples",)))
+
+
 def test_what_a_setting_says_is_not_made_is_taken_by_nobody() -> None:
     def steps(materialize: bool, **inputs: str) -> tuple[Declared, ...]:
         transform = replace(declared("transform", MayTransform), settings={"materialize": materialize})

@@ -152,6 +152,22 @@ def test_wires_are_checked_with_their_lines(project: Path) -> None:
         load("pipeline.yaml")
 
 
+def test_an_input_with_nothing_behind_it_stays_unwired_if_it_may(project: Path) -> None:
+    text = (
+        "name: toy\nsteps:\n  read: {uses: project_steps.Read, with: {source: numbers.txt}}\n"
+        "  count: {uses: StatisticsGen, inputs: {schema: }}\n  infer: {uses: SchemaGen}\n"
+        "  again: {uses: StatisticsGen}\n  aside:\n    uses: StatisticsGen\n    inputs:\n      schema:\n"
+    )
+    (project / "pipeline.yaml").write_text(text + "      examples:\n")
+    with pytest.raises(ConfigError, match=r"pipeline.yaml:11: steps.aside.inputs.examples: StatisticsGen needs"):
+        load("pipeline.yaml")
+    (project / "pipeline.yaml").write_text(text)
+    graph = load("pipeline.yaml").graph
+
+    assert "schema" in graph["again"].inputs
+    assert "schema" not in graph["aside"].inputs
+
+
 def test_an_object_that_is_no_pipeline_is_refused(project: Path) -> None:
     with pytest.raises(ConfigError, match="project_functions:double"):
         load("project_functions:double")

@@ -46,6 +46,16 @@ def test_a_warning_does_not_keep_it_from_running(project: Path) -> None:
     assert warning.startswith("pipeline.yaml:11: steps.evaluate.with.thresholds: none are set")
 
 
+def test_an_Evaluator_whose_EvalConfig_says_it_all_is_not_asked_for_thresholds(project: Path) -> None:
+    whole = "{eval_config: {metrics_specs: [{metrics: [{class_name: AUC}]}]}}"
+    with (project / "pipeline.yaml").open("a") as file:
+        file.write(f"  evaluate: {{uses: Evaluator, inputs: {{examples: read.examples}}, with: {whole}}}\n")
+
+    result = check_pipeline("pipeline.yaml")
+
+    assert (result.errors, result.warnings) == ((), ())
+
+
 def test_nothing_is_run_or_written(project: Path) -> None:
     (project / "project_functions.py").write_text("raise SystemExit\ndef double(): ...\n")
 
