@@ -11,7 +11,7 @@ import json
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from components.io import tfx_executor
 from components.io.tfx_artifacts import ABSENT, artifact_of, out
@@ -219,6 +219,15 @@ def settings_of_node(node: Any, runtime: Mapping[str, Any] | None = None) -> dic
             problems.extend(f"{name}: {problem}" for problem in error.problems)
     executor = getattr(node.executor_spec, "executor_class", None)
     problems.extend(_executor_problems(_dotted(kind), node.executor_spec))
+    if inspect.isabstract(executor):
+        problems.append(
+            f"{_dotted(kind)} has no executor that does the work. Name one: custom_executor_spec: my_module.Executor"
+        )
+    if settings.get("tune_args") is not None and _is_tfx(kind.__module__):
+        problems.append(
+            "tune_args: TFX's Tuner refuses them when it runs, as it tries one after another. Leave tune_args out, or have our "
+            "Tuner try several at once: parallel_trials"
+        )
     if problems or executor is None:
         raise ConfigError(*problems)
     code = _user_code(settings, own=not _is_tfx(kind.__module__))
@@ -333,13 +342,12 @@ def _executor_problems(where: str, spec: Any) -> list[str]:
 
 def _construct(kind: type[Any], written: Mapping[str, Any]) -> Any:
     """An instance as TFX's own constructor makes it from `written`, with a channel for each input."""
-    from tfx.types import Channel
-
     spec = kind.SPEC_CLASS
     taken = inspect.signature(kind.__init__).parameters
     any_name = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken.values())
     known = [name for name in (spec.PARAMETERS if any_name else taken) if name not in ("self", "args", "kwargs")]
-    known = [name for name in known if name not in spec.INPUTS and name not in spec.OUTPUTS]
+    channels = _channels(kind, known)
+    known = [name for name in known if name not in channels and name not in spec.INPUTS and name not in spec.OUTPUTS]
     problems = [
         f"{name}: no such setting.{did_you_mean(name, known) or f' {kind.__name__} has: ' + (', '.join(known) or 'none')}"
         for name in written
@@ -348,30 +356,73 @@ def _construct(kind: type[Any], written: Mapping[str, Any]) -> Any:
     values: dict[str, Any] = {}
     for name, value in written.items():
         try:
-            values[name] = _as_proto(spec.PARAMETERS.get(name), value)
+            declared = spec.PARAMETERS.get(name)
+            values[name] = _as_asked(taken.get(name), value) if declared is None else _as_proto(declared, value)
         except Exception as error:  # noqa: BLE001 protobuf's parsers raise what they like
             problems.append(f"{name}: {value!r} is not valid here: {error}")
     if problems:
         raise ConfigError(*problems)
-    needed = {name: Channel(port.type) for name, port in spec.INPUTS.items() if not port.optional}
-    every = {name: Channel(port.type) for name, port in spec.INPUTS.items() if any_name or name in taken}
+    needed = {name: channel for name, (channel, port) in channels.items() if not port.optional}
+    every = {name: channel for name, (channel, port) in channels.items() if any_name or name in taken}
     first: Exception | None = None
     for inputs in (needed, every):  # some ask for one of several optional inputs
         try:
             return kind(**inputs, **values)
-        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
             first = first or error
     raise ConfigError(f"{kind.__name__} refuses its settings: {first}") from first
+
+
+def _channels(kind: type[Any], arguments: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """A channel for each input by the argument that takes it, with what is declared of the input.
+
+    Where the constructor calls it otherwise, as ExampleDiff does, its arguments for channels stand in the inputs' order.
+    """
+    from tfx.types import Channel
+    from tfx.types.channel import BaseChannel
+
+    spec = kind.SPEC_CLASS
+    hints = {
+        name: str(one.annotation) if isinstance(one.annotation, str) else one.annotation
+        for name, one in inspect.signature(kind.__init__).parameters.items()
+    }
+    inputs = [name for name in spec.INPUTS if name not in hints]
+    others = [name for name in arguments if name not in spec.INPUTS and hints.get(name) is BaseChannel]
+    called = {name: name for name in spec.INPUTS} | dict(zip(inputs, others, strict=False))
+    return {called[name]: (Channel(port.type), port) for name, port in spec.INPUTS.items()}
+
+
+def _as_asked(argument: inspect.Parameter | None, value: Any) -> Any:
+    """`value` for an argument that is no execution parameter itself, as the constructor wants it.
+
+    That is the spec of the executor class at a dotted path; for another class the object made of a mapping, or of its JSON.
+    """
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.dsl.components.base.executor_spec import BeamExecutorSpec, ExecutorClassSpec, ExecutorSpec
+
+    hints = [] if argument is None else [argument.annotation, *get_args(argument.annotation)]
+    for kind in (hint for hint in hints if isinstance(hint, type)):
+        if kind is ExecutorSpec and isinstance(value, str):
+            executor = resolve(value)
+            return (BeamExecutorSpec if issubclass(executor, BaseBeamExecutor) else ExecutorClassSpec)(executor)
+        if isinstance(value, Mapping) and not isinstance(value, kind) and kind.__module__.partition(".")[0] in _MADE_OF:
+            return kind(**value)
+    return value
 
 
 def _as_proto(parameter: Any, value: Any) -> Any:
     from google.protobuf import json_format, message
 
-    if parameter is None or not (isinstance(parameter.type, type) and issubclass(parameter.type, message.Message)):
+    if not (isinstance(parameter.type, type) and issubclass(parameter.type, message.Message)):
         return value
     if isinstance(value, str):
         return json_format.Parse(value, parameter.type())
     return json_format.ParseDict(value, parameter.type()) if isinstance(value, Mapping) else value
+
+
+_MADE_OF = (
+    "tensorflow_data_validation",
+)  # libraries of which constructors take an object: StatisticsGen's stats_options
 
 
 def runtime_parameters(value: Any) -> Iterator[Any]:
