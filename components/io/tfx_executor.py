@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.io.beam_options import IN_MEMORY, check, parsed
+from components.io.keras import spare_libraries_autograph
 from components.io.tfx_artifacts import ABSENT, empty_tfx, finish, location, to_tfx
 from schemas.artifact import Artifact
 from schemas.artifacts import ModelRun
@@ -50,6 +51,7 @@ def execute(
     places = {name: _place(name, found, scratch) for name, found in outputs.items()}
     output_dict = {name: [empty_tfx(spec.OUTPUTS[name].type, place, {}, custom)] for name, place in places.items()}
     executor_class = import_utils.import_class_by_path(executor)
+    spare_libraries_autograph()
     answer = executor_class(context=_context(executor_class, beam, scratch)).Do(
         input_dict, output_dict, exec_properties
     )
