@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.contract import build_component, read_contract
@@ -62,18 +63,21 @@ def user_code_exists(graph: Graph) -> Iterator[Finding]:
         contract = read_contract(resolve(step.component))
         for setting in contract.user_code:
             for path in contract.paths(step.settings, [setting]):
-                problem = _missing(path)
+                problem = _missing(path, setting)
                 if problem:
                     yield Finding("error", step.id, problem, setting)
 
 
-def _missing(dotted: str) -> str | None:
+def _missing(dotted: str, setting: str) -> str | None:
     if is_file(dotted):
         try:
             code_closure([dotted])
         except ConfigError as error:
             return str(error)
-        return None
+        defined = set(_defined_names(ast.parse(Path(dotted).read_bytes())))
+        if not setting.endswith("_fn") or setting in defined or "*" in defined or "__getattr__" in defined:
+            return None
+        return f"{dotted} has no '{setting}'.{did_you_mean(setting, defined)}"
     module, _, name = dotted.replace(":", ".").rpartition(".")
     if not module:
         return f"'{dotted}' is not a dotted path: expected package.module.name"

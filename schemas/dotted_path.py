@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.machinery
+import importlib.util
+import sys
+from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigError, did_you_mean
@@ -32,3 +37,41 @@ def resolve(dotted: str) -> Any:
             f"'{dotted}' does not import: {module_name} has no '{name}'." + did_you_mean(name, dir(module))
         )
     return getattr(module, name)
+
+
+def in_file(code: str, name: str) -> str:
+    """The dotted path under which `resolve` finds the function that `code` names: `code` itself, unless it is a Python file.
+
+    A file, `path/to/module.py`, is a module file of TFX's: `name` is the function that is meant, and what lies beside it can be
+    imported, after all else. Its module has the file's name, or where another module has that, one of its own. Loading runs the
+    module, whose exceptions pass through unchanged. Raises ConfigError where there is no such file.
+    """
+    if not code.endswith(".py"):
+        return code
+    file = Path(code).resolve()
+    if not file.is_file():
+        raise ConfigError(f"{code}: there is no such file, and its '{name}' is asked for")
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    importlib.invalidate_caches()  # in a notebook, it may have been written since
+    module = file.stem
+    loaded = sys.modules.get(module)
+    spec = importlib.machinery.PathFinder.find_spec(module) if loaded is None else loaded.__spec__
+    if spec is None or spec.origin is None or Path(spec.origin).resolve() != file:
+        module = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+        if module not in sys.modules:
+            _load(module, file)
+    return f"{module}.{name}"
+
+
+def _load(module: str, file: Path) -> None:
+    spec = importlib.util.spec_from_file_location(module, file)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[module] = made
+    try:
+        spec.loader.exec_module(made)
+    except BaseException:
+        del sys.modules[module]
+        raise

@@ -8,19 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.io.workers import UserFunction
+from schemas.dotted_path import in_file
 from schemas.errors import DataError, UserCodeError, did_you_mean
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """A user's preprocessing_fn with its inputs and outputs checked. It is pickled as its name, so that Beam can."""
+    """A user's preprocessing_fn with its inputs and outputs checked. It is pickled as its name, so that Beam can.
+
+    `dotted` may be the module file that has it, which is loaded here.
+    """
 
     dotted: str
     custom_config: Mapping[str, Any] = field(default_factory=dict)
     user: UserFunction = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "user", UserFunction(self.dotted))
+        object.__setattr__(self, "user", UserFunction(in_file(self.dotted, "preprocessing_fn")))
 
     def load(self) -> Any:
         """The function, with custom_config bound when it has such a parameter, as TFX does."""

@@ -48,7 +48,7 @@ from schemas.artifacts import (
     TransformGraph,
 )
 from schemas.component import Baseline, InputFiles, Out, Progress, Scratch, Seed, UserCode, WantsBaseline
-from schemas.dotted_path import resolve
+from schemas.dotted_path import in_file, resolve
 from schemas.errors import ConfigError, UserCodeError, did_you_mean
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Trainer:
     Raw examples are transformed by the graph while they are read, to the same weights. A run_fn is given what there is.
 
     With `build_model` the function gives a compiled model and everything else is done here. With `run_fn`, TFX's own
-    contract, the function trains and writes the model itself.
+    contract, the function trains and writes the model itself; it may be given as the module file that has it, `models/taxi.py`.
 
     `learning_rate` replaces that of the model's optimizer: a number, or one of Keras' schedules with its arguments, as in
     {schedule: cosine, initial_learning_rate: 0.01, warmup_steps: 100}. There are constant, cosine, exponential, piecewise
@@ -192,7 +192,7 @@ class Trainer:
         model: Model,
         baseline: Baseline,
     ) -> None:
-        function = resolve(dotted)
+        function = resolve(in_file(dotted, "run_fn"))
         if not callable(function):
             raise UserCodeError(f"{dotted} is a {type(function).__name__}, not a function of fn_args")
         values = None

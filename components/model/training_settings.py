@@ -27,6 +27,11 @@ def problems_of_code(settings: Any, theirs: str) -> list[str]:
     if (settings.build_model is None) == (code is None):
         found = "neither is set" if settings.build_model is None else "both are set"
         problems.append(f"build_model: set either build_model or {theirs}; {found}")
+    if settings.build_model is not None and settings.build_model.endswith(".py"):
+        problems.append(
+            f"build_model: {settings.build_model} is a file. Give a dotted path, such as my_project.model.build_model; only "
+            f"{theirs} may be a module file"
+        )
     if code is None and (settings.steps is None) == (settings.epochs is None):
         found = "neither is set" if settings.steps is None else "both are set"
         problems.append(f"steps: set either steps or epochs; {found}")

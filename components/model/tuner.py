@@ -23,7 +23,7 @@ from schemas.artifacts import (
     TransformGraph,
 )
 from schemas.component import Out, Progress, Scratch, Seed, UserCode
-from schemas.dotted_path import resolve
+from schemas.dotted_path import in_file, resolve
 from schemas.errors import ConfigError, UserCodeError, did_you_mean
 
 OF_A_SEARCH = (
@@ -46,7 +46,8 @@ class Tuner:
     """TransformedExamples, TransformGraph -> Hyperparameters: the best values that a search found.
 
     With `build_model` KerasTuner's `algorithm` searches the space that the function spans by what it asks of its
-    hyperparameters. With `tuner_fn`, TFX's own contract, the function gives a KerasTuner tuner and what to search with.
+    hyperparameters. With `tuner_fn`, TFX's own contract, the function gives a KerasTuner tuner and what to search with; it may be
+    given as the module file that has it, `models/taxi.py`.
 
     A trial is scored after every epoch, and at its end; its best score counts, as in KerasTuner. One that fails, or whose
     process dies, is kept with its reason and ends nothing.
@@ -213,7 +214,7 @@ def _search_theirs(
     hyperparameters: Hyperparameters,
 ) -> None:
     """Have the user's tuner_fn give a tuner, and search with it in this process, as TFX's Tuner does."""
-    function = resolve(dotted)
+    function = resolve(in_file(dotted, "tuner_fn"))
     if not callable(function):
         raise UserCodeError(f"{dotted} is a {type(function).__name__}, not a function of fn_args")
     found = function(

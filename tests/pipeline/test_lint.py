@@ -44,6 +44,25 @@ def test_a_users_module_that_is_not_python_is_found_with_its_line(project: Path,
     assert f"{module}.py:2: not valid Python" in found
 
 
+def test_a_module_file_without_the_function_that_is_asked_for_is_found(project: Path) -> None:
+    (project / "pipeline.yaml").write_text(
+        "name: files\nroot: store\nsteps:\n"
+        "  example_gen: {uses: ExampleGen, with: {source: numbers.txt}}\n"
+        "  schema_gen: {uses: ImportSchema, with: {path: numbers.txt}}\n"
+        "  transform: {uses: Transform, with: {preprocessing_fn: models/taxi.py}}\n"
+    )
+    (project / "models").mkdir()
+    (project / "models/taxi.py").write_text("raise SystemExit\ndef preprocess_fn(inputs): ...\n")
+
+    (found,) = findings()
+
+    assert found == (
+        "error: steps.transform.preprocessing_fn: models/taxi.py has no 'preprocessing_fn'. Did you mean 'preprocess_fn'?"
+    )
+    (project / "models/taxi.py").write_text("def preprocessing_fn(inputs): ...\n")
+    assert findings() == []
+
+
 def test_findings_have_the_line_that_they_are_about(project: Path) -> None:
     definition = load("pipeline.yaml", ["apply.function=project_functions.duoble"])
     (project / "numbers.txt").unlink()
