@@ -92,7 +92,7 @@ class ExampleValidator:
         for split in kept_splits(statistics, self.skip_splits):
             data = tfdv.load_stats_binary(str(statistics.file(split)))
             found = tfdv.validate_statistics(data, expected)
-            reasons[split] = _reasons(found, expected)
+            reasons[split] = reasons_of(found, expected)
             found = drift.add(split, data, found)
             directory = anomalies.split_path(split)
             directory.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ class ExampleValidator:
 _SIDES: tuple[Against, ...] = ("spans", "served")
 
 
-def _reasons(found: anomalies_pb2.Anomalies, schema: schema_pb2.Schema) -> list[dict[str, str]]:
+def reasons_of(found: anomalies_pb2.Anomalies, schema: schema_pb2.Schema) -> list[dict[str, str]]:
     """One entry per feature with an anomaly, in the order of their names, after those for the split as a whole."""
     features = {feature.name: feature for feature in schema.feature}
     domains = {domain.name: list(domain.value) for domain in schema.string_domain}

@@ -42,7 +42,16 @@ _OWN_OUTPUTS: Mapping[str, Mapping[str, type[Artifact]]] = {
 }
 """Outputs that ours know more exactly than TFX: a wire that is left out then means the data, not what Transform says of it."""
 
-_ADAPTED: Mapping[str, str] = {"tfx.components.pusher.component.Pusher": "components.release.tfx_pusher.TfxPusher"}
+_ADAPTED: Mapping[str, str] = {
+    "tfx.components.evaluator.component.Evaluator": "components.model.tfx_evaluator.TfxEvaluator",
+    "tfx.components.example_validator.component.ExampleValidator": (
+        "components.data.tfx_example_validator.TfxExampleValidator"
+    ),
+    "tfx.components.infra_validator.component.InfraValidator": (
+        "components.release.tfx_infra_validator.TfxInfraValidator"
+    ),
+    "tfx.components.pusher.component.Pusher": "components.release.tfx_pusher.TfxPusher",
+}
 """Components that are more than their executor to us."""
 
 

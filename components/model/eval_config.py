@@ -92,6 +92,17 @@ def read(setting: Mapping[str, Any] | None, file: Path | None) -> Any:
     return config
 
 
+def written(directory: Path) -> Any:
+    """The EvalConfig that TFMA wrote beside its results, with the defaults that it filled in."""
+    found = json.loads((directory / "eval_config.json").read_text(encoding="utf-8"))
+    return _parsed(found["evalConfig"], "eval_config")
+
+
+def of_json(text: str) -> Any:
+    """An EvalConfig in protobuf's JSON, as TFX's components keep theirs. Raises ConfigError."""
+    return _parsed(json.loads(text), "eval_config")
+
+
 def completed(config: Any, signature: str, *, has_baseline: bool) -> Any:
     """`config` as TFX's Evaluator completes it for one model, or for two, and with what a model spec left out.
 

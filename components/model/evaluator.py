@@ -200,19 +200,13 @@ class Evaluator:
                 )
         evaluation_files.settle(evaluation.path)
 
-        results = verdict.Results.read(evaluation.path, candidate=judged[0].name)
-        intervals = results.intervals(judged[0].name)
+        compared = len(judged) > 1
+        baseline_name = judged[1].name if compared else BASELINE
+        results = verdict.Results.read(evaluation.path, candidate=judged[0].name, baseline=baseline_name)
         evaluation.properties.update(
-            metrics=results.overall(judged[0].name),
-            **({"intervals": intervals} if intervals else {}),
-            examples=results.examples(()),
-            slices=len(results.values),
-            **({"plots": results.plots} if results.plots else {}),
+            verdict.described(results, compared=compared),
             computed_by=f"TFMA's pipeline, because of {reason}" if reason else "sums over batches",
         )
-        compared = len(judged) > 1
-        if compared:
-            evaluation.properties["baseline_metrics"] = results.overall(judged[1].name)
         limits, applied = question.thresholds, question.applied
         blessing.write(tuple(verdict.reasons(results, limits, applied, evaluation.path)))
         blessing.properties.update(

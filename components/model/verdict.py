@@ -65,9 +65,10 @@ class Results:
     values: dict[SliceKey, dict[tuple[str, str, bool], Number]]
     candidate: str
     plots: int = 0  # over all slices
+    baseline: str = BASELINE  # what TFMA calls it unless the EvalConfig does
 
     @classmethod
-    def read(cls, directory: Path, *, candidate: str) -> Results:
+    def read(cls, directory: Path, *, candidate: str, baseline: str = BASELINE) -> Results:
         import tensorflow_model_analysis as tfma
 
         values: dict[SliceKey, dict[tuple[str, str, bool], Number]] = {}
@@ -78,7 +79,7 @@ class Results:
                     key = item.key.model_name, metric_name(item.key), item.key.is_diff
                     numbers[key] = Number(item.value.double_value.value, _interval(item))
         plots = sum(len(of_slice.plot_keys_and_values) for of_slice in tfma.load_plots(str(directory)))
-        return cls(values, candidate, plots)
+        return cls(values, candidate, plots, baseline)
 
     def overall(self, model: str) -> dict[str, float | None]:
         """Each metric over all examples, by name; None where it is not a finite number."""
@@ -111,10 +112,24 @@ class Results:
         return None if number is None else number.value
 
     def examples(self, key: SliceKey) -> int | None:
-        """How many are in a slice; None for a comparison of two."""
+        """How many are in a slice; None for a comparison of two, and where nobody asked TFMA to count."""
         if isinstance(key, CrossKey):
             return None
-        return int(self.value(key, self.candidate, EXAMPLE_COUNT) or 0)
+        counted = self.value(key, self.candidate, EXAMPLE_COUNT)
+        return None if counted is None else int(counted)
+
+
+def described(results: Results, *, compared: bool) -> dict[str, Any]:
+    """The properties of an Evaluation that follow from its results, the baseline's metrics among them where one was `compared`."""
+    intervals = results.intervals(results.candidate)
+    return {
+        "metrics": results.overall(results.candidate),
+        **({"intervals": intervals} if intervals else {}),
+        "examples": results.examples(()),
+        "slices": len(results.values),
+        **({"plots": results.plots} if results.plots else {}),
+        **({"baseline_metrics": results.overall(results.baseline)} if compared else {}),
+    }
 
 
 def reasons(
@@ -170,7 +185,7 @@ def _sentence(results: Results, key: SliceKey, threshold: Threshold) -> str:
         examples=results.examples(key),
         value=results.value(key, candidate, metric),
         change=results.value(key, candidate, metric, change=True),
-        baseline=results.value(key, BASELINE, metric),
+        baseline=results.value(key, results.baseline, metric),
         interval=bounded.interval.at(LEVEL) if bounded is not None and bounded.interval is not None else None,
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from components.io import tfx_executor
 from components.release.pusher import Pusher
 from schemas.artifact import Artifact
-from schemas.artifacts import Blessing, InfraBlessing, Model, PushedModel
+from schemas.artifacts import Blessing, Evaluation, InfraBlessing, Model, PushedModel
 from schemas.component import BeamOptions, Lineage, Scratch
 from schemas.errors import ConfigError
 from schemas.location import Location
@@ -67,6 +67,7 @@ class TfxPusher(_Adapted):
         self._pusher.run(
             model=candidate,
             blessing=blessing if isinstance(blessing, Blessing) else None,
+            evaluation=_evaluation(named, lineage, scratch),
             infra_blessing=infra_blessing if isinstance(infra_blessing, InfraBlessing) else None,
             lineage=replace(lineage, inputs=named),
             scratch=scratch,
@@ -96,3 +97,12 @@ class TfxPusher(_Adapted):
                 "push_destination: names no directory. Give push_destination={filesystem: {base_directory: serving/model}}"
             )
         return str(directory)
+
+
+def _evaluation(named: Mapping[str, Mapping[str, Any]], lineage: Lineage, scratch: Scratch) -> Evaluation | None:
+    """What is known of the evaluation that the blessing follows from, which TFX's Pusher does not take: its properties, no files."""
+    judged = named.get("blessing", {}).get("step", "")
+    for output in lineage.steps.get(judged, {}).get("outputs", {}).values():
+        if output["type"] == Evaluation.TYPE_NAME:
+            return Evaluation(scratch.path / "evaluation", dict(output["properties"]))
+    return None

@@ -52,7 +52,16 @@ def pusher(directory: Path) -> Any:
 def test_what_TFX_pushes_is_a_version_with_a_passport(
     tmp_path: Path, model: Model, push: Callable[..., PushedModel]
 ) -> None:
-    lineage = Lineage(pipeline="taxi", run="r1", inputs={"model": {"step": "trainer", "digest": "sha256:candidate"}})
+    evaluation = {"type": "ModelEvaluation", "digest": "sha256:evaluation", "properties": {"metrics": {"auc": 0.8}}}
+    lineage = Lineage(
+        pipeline="taxi",
+        run="r1",
+        steps={"evaluator": {"outputs": {"evaluation": evaluation}}},
+        inputs={
+            "model": {"step": "trainer", "digest": "sha256:candidate"},
+            "model_blessing": {"step": "evaluator", "digest": "sha256:blessing"},
+        },
+    )
 
     pushed = push(lineage=lineage)
 
@@ -61,6 +70,7 @@ def test_what_TFX_pushes_is_a_version_with_a_passport(
     passport = Passport.read(version)
     assert passport is not None
     assert (passport.pipeline, passport.model_digest) == ("taxi", "sha256:candidate")
+    assert passport.metrics == {"auc": 0.8}
     assert (pushed.path / "saved_model.pb").is_file()  # TFX's own copy, which its components read
     served = pusher(tmp_path / "serving").served()
     assert served is not None

@@ -1,0 +1,67 @@
+"""TFX's InfraValidator with reasons: what its model server said of a model that it could not serve is in the blessing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from schemas.artifact import Artifact
+from schemas.artifacts import InfraBlessing
+from schemas.component import BeamOptions, Lineage, Scratch
+
+if TYPE_CHECKING:
+    from components.io.tfx_components import TfxComponent as _Adapted
+else:
+    _Adapted = object
+
+_LONGEST = 500  # characters of one reason; the step's log has it all
+
+
+class TfxInfraValidator(_Adapted):
+    """What TFX's InfraValidator is beside its executor, which only logs why it refuses a model."""
+
+    RUN_BY = (
+        "components.release.tfx_infra_validator.TfxInfraValidator",
+        "components.io.tfx_components.TfxComponent",
+        "tfx.dsl.components.base.base_component.BaseComponent",
+    )
+
+    def _execute(
+        self,
+        inputs: Mapping[str, Artifact],
+        outputs: Mapping[str, Artifact],
+        beam: BeamOptions,
+        scratch: Scratch,
+        lineage: Lineage,
+    ) -> None:
+        """Validate, and keep what was raised in each attempt. A model that no server could serve is not blessed all the same, either."""
+        failures = _Failures()
+        absl = logging.getLogger("absl")
+        absl.addHandler(failures)
+        try:
+            super()._execute(inputs, outputs, beam, scratch, lineage)
+        finally:
+            absl.removeHandler(failures)
+        blessing = outputs["blessing"]
+        if not isinstance(blessing, InfraBlessing):
+            raise TypeError(f"TFX's InfraValidator makes an InfraBlessing, found {type(blessing).__name__}")
+        if not blessing.blessed:
+            said = list(dict.fromkeys(failures.reasons)) or [
+                "the model server did not serve it; the step's log says more"
+            ]
+            blessing.write(tuple(said), servable=False)
+
+
+class _Failures(logging.Handler):
+    """The exceptions that are logged as errors, one sentence for each."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.reasons: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            self.reasons.append(f"the model server did not serve it: {' '.join(said.split())[:_LONGEST]}")
