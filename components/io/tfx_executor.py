@@ -11,6 +11,7 @@ from typing import Any
 from components.io.beam_options import IN_MEMORY, check, parsed
 from components.io.keras import spare_libraries_autograph
 from components.io.tfx_artifacts import ABSENT, empty_tfx, finish, location, to_tfx
+from components.io.tfx_outside import Surroundings, is_tfx_s, raise_together
 from schemas.artifact import Artifact
 from schemas.artifacts import ModelRun
 from schemas.component import BeamOptions, Scratch
@@ -30,7 +31,8 @@ def execute(
 
     `parameters` are its execution parameters, messages as JSON text. The directories of `outputs` are filled in place but for
     ModelRun, which is where checkpoints are written: that lies in `scratch`, so that a killed training goes on, until the
-    executor is done. Raises what the executor raises, and ArtifactError when it says that an output is elsewhere.
+    executor is done. Raises what the executor raises, and ArtifactError when an output is elsewhere or nowhere, and for what is
+    written beside the outputs or into an input.
     """
     from tfx.utils import import_utils
 
@@ -52,11 +54,18 @@ def execute(
     output_dict = {name: [empty_tfx(spec.OUTPUTS[name].type, place, {}, custom)] for name, place in places.items()}
     executor_class = import_utils.import_class_by_path(executor)
     spare_libraries_autograph()
-    answer = executor_class(context=_context(executor_class, beam, scratch)).Do(
-        input_dict, output_dict, exec_properties
-    )
+    around = Surroundings.of(inputs, outputs)
+    try:
+        answer = executor_class(context=_context(executor_class, beam, scratch)).Do(
+            input_dict, output_dict, exec_properties
+        )
+    except BaseException:
+        around.restore()
+        raise
+    raise_together([*around.restore(), *around.strays()])
     if answer is not None:
         _take_in(answer, output_dict)
+    made: dict[str, tuple[Artifact, Any]] = {}
     for name, found in outputs.items():
         said = output_dict.get(name, [])
         if len(said) > 1:
@@ -66,9 +75,12 @@ def execute(
             continue
         artifact = said[0]
         _check_place(name, artifact, location(spec.OUTPUTS[name].type, places[name]))
+        made[name] = found, artifact
         if places[name] != found.path:
             shutil.copytree(places[name], found.path, dirs_exist_ok=True)
         finish(found, artifact)
+    if not is_tfx_s(executor_class):
+        raise_together(around.empty(made))
 
 
 def driven(kind: type[Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

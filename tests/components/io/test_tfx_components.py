@@ -120,6 +120,37 @@ class AstrayExecutor(base_executor.BaseExecutor):
         output_dict["said"][0].uri = "/somewhere/else"
 
 
+class WanderExecutor(base_executor.BaseExecutor):
+    def Do(self, input_dict, output_dict, exec_properties):
+        (tally,), (said,) = input_dict["tally"], output_dict["said"]
+        where = exec_properties["greeting"]
+        if where == "input":
+            with open(os.path.join(tally.uri, "mine.json"), "w") as out:
+                out.write("{}")
+        elif where == "over the input":
+            with open(os.path.join(tally.uri, "tally.json"), "w") as out:
+                out.write("[]")
+        elif where == "beside":
+            with open(os.path.join(os.path.dirname(said.uri), "said.json"), "w") as out:
+                out.write("{}")
+        elif where == "here":
+            with open("said.json", "w") as out:
+                out.write("{}")
+            return
+        elif where == "a property":
+            said.files = 0
+            return
+        elif where == "an empty split":
+            os.mkdir(os.path.join(said.uri, "Split-eval"))
+            return
+        elif where == "fails":
+            with open(os.path.join(tally.uri, "mine.json"), "w") as out:
+                out.write("{}")
+            raise ValueError("no more")
+        with open(os.path.join(said.uri, "said.json"), "w") as out:
+            out.write("{}")
+
+
 class SaySpec(component_spec.ComponentSpec):
     PARAMETERS = {"greeting": component_spec.ExecutionParameter(type=str)}
     INPUTS = {"tally": component_spec.ChannelParameter(type=Tally)}
@@ -136,6 +167,10 @@ class Say(base_component.BaseComponent):
 
 class Astray(Say):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(AstrayExecutor)
+
+
+class Wander(Say):
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(WanderExecutor)
 
 
 class InContainer(Say):
@@ -616,6 +651,61 @@ def test_an_output_that_lies_elsewhere_is_an_error_that_says_where(parts, run, x
 
     with pytest.raises(ArtifactError, match="output 'said' was written to /somewhere/else, outside the step's own"):
         run(f"{parts}.Astray", tally=tally)
+
+
+@pytest.fixture
+def tally(parts, tmp_path: Path) -> Artifact:
+    """An artifact that an earlier step published."""
+    found = artifact_class(f"{parts}.Tally")(tmp_path / "tally", {"files": 2})
+    found.path.mkdir()
+    (found.path / "tally.json").write_text('["train"]')
+    return found
+
+
+def test_what_an_executor_writes_into_an_input_is_taken_out_and_named(parts, run, tally):
+    with pytest.raises(
+        ArtifactError,
+        match=r"input 'tally' belongs to an earlier step, and \S*tally/mine\.json appeared in it .*removed again",
+    ):
+        run(f"{parts}.Wander", {"greeting": "input"}, tally=tally)
+
+    assert [file.name for file in tally.path.iterdir()] == ["tally.json"]
+
+
+def test_what_a_failed_executor_wrote_into_an_input_is_taken_out(parts, run, tally):
+    with pytest.raises(ValueError, match="no more"):
+        run(f"{parts}.Wander", {"greeting": "fails"}, tally=tally)
+
+    assert [file.name for file in tally.path.iterdir()] == ["tally.json"]
+
+
+def test_an_input_s_file_that_an_executor_writes_over_is_named(parts, run, tally):
+    with pytest.raises(
+        ArtifactError, match=r"\S*tally/tally\.json was changed or removed .* run the earlier step again"
+    ):
+        run(f"{parts}.Wander", {"greeting": "over the input"}, tally=tally)
+
+
+def test_a_file_beside_the_outputs_is_named(parts, run, tally):
+    with pytest.raises(ArtifactError, match=r"outputs/said\.json was written beside the outputs.*below the uri"):
+        run(f"{parts}.Wander", {"greeting": "beside"}, tally=tally)
+
+
+def test_an_output_that_stays_empty_is_named_with_what_appeared_where_the_executor_runs(
+    parts, run, tally, tmp_path, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    with pytest.raises(
+        ArtifactError, match=r"output 'said' is empty: .*; said\.json appeared in the working directory"
+    ):
+        run(f"{parts}.Wander", {"greeting": "here"}, tally=tally)
+
+
+@pytest.mark.parametrize("made", ["a property", "an empty split"])
+def test_an_output_may_be_a_property_or_an_empty_split(parts, run, tally, made):
+    assert run(f"{parts}.Wander", {"greeting": made}, tally=tally)["said"].path.is_dir()
 
 
 def test_another_TFX_than_the_lock_s_is_refused(monkeypatch):
