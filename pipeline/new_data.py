@@ -84,7 +84,7 @@ def find_new_data(graph: Graph, digest: Callable[[Path], str] = file_digest) -> 
             f"no step of {graph.name} makes Examples of files, so nothing tells what is new: leave --if-new-data out, and what is "
             f"unchanged is reused"
         )
-    if not any(read_contract(resolve(step.component)).publishes for step in graph.steps):
+    if not any(_publishing(graph)):
         problems.append(
             f"no step of {graph.name} publishes a model, so nothing tells what one was trained on: add a Pusher, or leave "
             f"--if-new-data out, and what is unchanged is reused"
@@ -110,11 +110,7 @@ def _sources(graph: Graph) -> Iterator[tuple[str, tuple[Step, Contract]]]:
 def served_models(graph: Graph) -> tuple[ServedModel, ...]:
     """What each publishing step serves now. Raises StoreError and ArtifactError for a destination that cannot be read."""
     models = []
-    for step in graph.steps:
-        kind = resolve(step.component)
-        if not read_contract(kind).publishes:
-            continue
-        publisher: Publisher = build_component(kind, step.settings)
+    for step, publisher in _publishing(graph):
         found = publisher.served()
         if found is None:
             models.append(ServedModel(step.id, str(nearest(parse(str(getattr(publisher, "destination", step.id)))))))
@@ -122,6 +118,16 @@ def served_models(graph: Graph) -> tuple[ServedModel, ...]:
             version, passport, location = found
             models.append(ServedModel(step.id, str(nearest(location.parent)), version, passport))
     return tuple(models)
+
+
+def _publishing(graph: Graph) -> Iterator[tuple[Step, Publisher]]:
+    """The steps that publish, but those that push to where nobody can look."""
+    for step in graph.steps:
+        kind = resolve(step.component)
+        if read_contract(kind).publishes:
+            publisher: Publisher = build_component(kind, step.settings)
+            if getattr(publisher, "destination", step.id) is not None:
+                yield step, publisher
 
 
 def _reasons(graph: Graph, model: ServedModel, files: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:

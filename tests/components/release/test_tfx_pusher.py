@@ -13,10 +13,29 @@ from pipeline.contract import build_component, read_contract
 from schemas.artifacts import Blessing, Model, PushedModel
 from schemas.component import BeamOptions, Lineage, Scratch
 from schemas.dotted_path import resolve
-from schemas.errors import ConfigError, NotBlessed
+from schemas.errors import ArtifactError, ConfigError, NotBlessed
 from schemas.passport import Passport
 
 PUSHER = "tfx.v1.components.Pusher"
+
+PUSHERS = """
+from tfx import v1 as tfx
+from tfx.components.pusher import executor
+from tfx.dsl.components.base import executor_spec
+
+
+class Elsewhere(executor.Executor):
+    def Do(self, input_dict, output_dict, exec_properties):
+        (pushed,) = output_dict["pushed_model"]
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed)
+            return
+        self._MarkPushed(pushed, pushed_destination="registry://models/taxi", pushed_version="v7")
+
+
+class RegistryPusher(tfx.components.Pusher):
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Elsewhere)
+"""
 
 
 @pytest.fixture
@@ -25,8 +44,8 @@ def push(
 ) -> Callable[..., PushedModel]:
     """(reasons against the model, lineage) -> what was pushed into tmp_path/serving."""
 
-    def push_(*reasons: str, lineage: Lineage | None = None) -> PushedModel:
-        kind = resolve(PUSHER)
+    def push_(*reasons: str, lineage: Lineage | None = None, component: Any = None) -> PushedModel:
+        kind = type(component) if component is not None else resolve(PUSHER)
         blessing = Blessing(tmp_path / f"blessing-{len(list(tmp_path.iterdir()))}")
         blessing.write(reasons)
         outputs = outputs_of(kind, tmp_path / f"outputs-{len(list(tmp_path.iterdir()))}")
@@ -37,7 +56,7 @@ def push(
         }
         asked[Scratch].path.mkdir()
         asks = {name: asked[ask] for name, ask in read_contract(kind).asks.items()}
-        component = pusher(tmp_path / "serving")
+        component = component or pusher(tmp_path / "serving")
         component.run(model=model, model_blessing=blessing, infra_blessing=None, **outputs, **asks)
         pushed: PushedModel = outputs["pushed_model"]
         return pushed
@@ -90,6 +109,35 @@ def test_a_model_that_is_not_blessed_ends_the_run(tmp_path: Path, push: Callable
         push("accuracy 0.41 is below 0.60")
 
     assert not (tmp_path / "serving").exists()
+
+
+@pytest.fixture
+def registry(user_module: Callable[[str, str], str]) -> Any:
+    """The Pusher of a user whose executor pushes to where only it knows."""
+    return resolve(user_module(PUSHERS, "RegistryPusher"))
+
+
+def test_an_executor_with_a_destination_of_its_own_runs_as_it_is(
+    tmp_path: Path, registry: Any, push: Callable[..., PushedModel]
+) -> None:
+    component = build_component(registry, {})
+
+    pushed = push(component=component)
+
+    assert pushed.properties["custom_properties"]["pushed_destination"] == "registry://models/taxi"
+    assert component.served() is None
+    assert component.holds(pushed)
+    with pytest.raises(NotBlessed, match="accuracy 0.41 is below 0.60"):
+        push("accuracy 0.41 is below 0.60", component=component)
+
+
+def test_an_executor_that_leaves_its_push_destination_alone_is_told_what_to_do(
+    tmp_path: Path, registry: Any, push: Callable[..., PushedModel]
+) -> None:
+    destination = {"filesystem": {"base_directory": str(tmp_path / "serving")}}
+
+    with pytest.raises(ArtifactError, match=r"Elsewhere wrote no version .*leave push_destination out"):
+        push(component=build_component(registry, {"push_destination": destination}))
 
 
 TWO = """
