@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.differences import changed_values, short
 from pipeline.graph import canonical_json
 from schemas.errors import ConfigError
 from schemas.spans import shown as shown_spans
@@ -326,14 +327,14 @@ def what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, .
     reasons: list[str] = []
     for kind in ("user_code", "code"):
         reasons += _changed_modules(old.get(kind, {}), new.get(kind, {}))
-    reasons += _changed_values("", old.get("settings", {}), new.get("settings", {}))
+    reasons += changed_values(old.get("settings", {}), new.get("settings", {}))
     reasons += _changed_files(old.get("files", {}), new.get("files", {}))
     inputs_before, inputs_now = old.get("inputs", {}), new.get("inputs", {})
     for port in sorted(set(inputs_before) | set(inputs_now)):
         if inputs_before.get(port) != inputs_now.get(port):
             verb = "is new" if port not in inputs_before else "is gone" if port not in inputs_now else "changed"
             reasons.append(f"input {port} {verb}")
-    reasons += _changed_values("", old.get("libraries", {}), new.get("libraries", {}))
+    reasons += changed_values(old.get("libraries", {}), new.get("libraries", {}))
     if (old.get("baseline") or {}).get("digest") != (new.get("baseline") or {}).get("digest"):
         before, now = ((parts.get("baseline") or {}).get("version") for parts in (old, new))
         reasons.append(
@@ -344,7 +345,7 @@ def what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, .
         reasons.append(f"blessed anyway by {anyway['by']}" if anyway else "no longer blessed anyway")
     for name in ("component", "seed", "python"):
         if old.get(name) != new.get(name):
-            reasons.append(f"{name} {_short(old.get(name))} -> {_short(new.get(name))}")
+            reasons.append(f"{name} {short(old.get(name))} -> {short(new.get(name))}")
     return tuple(reasons)
 
 
@@ -366,14 +367,6 @@ def _changed_modules(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str
             named = [name for name in names if name != "<module>"] or ["the module's statements"]
             reasons.append(f"{now['file']}: {', '.join(named)} changed")
     return reasons
-
-
-def _changed_values(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{prefix}{name} {_short(old.get(name))} -> {_short(new.get(name))}"
-        for name in sorted(set(old) | set(new))
-        if old.get(name) != new.get(name)
-    ]
 
 
 def _file_name(file: Mapping[str, Any]) -> str:
@@ -441,11 +434,6 @@ def _other_places(setting: str, old: Iterable[Mapping[str, Any]], new: Iterable[
     """What can be said of files of one name in several directories."""
     before, now = ([(_file_name(file), file["digest"]) for file in files] for files in (old, new))
     return [f"the files of {setting} changed"] if before != now else []
-
-
-def _short(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _sha256(text: str) -> str:
