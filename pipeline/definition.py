@@ -16,7 +16,7 @@ from pipeline.config import Source, check_shape
 from pipeline.contract import read_contract, settings_of
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.component import BeamOptions
-from schemas.config import Cache, KubeflowConfig, NotificationConfig, PipelineConfig
+from schemas.config import Cache, KubeflowConfig, NotificationConfig, PipelineConfig, TfxConfig
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
 
@@ -33,6 +33,7 @@ class Definition:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     notify: NotificationConfig | None = None
     kubeflow: KubeflowConfig | None = None
+    tfx: TfxConfig | None = None  # the TFX pipeline that steps are of, and what it was made with
     target: str = ""  # what the user named, for messages and for commands to repeat
     notes: tuple[str, ...] = ()  # what of another framework's pipeline is not followed, in sentences
     source: Source | None = None  # where each value was written; None for a pipeline in Python

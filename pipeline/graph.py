@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Contract
@@ -88,8 +90,11 @@ class Graph:
 
     @property
     def digest(self) -> str:
-        """sha256 of the canonical JSON of name, seed, steps and wires: equal for the same pipeline in YAML and in Python."""
-        return "sha256:" + hashlib.sha256(canonical_json(self.as_json()).encode()).hexdigest()
+        """sha256 of the canonical JSON of name, seed, steps and wires: equal for the same pipeline in YAML and in Python.
+
+        It is the same in every checkout and image: see `as_anywhere`.
+        """
+        return "sha256:" + hashlib.sha256(canonical_json(as_anywhere(self.as_json())).encode()).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
         """The graph as JSON data, what `digest` covers."""
@@ -131,6 +136,33 @@ class Graph:
 def canonical_json(data: Any) -> str:
     """One text for equal JSON data: sorted keys, no spaces."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def as_anywhere(data: Any) -> Any:
+    """JSON data with each path at or below the working directory relative to it, in text that is JSON itself as well.
+
+    Pipelines for TFX name their files by absolute paths, beside their module's: another checkout has the same files elsewhere, and
+    so has an image.
+    """
+    here = str(Path.cwd())
+    return data if here == os.sep else _without(data, here)
+
+
+def _without(data: Any, here: str) -> Any:
+    if isinstance(data, Mapping):
+        return {name: _without(value, here) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_without(value, here) for value in data]
+    if not isinstance(data, str):
+        return data
+    if data == here:
+        return "."
+    if data.startswith(here + os.sep):
+        return data[len(here) + 1 :]
+    if data[:1] in ("{", "["):
+        for written in dict.fromkeys((f'"{here}', json.dumps(here)[:-1])):
+            data = data.replace(f"{written}{os.sep}", '"').replace(f'{written}"', '"."')
+    return data
 
 
 def build_graph(

@@ -23,7 +23,7 @@ from pipeline.graph import Declared, Graph, Step, Wire, build_graph, check_wires
 from pipeline.lint import lint
 from pipeline.release import gate_settings
 from schemas.component import BeamOptions, JsonScalar
-from schemas.config import PipelineConfig, StepConfig
+from schemas.config import PipelineConfig, StepConfig, TfxConfig
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
@@ -117,6 +117,7 @@ def definition_of(config: PipelineConfig, source: Source) -> Definition:
         parameters=dict(config.parameters),
         notify=config.notify,
         kubeflow=config.kubeflow,
+        tfx=config.tfx,
     )
 
 
@@ -208,7 +209,8 @@ def _load_object(target: str, overrides: list[str]) -> Definition:
         given[name] = _yaml_value(value)
     found, parameters, left = _made(target, given, "Give it with --set parameters.NAME=value")
     if _is_tfx_pipeline(found):
-        return _from_tfx(found, target, parameters, left)
+        definition = _from_tfx(found, target, parameters, left)
+        return replace(definition, tfx=TfxConfig(pipeline=target, arguments=given))
     if left:
         raise ConfigError(f"--set {overrides[0]}: {target} is a Pipeline, not a function with parameters")
     if not isinstance(found, Pipeline):

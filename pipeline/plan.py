@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pipeline.contract import Contract, build_component, read_contract
 from pipeline.fingerprint import code_closure, file_digest, key_of, what_changed
-from pipeline.graph import Graph, Step
+from pipeline.graph import Graph, Step, as_anywhere
 from pipeline.remembered_digests import RememberedDigests
 from pipeline.store import Execution, Store
 from schemas.artifacts import Hyperparameters
@@ -173,22 +173,22 @@ def parts_of(
     """The parts of a key: what is given, and code, libraries and input files as they are now.
 
     `inputs` maps each wired port to its digest. Settings that name files or the user's code count by content, not by name; those
-    that choose among the files count by what they chose.
+    that choose among the files count by what they chose. What is not written for us has absolute paths of a checkout in its settings,
+    and has the same key in another (`as_anywhere`).
     That somebody has the model blessed anyway counts for a step that blesses: who and why, not when, so that saying it again
     reuses it.
     Raises ConfigError for a module that does not exist, DataError for input files that do not.
     """
     ours = code_closure([component, *contract.run_by])
     theirs = code_closure(contract.paths(settings, contract.user_code))
+    counted = {
+        name: value for name, value in settings.items() if name not in (*contract.input_files, *contract.chooses_files)
+    }
     parts: dict[str, Any] = {
         "component": component,
         "code": ours.as_json(),
         "user_code": {name: module for name, module in theirs.as_json().items() if name not in ours.modules},
-        "settings": {
-            name: value
-            for name, value in settings.items()
-            if name not in (*contract.input_files, *contract.chooses_files)
-        },
+        "settings": as_anywhere(counted) if contract.run_by else counted,
         "libraries": {**ours.libraries, **theirs.libraries},
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "inputs": dict(inputs),

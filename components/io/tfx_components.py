@@ -9,7 +9,7 @@ import importlib.metadata
 import inspect
 import json
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -60,7 +60,7 @@ class TfxComponent:
 
     `executor` is the dotted path of the executor's class, `user_code` the user's functions and module files that it will load,
     `left_out` the outputs that this instance does not make. A component of the user's that is told the names of files has
-    `named_files` besides: those of them that are there.
+    `named_files` besides, of which those count that are there when a run is planned.
     """
 
     KIND: ClassVar[type[Any]]
@@ -149,8 +149,17 @@ class FileBased(TfxComponent):
             for split in json.loads(resolved["input_config"])["splits"]
             for file in expand(str(Path(parameters["input_base"]) / split["pattern"]))
         ]
-        named = [FoundFile(file) for path in getattr(self, "named_files", ()) for file in expand(path)]
-        return {"input_base": found} | ({"named_files": named} if named else {})
+        return {"input_base": found} | _those_there(getattr(self, "named_files", ()))
+
+
+class ToldFiles(TfxComponent):
+    """A component of the user's with parameters that may be names of files, to be read or to be written."""
+
+    named_files: tuple[str, ...]
+
+    def select_files(self) -> Mapping[str, Sequence[FoundFile]]:
+        """Those that are there. Raises DataError for one that cannot be read."""
+        return _those_there(self.named_files)
 
 
 @functools.cache
@@ -173,7 +182,7 @@ def component_of(kind: type[Any]) -> type[Any]:
     ]
     if _is_told_files(kind):
         fields.append(("named_files", tuple[InputFiles, ...], dataclasses.field(default=())))
-    base = FileBased if _is_file_based(kind) else TfxComponent
+    base = FileBased if _is_file_based(kind) else ToldFiles if _is_told_files(kind) else TfxComponent
     own = next((_ADAPTED[name] for name in map(_dotted, kind.__mro__) if name in _ADAPTED), None)
     bases = (resolve(own), base) if own else (base,)
     own_fields = {"executor", "user_code", "left_out", "named_files"}
@@ -242,7 +251,7 @@ def settings_of_node(node: Any, runtime: Mapping[str, Any] | None = None) -> dic
     code = _user_code(settings, own=not _is_tfx(kind.__module__))
     if executor.__module__ != kind.__module__ and not _is_tfx(executor.__module__):
         code.append(_dotted(executor))
-    named = [value for name, value in settings.items() if _names_file(name) and _is_there(value)]
+    named = [value for name, value in settings.items() if _names_file(name) and _may_be_there(value)]
     return {
         **settings,
         "executor": _dotted(executor),
@@ -530,6 +539,16 @@ def _user_code(settings: Mapping[str, Any], own: bool) -> list[str]:
 
 def _is_there(value: Any) -> bool:
     return isinstance(value, str) and Path(value).is_file()
+
+
+def _may_be_there(value: Any) -> bool:
+    """Whether a text names a file that is there, or one of a place that another machine may have and this one not."""
+    return _is_there(value) or (isinstance(value, str) and Path(value).is_absolute())
+
+
+def _those_there(paths: Iterable[str]) -> dict[str, list[FoundFile]]:
+    found = [FoundFile(file) for path in paths if _is_there(path) for file in expand(path)]
+    return {"named_files": found} if found else {}
 
 
 def _is_users(function: str) -> bool:

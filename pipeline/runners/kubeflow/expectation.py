@@ -11,7 +11,16 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.contract import read_contract
 from pipeline.definition import Definition
-from pipeline.fingerprint import OURS, code_closure, file_digest, find_module, fingerprint_module, is_file, is_ours
+from pipeline.fingerprint import (
+    OURS,
+    code_closure,
+    file_digest,
+    find_module,
+    fingerprint_module,
+    is_file,
+    is_ours,
+    shown,
+)
 from pipeline.graph import canonical_json
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
@@ -80,17 +89,19 @@ def _ours(definition: Definition, step: str | None) -> str:
 
 
 def _files(definition: Definition, step: str | None) -> list[str]:
-    """The input files of a step that lie in the image: those of relative paths."""
+    """The input files of a step that lie in the image: those below the working directory."""
     if step is None:
         return []
     found = definition.graph[step]
     contract = read_contract(resolve(found.component))
-    paths = contract.paths(found.settings, contract.input_files)
+    paths = [
+        shown(Path(path)) if path[:1] == "/" else path for path in contract.paths(found.settings, contract.input_files)
+    ]
     relative = [
         path for path in paths if "://" not in path and not PurePosixPath(path).is_absolute() and path[:1] != "~"
     ]
     if relative and contract.selects_files:
-        chosen = [file.path for files in contract.files(found.settings).values() for file in files]
+        chosen = [Path(shown(file.path)) for files in contract.files(found.settings).values() for file in files]
         return sorted(str(file) for file in chosen if not file.is_absolute())
     return sorted({str(file) for path in relative if path.strip() for file in expand(path)})
 

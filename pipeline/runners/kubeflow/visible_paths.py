@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from pipeline.contract import Contract, read_contract
+from pipeline.contract import Contract, build_component, read_contract
 from pipeline.definition import Definition
+from pipeline.fingerprint import is_file, shown
 from pipeline.graph import Step
 from pipeline.plan import publishing_below
 from pipeline.runners.kubeflow.resources import Resources
 from schemas.dotted_path import resolve
+from schemas.errors import ConfigError
 from schemas.input_files import SCHEME
 
 IN_THE_IMAGE = ("configs", "schemas")  # below the image's working directory; and the definition's own top folder
@@ -20,6 +23,7 @@ IN_THE_IMAGE = ("configs", "schemas")  # below the image's working directory; an
 def path_problems(definition: Definition, resources: Resources) -> Iterator[str]:
     """Every path that pods cannot see: whose setting it is, and what to write instead."""
     yield from _root_problems(definition, resources)
+    yield from _argument_problems(definition, resources)
     for step in definition.graph.steps:
         contract = read_contract(resolve(step.component))
         mounts = _mounts(resources, step.id)
@@ -27,11 +31,16 @@ def path_problems(definition: Definition, resources: Resources) -> Iterator[str]
             for path in contract.paths(step.settings, [setting]):
                 problem = _input_problem(path, mounts, _in_the_image(definition))
                 if problem:
-                    yield f"{definition.place('steps', step.id, 'with', setting)}: {problem}"
+                    yield f"{_place(definition, step, setting, path)}: {problem}"
+        for setting in contract.user_code:
+            for path in filter(is_file, contract.paths(step.settings, [setting])):
+                problem = _module_problem(path, mounts)
+                if problem:
+                    yield f"{_place(definition, step, setting, path)}: {problem}"
         for setting, path in _written_or_read_beside(step, contract):
             problem = _output_problem(path, mounts)
             if problem:
-                yield f"{definition.place('steps', step.id, 'with', setting)}: {problem}"
+                yield f"{_place(definition, step, setting, path)}: {problem}"
         if contract.takes_baseline(step.settings):
             yield from _baseline_problems(definition, resources, step)
 
@@ -41,7 +50,41 @@ def is_seen_here(path: str, definition: Definition) -> bool:
     if path.startswith(SCHEME):
         package = path.removeprefix(SCHEME).partition("/")[0]
         return not package.isidentifier() or importlib.util.find_spec(package) is not None
-    return PurePosixPath(path).parts[:1] in [(name,) for name in _in_the_image(definition)]
+    return PurePosixPath(shown(Path(path))).parts[:1] in [(name,) for name in _in_the_image(definition)]
+
+
+def _place(definition: Definition, step: Step, setting: str, path: str) -> str:
+    """Where a step's path was written, which may be in another setting than the one that it is kept or read in."""
+    settings = step.settings
+    candidates = [name for name in (setting, *settings) if settings.get(name) == path]
+    candidates += [name for name in (setting, *settings) if path in str(settings.get(name, ""))]
+    return definition.place("steps", step.id, "with", candidates[0] if candidates else setting)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in JSON data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
+
+
+def _argument_problems(definition: Definition, resources: Resources) -> Iterator[str]:
+    """Arguments of a TFX pipeline that are paths of this checkout: the image is given them as they are, and lies elsewhere."""
+    mounts = _mounts(resources, None)
+    for name, value in definition.tfx.arguments.items() if definition.tfx else ():
+        for path in _texts(value):
+            here = shown(Path(path))
+            if path.startswith("/") and here != path and not _is_below(path, mounts):
+                place = definition.place("tfx", "arguments", name) if definition.source else f"parameters.{name}"
+                yield (
+                    f"{place}: {path} is in the working directory of this machine, which is another one in the image. Write "
+                    f"{here}, for a file that the image has as well; else a path on a mounted volume"
+                )
 
 
 def _root_problems(definition: Definition, resources: Resources) -> Iterator[str]:
@@ -65,9 +108,22 @@ def _first_two(path: str) -> str:
     return str(PurePosixPath(*parts[:3])) if len(parts) > 3 else str(PurePosixPath(*parts[:2]))
 
 
+def _module_problem(path: str, mounts: Iterable[str]) -> str | None:
+    """What keeps a pod from a module file: the image has those below the working directory."""
+    here = PurePosixPath(path if _is_below(path, mounts) else shown(Path(path)))
+    if "://" not in path and ".." not in here.parts and (not here.is_absolute() or _is_below(path, mounts)):
+        return None
+    return (
+        f"{path} lies outside the working directory, below which the image has the same files. Put it below, beside what it imports, "
+        f"and name it from there, as features.py or by a path made of __file__"
+    )
+
+
 def _input_problem(path: str, mounts: Iterable[str], in_the_image: Iterable[str]) -> str | None:
     if path.startswith(SCHEME) or not path.strip():
         return None
+    if not _is_below(path, mounts):
+        path = shown(Path(path)) if path.startswith("/") else path
     if "://" in path:
         where = f"{path} is in an object store, and inputs are files"
     elif path.startswith("/"):
@@ -90,8 +146,12 @@ def _input_problem(path: str, mounts: Iterable[str], in_the_image: Iterable[str]
 def _written_or_read_beside(step: Step, contract: Contract) -> Iterator[tuple[str, str]]:
     """Settings of a step that publishes which hold a location outside the store."""
     if contract.publishes:
-        for setting in ("destination", "models_config"):
-            value = step.settings.get(setting)
+        try:
+            component = build_component(contract.component, step.settings)
+            found = {setting: getattr(component, setting, None) for setting in ("destination", "models_config")}
+        except ConfigError:  # lint says it
+            return
+        for setting, value in found.items():
             if isinstance(value, str) and value.strip():
                 yield setting, value
 
@@ -128,13 +188,21 @@ def _output_problem(path: str, mounts: Iterable[str]) -> str | None:
 
 
 def _in_the_image(definition: Definition) -> tuple[str, ...]:
-    target = definition.target
-    own = target.partition(":")[0].partition(".")[0] if ":" in target else Path(target).parts[0]
-    return tuple(
-        dict.fromkeys(
-            [*IN_THE_IMAGE, *([own] if own not in ("/", "..") and not own.endswith((".yaml", ".yml")) else [])]
-        )
-    )
+    """The first parts of the paths that the image has: of the definition, of the module that makes it, and of module files."""
+    targets = [definition.target, *([definition.tfx.pipeline] if definition.tfx and definition.tfx.pipeline else [])]
+    own = [_top_of_module(target) if ":" in target else Path(target).parts[0] for target in targets]
+    for step in definition.graph.steps:
+        contract = read_contract(resolve(step.component))
+        files = filter(is_file, contract.paths(step.settings, contract.user_code))
+        own += [PurePosixPath(shown(Path(file))).parts[0] for file in files]
+    names = [name for name in own if name not in ("/", "..") and not name.endswith((".yaml", ".yml", ".py"))]
+    return tuple(dict.fromkeys([*IN_THE_IMAGE, *names]))
+
+
+def _top_of_module(target: str) -> str:
+    """The folder that a module's package lies in; a module that is in none is its file."""
+    top = target.partition(":")[0].partition(".")[0]
+    return f"{top}.py" if Path(f"{top}.py").is_file() else top
 
 
 def _mounts(resources: Resources, step: str | None) -> list[str]:
