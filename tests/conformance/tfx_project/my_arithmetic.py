@@ -1,0 +1,5 @@
+"""What the user's component does with a number."""
+
+
+def one_more(number: int) -> int:
+    return number + 1
