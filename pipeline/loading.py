@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,8 @@ COMPONENTS: Mapping[str, str] = {
 def load(target: str, overrides: Iterable[str] = (), root: str | None = None) -> Definition:
     """The definition that `target` names: a YAML file, or `module:object` with a Pipeline or a callable that makes one.
 
-    `overrides` are `a.b=value`; for `module:object` only `parameters.x=value`, passed to the callable as x. `root`
-    replaces the definition's own. Raises ConfigError with every problem found.
+    `overrides` are `a.b=value`; for `module:object` only `parameters.x=value`, passed to the callable as x, and `tfx.fast=true`
+    for a TFX pipeline. `root` replaces the definition's own. Raises ConfigError with every problem found.
     """
     make_importable(Path.cwd())
     importlib.invalidate_caches()  # in a notebook, modules may have been written since
@@ -60,7 +60,8 @@ def load(target: str, overrides: Iterable[str] = (), root: str | None = None) ->
     else:
         config, source = read_config(Path(target), overrides)
         config, notes = _with_tfx(config, source)
-        definition = replace(definition_of(config, source), notes=notes)
+        config, fast = _with_twins(config, source.at) if config.tfx and config.tfx.fast else (config, {})
+        definition = replace(definition_of(config, source), notes=notes, fast=fast)
     definition = replace(definition, target=target)
     return replace(definition, root=Path(root)) if root else definition
 
@@ -195,22 +196,30 @@ def _raised(error: BaseException) -> str:
 
 _TFX_PIPELINE = "tfx.orchestration.pipeline.Pipeline"
 _AS_DEFINITION = "components.io.tfx_pipelines.as_definition"
+_SWAPPED = "components.io.tfx_fast.swapped"
+_FAST = "tfx.fast"
 _HOME = Path(__file__).parents[1]
 _OURS = ("pipeline", "components", "schemas")
 
 
 def _load_object(target: str, overrides: list[str]) -> Definition:
     given: dict[str, Any] = {}
+    fast = False
     for override in overrides:
         path, _, value = override.partition("=")
+        if path == _FAST:
+            fast = _yaml_value(value) is True
+            continue
         scope, _, name = path.partition(".")
         if scope != "parameters" or not name:
             raise ConfigError(f"--set {override}: {target} is Python; it takes only parameters.NAME=value")
         given[name] = _yaml_value(value)
     found, parameters, left = _made(target, given, "Give it with --set parameters.NAME=value")
     if _is_tfx_pipeline(found):
-        definition = _from_tfx(found, target, parameters, left)
-        return replace(definition, tfx=TfxConfig(pipeline=target, arguments=given))
+        definition = _from_tfx(found, target, parameters, left, fast)
+        return replace(definition, tfx=TfxConfig(pipeline=target, arguments=given, fast=fast))
+    if fast:
+        raise ConfigError(f"--fast: {target} is no pipeline of TFX's. Leave it out: ours are the fast ones")
     if left:
         raise ConfigError(f"--set {overrides[0]}: {target} is a Pipeline, not a function with parameters")
     if not isinstance(found, Pipeline):
@@ -271,11 +280,28 @@ def _is_tfx_pipeline(found: Any) -> bool:
     return any(f"{base.__module__}.{base.__qualname__}" == _TFX_PIPELINE for base in type(found).__mro__)
 
 
-def _from_tfx(found: Any, target: str, parameters: Mapping[str, Any], runtime: Mapping[str, Any]) -> Definition:
+def _from_tfx(
+    found: Any, target: str, parameters: Mapping[str, Any], runtime: Mapping[str, Any], fast: bool
+) -> Definition:
     """The definition of a TFX pipeline. `runtime` are values for its RuntimeParameters."""
     config, notes = _tfx_config(found, target, runtime)
-    definition = definition_of(config, Source(target))
-    return replace(definition, source=None, parameters={**parameters, **runtime}, notes=notes)
+    source = Source(target)
+    config, swapped = _with_twins(config, source.at) if fast else (config, {})
+    definition = definition_of(config, source)
+    return replace(definition, source=None, parameters={**parameters, **runtime}, notes=notes, fast=swapped)
+
+
+def _with_twins(
+    config: PipelineConfig, place: Callable[[tuple[str | int, ...]], str]
+) -> tuple[PipelineConfig, dict[str, str]]:
+    """(`config` with ours in the place of TFX's components where ours make the same, of each of TFX's steps what became of it)."""
+    steps, fast = resolve(_SWAPPED)({name: step.model_dump(by_alias=True) for name, step in config.steps.items()})
+    problems: list[str] = []
+    raw = {**config.model_dump(by_alias=True), "steps": steps}
+    made = check_shape(PipelineConfig, raw, place, problems)
+    if made is None:
+        raise ConfigError(*problems)
+    return made, fast
 
 
 def _tfx_config(found: Any, target: str, runtime: Mapping[str, Any]) -> tuple[PipelineConfig, tuple[str, ...]]:
