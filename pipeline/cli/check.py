@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.lint import lint
@@ -13,13 +13,14 @@ from schemas.errors import ConfigError
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found. `digest` is the graph's, None when there is no graph."""
+    """What was found. `digest` is the graph's, None when there is no graph; `fast` what --fast made of each step of TFX's."""
 
     target: str
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
     digest: str | None
     steps: int
+    fast: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -34,11 +35,13 @@ class CheckResult:
             "warnings": list(self.warnings),
             "graph_digest": self.digest,
             "steps": self.steps,
+            **({"fast": dict(self.fast)} if self.fast else {}),
         }
 
     def as_text(self) -> str:
         """One line per finding, then the verdict."""
         lines = [*(f"error: {error}" for error in self.errors), *(f"warning: {warning}" for warning in self.warnings)]
+        lines += [f"{step}: {what}" for step, what in self.fast.items()]
         if self.ok:
             lines.append(f"{self.target}: {self.steps} steps, ready to run")
         else:
@@ -69,4 +72,4 @@ def check_pipeline(target: str, *, overrides: Iterable[str] = ()) -> CheckResult
             errors += checked.errors
             warnings += checked.warnings
     unique = tuple(dict.fromkeys(errors)), tuple(dict.fromkeys(warnings))
-    return CheckResult(target, *unique, graph.digest, len(graph.steps))
+    return CheckResult(target, *unique, graph.digest, len(graph.steps), definition.fast)

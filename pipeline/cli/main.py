@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import kubeflow, schedule
-from pipeline.cli.answer import Answer, Json, Target
+from pipeline.cli.answer import Answer, Fast, Json, Target, overridden
 from pipeline.interrupts import like_ctrl_c
 from schemas.errors import ConfigError, Interrupted, PenstockError
 from schemas.location import parse
@@ -84,6 +84,7 @@ def pipeline(
 def run(
     config: Target,
     overrides: Overrides = None,
+    fast: Fast = False,
     to: To = None,
     force: Force = None,
     root: Root = None,
@@ -98,7 +99,7 @@ def run(
     with log.SilentDisplay() if json else log.display() as display:
         result = run_pipeline(
             config,
-            overrides=overrides or (),
+            overrides=overridden(overrides, fast),
             to=to,
             force=force or (),
             root=root,
@@ -117,6 +118,7 @@ def trigger(
         typer.Option("--if-new-data", help="Only when the input has what the served model was not trained on."),
     ] = False,
     overrides: Overrides = None,
+    fast: Fast = False,
     root: Root = None,
     ledger: LedgerUrl = None,
     attempts: Annotated[
@@ -140,7 +142,7 @@ def trigger(
         result = trigger_pipeline(
             config,
             if_new_data=if_new_data,
-            overrides=overrides or (),
+            overrides=overridden(overrides, fast),
             root=root,
             ledger=ledger,
             attempts=attempts,
@@ -163,6 +165,7 @@ def backfill(
     again: Annotated[bool, typer.Option("--again", help="Run spans that an earlier call has done, too.")] = False,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a span that fails.")] = False,
     overrides: Overrides = None,
+    fast: Fast = False,
     root: Root = None,
     ledger: LedgerUrl = None,
     json: Json = False,
@@ -178,7 +181,7 @@ def backfill(
         to=to,
         again=again,
         keep_going=keep_going,
-        overrides=overrides or (),
+        overrides=overridden(overrides, fast),
         root=root,
         ledger=ledger,
         display=log.SilentDisplay if json else log.display,
@@ -190,6 +193,7 @@ def backfill(
 def plan(
     config: Target,
     overrides: Overrides = None,
+    fast: Fast = False,
     to: To = None,
     force: Force = None,
     root: Root = None,
@@ -198,16 +202,16 @@ def plan(
     """Say which steps would run and which would be reused, and why."""
     from pipeline.cli.plan import plan_pipeline, plan_text
 
-    steps = plan_pipeline(config, overrides=overrides or (), to=to, force=force or (), root=root)
+    steps = plan_pipeline(config, overrides=overridden(overrides, fast), to=to, force=force or (), root=root)
     return Answer({"outcome": "planned", "steps": [step.as_json() for step in steps]}, plan_text(steps))
 
 
 @app.command()
-def check(config: Target, overrides: Overrides = None, json: Json = False) -> Answer:
+def check(config: Target, overrides: Overrides = None, fast: Fast = False, json: Json = False) -> Answer:
     """Find every mistake in a definition without running anything."""
     from pipeline.cli.check import check_pipeline
 
-    result = check_pipeline(config, overrides=overrides or ())
+    result = check_pipeline(config, overrides=overridden(overrides, fast))
     return Answer(result.as_json(), result.as_text(), 0 if result.ok else ConfigError.exit_code)
 
 
@@ -215,6 +219,7 @@ def check(config: Target, overrides: Overrides = None, json: Json = False) -> An
 def dag(
     config: Target,
     overrides: Overrides = None,
+    fast: Fast = False,
     form: Annotated[str, typer.Option("--as", metavar="FORM", help="text, mermaid, dot or json.")] = "text",
     json: Json = False,
 ) -> Answer:
@@ -222,8 +227,8 @@ def dag(
     from pipeline.cli.dag import draw, graph_json
 
     if json:
-        return Answer({"outcome": "drawn", **graph_json(config, overrides=overrides or ())})
-    return Answer({}, draw(config, form, overrides=overrides or ()))
+        return Answer({"outcome": "drawn", **graph_json(config, overrides=overridden(overrides, fast))})
+    return Answer({}, draw(config, form, overrides=overridden(overrides, fast)))
 
 
 @app.command()

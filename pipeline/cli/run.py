@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +47,7 @@ class RunResult:
     paths: Mapping[str, str]
     warnings: tuple[str, ...] = ()  # what was to be told somebody and could not
     reasons: tuple[str, ...] = ()  # why it was refused or skipped
+    fast: Mapping[str, str] = field(default_factory=dict)  # what --fast made of each step of TFX's
 
     @property
     def exit_code(self) -> int:
@@ -71,6 +72,7 @@ class RunResult:
                 }
                 for name, step in self.steps.items()
             },
+            **({"fast": dict(self.fast)} if self.fast else {}),
         }
 
 
@@ -147,6 +149,8 @@ def _run(
     try:
         notification.output = store.run_directory(record.id) / "notify.log"
         tell(log.RunStarted(graph.name, record.id, tuple(step.id for step in graph.steps)))
+        for name, what in definition.fast.items():
+            tell(log.StepNote(name, what))
         local = LocalRun(
             graph=graph,
             store=store,
@@ -184,7 +188,9 @@ def _run(
         )
         for name, action in local.actions.items()
     }
-    return RunResult(record.id, outcome, seconds, steps, metrics, paths, reasons=notification.ended.reasons)
+    return RunResult(
+        record.id, outcome, seconds, steps, metrics, paths, reasons=notification.ended.reasons, fast=definition.fast
+    )
 
 
 def _outcome(actions: Collection[Action]) -> Literal["done", "skipped", "failed", "refused"]:

@@ -98,6 +98,8 @@ def trigger_pipeline(
             for option, given_ in (("--root", root), ("--ledger", ledger))
             if given_ is not None
         ]
+        if any(override.startswith("tfx.") for override in given):
+            wrong.append("--fast: pods read the definition anew. Write it there: tfx: {fast: true}")
         if wrong:
             raise ConfigError(*wrong)
         return _start_on_kubeflow(target, given, if_new_data, attempts, still_written)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.check import check_pipeline
+from pipeline.cli.plan import plan_pipeline
 from pipeline.contract import read_contract
 from pipeline.fingerprint import code_closure
 from pipeline.loading import load
@@ -361,6 +362,54 @@ def test_a_module_file_that_is_not_there_is_found_before_anything_runs(module: P
 def test_what_cannot_be_followed_is_named_with_what_to_do_instead(module: Path, name: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load(target(name))
+
+
+def test_fast_has_ours_in_the_place_of_TFX_s_and_says_so_of_each_step(module: Path) -> None:
+    definition = load(target("create"), ["tfx.fast=true"])
+
+    assert [step.component for step in definition.graph.steps] == [
+        "components.data.example_gen.ExampleGen",
+        "components.data.statistics_gen.StatisticsGen",
+    ]
+    beam = definition.graph["statistics_gen"].beam
+    assert beam is not None
+    assert (beam.runner, beam.args) == ("FlinkRunner", ("--parallelism=2",))
+    assert definition.fast == {
+        "csv_example_gen": "ours for TFX's CsvExampleGen",
+        "statistics_gen": "ours for TFX's StatisticsGen",
+    }
+    assert load(target("create"), ["tfx.fast=false"]).fast == {}
+    plan = {step.step: step.as_json() for step in plan_pipeline(target("imported"), overrides=["tfx.fast=true"])}
+    assert plan["csv_example_gen"]["fast"] == "ours for TFX's CsvExampleGen"
+    assert plan["example_validator"]["fast"] == "TFX's own: --fast swaps nothing for ExampleValidator"
+    assert "fast" not in plan["import_schema"]
+    checked = check_pipeline(target("create"), overrides=["tfx.fast=true"])
+    assert "statistics_gen: ours for TFX's StatisticsGen\n" in checked.as_text()
+    assert checked.as_json()["fast"] == definition.fast
+
+
+def test_fast_is_for_pipelines_of_TFX_s(module: Path) -> None:
+    (module / "pipelines_of_ours.py").write_text(
+        "from pipeline.definition import Pipeline\n\n\ndef create():\n    return Pipeline(name='ours')\n"
+    )
+    try:
+        with pytest.raises(ConfigError, match="--fast: pipelines_of_ours:create is no pipeline of TFX's"):
+            load("pipelines_of_ours:create", ["tfx.fast=true"])
+    finally:
+        sys.modules.pop("pipelines_of_ours", None)
+
+
+def test_fast_in_a_definition_in_YAML_is_for_all_its_steps_of_TFX_s(module: Path) -> None:
+    own = "  more_gen: {uses: tfx.v1.components.CsvExampleGen, with: {input_base: one}}\n"
+    (module / "pipeline.yaml").write_text(DEFINITION.replace("steps:\n", f"  fast: true\nsteps:\n{own}"))
+
+    definition = load("pipeline.yaml")
+
+    kinds = {step.id: step.component.rpartition(".")[2] for step in definition.graph.steps}
+    assert (kinds["csv_example_gen"], kinds["more_gen"]) == ("ExampleGen", "ExampleGen")
+    assert str(definition.graph["example_validator"].inputs["statistics"]) == "statistics_gen.statistics"
+    assert definition.fast["trainer"] == "TFX's own: --fast swaps nothing for Trainer"
+    assert "example_validator" not in definition.fast
 
 
 DEFINITION = """
