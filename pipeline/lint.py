@@ -99,7 +99,7 @@ def _missing(dotted: str, setting: str) -> str | None:
         names = set(_defined_names(ast.parse(file.read_bytes())))
     except ConfigError as error:
         return f"'{dotted}' does not import: {error}"
-    if name in names or "*" in names or "__getattr__" in names:
+    if name == "__name__" or name in names or "*" in names or "__getattr__" in names:
         return None
     return f"'{dotted}' does not import: {module} has no '{name}'.{did_you_mean(name, names)}"
 

@@ -32,8 +32,9 @@ def fn_args(
     """FnArgs with every field as TFX's executors fill it.
 
     `data_accessor` reads the examples through tfx_bsl, as datasets or Arrow record batches. `model` is None for a
-    tuner_fn, which writes none. `working_dir` and `model_run_dir` survive a killed run. Steps of None mean that the
-    function decides. `base_model` is the SavedModel to start from. Raises UnknownSplit.
+    tuner_fn, which writes none. `working_dir` and `model_run_dir` survive a killed run; TFX tells a run_fn of no `working_dir`, and
+    a tuner_fn of no `transform_output` and `schema_file`. Steps of None mean that the function decides. `base_model` is the
+    SavedModel to start from. Raises UnknownSplit.
     """
     from tfx.components.trainer import fn_args_utils
     from tfx.types import standard_component_specs as names

@@ -534,7 +534,9 @@ def _user_code(settings: Mapping[str, Any], own: bool) -> list[str]:
         for name, value in texts.items()
         if name.endswith("_fn") and "." in value and not files and (not own or _is_users(value))
     ]
-    return [*files, *functions]
+    # A module has no function that is always there, but always its name.
+    modules = [f"{texts['module_path']}.__name__"] if texts.get("module_path") and not own else []
+    return [*files, *functions, *modules]
 
 
 def _is_there(value: Any) -> bool:
