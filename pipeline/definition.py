@@ -3,6 +3,7 @@
 taxi = Pipeline(name="chicago-taxi", seed=13)
 example_gen = taxi.step("example_gen", ExampleGen(source="trips.csv"))
 statistics_gen = taxi.step("statistics_gen", StatisticsGen(), examples=example_gen.examples)
+schema_gen = taxi.step("schema_gen", tfx.v1.components.SchemaGen, with_={"infer_feature_shape": True})
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Source, check_shape
-from pipeline.contract import read_contract, settings_of
+from pipeline.contract import adapted, build_component, read_contract, settings_of
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.component import BeamOptions
 from schemas.config import Cache, KubeflowConfig, NotificationConfig, PipelineConfig, TfxConfig
@@ -86,12 +87,14 @@ class Pipeline:
         }
         self._beam = beam or BeamOptions()
         self._steps: list[Declared] = []
+        self._objects: list[tuple[Any, str]] = []  # components of another framework, and the step that each became
 
     def step(
         self,
         id: str,  # noqa: A002
         component: Any,
         *,
+        with_: Mapping[str, Any] | None = None,
         cache: Cache = True,
         beam: BeamOptions | None = None,
         memory: str | int | None = None,
@@ -99,11 +102,18 @@ class Pipeline:
     ) -> StepHandle:
         """Add a step. `inputs` are wires by port; those left out are filled as in pipeline.yaml. `memory` is written as there.
 
-        Raises ConfigError when the id is taken, `component` is not a component, or `memory` is no amount.
+        `component` is a component object; or a component class, TFX's and ones that are written for TFX among them, whose settings
+        are `with_`, as `with` in pipeline.yaml; or a component object of TFX's, whose channels are wires where they come from
+        objects that are steps of this pipeline.
+
+        Raises ConfigError when the id is taken, `component` is not a component, a setting is wrong, or `memory` is no amount.
         """
         if any(declared.id == id for declared in self._steps):
             raise ConfigError(f"steps.{id}: there are two steps of this name; rename one")
-        contract = read_contract(type(component))
+        kind = adapted(component if isinstance(component, type) else type(component))
+        contract = read_contract(kind)
+        settings, wires = self._read(id, kind, component, with_, inputs)
+        inputs = wires | inputs
         wrong = [
             f"steps.{id}.inputs.{port}: expected an output of a step, found {wire!r}"
             for port, wire in inputs.items()
@@ -111,7 +121,6 @@ class Pipeline:
         ]
         if wrong:
             raise ConfigError(*wrong)
-        kind = type(component)
         try:
             amount = parse_memory(memory) if memory is not None else None
         except ConfigError as error:
@@ -120,7 +129,7 @@ class Pipeline:
             Declared(
                 id,
                 f"{kind.__module__}.{kind.__qualname__}",
-                settings_of(component),
+                settings,
                 contract,
                 dict(inputs),
                 cache,
@@ -128,7 +137,41 @@ class Pipeline:
                 amount,
             )
         )
+        self._objects.append((component, id))
         return StepHandle(id, tuple(contract.outputs))
+
+    def _read(
+        self,
+        step_id: str,
+        kind: type[Any],
+        component: Any,
+        written: Mapping[str, Any] | None,
+        wired: Mapping[str, Wire],
+    ) -> tuple[dict[str, Any], dict[str, Wire]]:
+        """The settings of a component, and the wires that it has already but to what is `wired` by hand. Raises ConfigError."""
+        wires: dict[str, Wire] = {}
+        try:
+            if isinstance(component, type):
+                return settings_of(build_component(kind, written or {})), wires
+            if written is not None:
+                raise ConfigError(
+                    f"settings: belong to a class, and {kind.__name__}(...) is an object: give them to its constructor"
+                )
+            if isinstance(component, kind):
+                return settings_of(component), wires
+            settings, channels = kind.read_object(component)
+            for port in channels.keys() - wired.keys():
+                producer, output = channels[port]
+                step = next((known for made, known in self._objects if made is producer), None)
+                if step is None:
+                    raise ConfigError(
+                        f"{port}: comes from a {type(producer).__name__} that is no step of this pipeline. Add that before "
+                        f"this one, or wire the input: .step('{step_id}', ..., {port}=earlier_step.{output})"
+                    )
+                wires[port] = Wire(step, output)
+            return settings_of(build_component(kind, settings)), wires
+        except ConfigError as error:
+            raise ConfigError(*(f"steps.{step_id}.with.{problem}" for problem in error.problems)) from error
 
     def definition(self) -> Definition:
         """The wired definition. Raises ConfigError with every problem."""

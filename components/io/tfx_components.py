@@ -84,6 +84,23 @@ class TfxComponent:
             return dict(written)
         return settings_of_node(_construct(cls.KIND, written))
 
+    @classmethod
+    def read_object(cls, node: Any) -> tuple[dict[str, Any], dict[str, tuple[Any, str]]]:
+        """(the settings to keep, of each input that it was given an output for that one's component and name) of TFX's object.
+
+        Raises ConfigError for what cannot be kept.
+        """
+        from tfx.types.channel import OutputChannel
+
+        if getattr(node.executor_spec, "beam_pipeline_args", ()):
+            raise ConfigError("beam_pipeline_args: are of a TFX pipeline. Give the step beam=BeamOptions(...)")
+        channels = {
+            name: (channel.producer_component, str(channel.output_key))
+            for name, channel in node.inputs.items()
+            if isinstance(channel, OutputChannel)
+        }
+        return settings_of_node(node), channels
+
     def run(self, **given: Any) -> None:
         """Run TFX's executor: the parameters are TFX's inputs and outputs by name, and what is asked of the framework."""
         spec = self.KIND.SPEC_CLASS
