@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.data.example_validator import reasons_of
 from schemas.artifact import Artifact
@@ -27,6 +27,7 @@ class TfxExampleValidator(_Adapted):
 
     def _execute(
         self,
+        parameters: Mapping[str, Any],
         inputs: Mapping[str, Artifact],
         outputs: Mapping[str, Artifact],
         beam: BeamOptions,
@@ -34,7 +35,7 @@ class TfxExampleValidator(_Adapted):
         lineage: Lineage,
     ) -> None:
         """Validate, then read what was found in each split that was looked at."""
-        super()._execute(inputs, outputs, beam, scratch, lineage)
+        super()._execute(parameters, inputs, outputs, beam, scratch, lineage)
         anomalies, schema = outputs["anomalies"], inputs["schema"]
         if not (isinstance(anomalies, Anomalies) and isinstance(schema, FeatureSchema)):
             raise TypeError(f"TFX's ExampleValidator makes Anomalies of a schema, found {outputs} and {inputs}")

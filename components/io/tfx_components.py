@@ -17,7 +17,7 @@ from components.io import tfx_executor
 from components.io.tfx_artifacts import ABSENT, artifact_of, out
 from schemas.artifact import Artifact
 from schemas.artifacts import TransformAnomalies, TransformedExamples, TransformSchema, TransformStatistics
-from schemas.component import BeamOptions, InputFiles, LeavesOut, Lineage, PlannedFiles, Scratch, UserCode
+from schemas.component import BeamOptions, InputFile, InputFiles, LeavesOut, Lineage, PlannedFiles, Scratch, UserCode
 from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError, StepFailed, did_you_mean
 from schemas.input_files import FoundFile, expand
@@ -103,6 +103,9 @@ class TfxComponent:
 
     def run(self, **given: Any) -> None:
         """Run TFX's executor: the parameters are TFX's inputs and outputs by name, and what is asked of the framework."""
+        self._run(self._parameters(), given)
+
+    def _run(self, parameters: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         spec = self.KIND.SPEC_CLASS
         inputs = {name: given[name] for name in spec.INPUTS if given.get(name) is not None}
         for name, found in list(inputs.items()):
@@ -113,10 +116,11 @@ class TfxComponent:
         outputs = {name: given[name] for name in spec.OUTPUTS}
         for name in self.left_out:
             outputs.pop(name).properties[ABSENT] = True
-        self._execute(inputs, outputs, given[BEAM], given[SCRATCH], given[LINEAGE])
+        self._execute(parameters, inputs, outputs, given[BEAM], given[SCRATCH], given[LINEAGE])
 
     def _execute(
         self,
+        parameters: Mapping[str, Any],
         inputs: Mapping[str, Artifact],
         outputs: Mapping[str, Artifact],
         beam: BeamOptions,
@@ -124,7 +128,7 @@ class TfxComponent:
         lineage: Lineage,
     ) -> None:
         """Have TFX's executor make `outputs`. `lineage` is for those that tell others where a model came from."""
-        tfx_executor.execute(self.KIND, self.executor, self._parameters(), inputs, outputs, beam, scratch)
+        tfx_executor.execute(self.KIND, self.executor, parameters, inputs, outputs, beam, scratch)
 
     def _parameters(self) -> dict[str, Any]:
         """The execution parameters by name, without those that are None: TFX leaves them out as well."""
@@ -136,21 +140,36 @@ class FileBased(TfxComponent):
     """An ExampleGen that reads files, whose driver finds the span and version."""
 
     def run(self, **given: Any) -> None:
-        """Run TFX's executor. It looks for its files itself: raises StepFailed where they are not those that were planned."""
-        self._check_files(given[PLANNED])
-        super().run(**{name: value for name, value in given.items() if name != PLANNED})
-        self._check_files(given[PLANNED])
+        """Run TFX's executor on the span that was planned. It looks for its files itself: raises StepFailed where they are others.
 
-    def _check_files(self, planned: PlannedFiles) -> None:
-        expected = [file.path for file in planned.by_setting.get("input_base", ())]
-        if not expected:  # called from Python, where nobody planned
-            return
-        appeared = {file.path for file in self.select_files()["input_base"]} - set(expected)
+        Files that appear outside the patterns that it is told are left for the next run.
+        """
+        planned = given[PLANNED].by_setting.get("input_base", ())  # none: called from Python, where nobody planned
+        told = tfx_executor.driven(self.KIND, self._parameters() | self._only(planned))
+        self._check_files(told, planned)
+        self._run(told, given)
+        self._check_files(told, planned)
+
+    def _only(self, planned: Sequence[InputFile]) -> dict[str, str]:
+        """The parameter that has TFX's driver find the span of the planned files; none where there are no spans."""
+        if not planned or planned[0].span is None or "range_config" not in _parameters(self.KIND):
+            return {}
+        span = {"start_span_number": planned[0].span, "end_span_number": planned[0].span}
+        return {"range_config": json.dumps({"static_range": span})}
+
+    def _check_files(self, told: Mapping[str, Any], planned: Sequence[InputFile]) -> None:
+        appeared = set(self._matching(told)) - {file.path for file in planned} if planned else ()
         if appeared:
             raise StepFailed(
                 f"{', '.join(sorted(map(str, appeared)))} appeared after this step was planned, and TFX's executor reads it too. "
                 f"Nothing was published: run again"
             )
+
+    @staticmethod
+    def _matching(told: Mapping[str, Any]) -> Iterator[Path]:
+        """What an executor with these resolved parameters reads. Raises DataError."""
+        for split in json.loads(told["input_config"])["splits"]:
+            yield from expand(str(Path(told["input_base"]) / split["pattern"]))
 
     def select_files(self) -> Mapping[str, Sequence[FoundFile]]:
         """The files of the newest span, or of all there are, split by split. Raises DataError."""
@@ -163,8 +182,7 @@ class FileBased(TfxComponent):
         found = [
             # A file that goes over to another split, which is another directory, is another input.
             FoundFile(file, span, version, None if span is None else str(span), str(_below(base, file)))
-            for split in json.loads(resolved["input_config"])["splits"]
-            for file in expand(str(Path(parameters["input_base"]) / split["pattern"]))
+            for file in self._matching(resolved)
         ]
         return {"input_base": found} | _those_there(getattr(self, "named_files", ()))
 

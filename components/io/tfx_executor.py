@@ -29,7 +29,7 @@ def execute(
 ) -> None:
     """Run the executor class of the dotted path `executor` as TFX's launcher runs it for a component of class `kind`.
 
-    `parameters` are its execution parameters, messages as JSON text. The directories of `outputs` are filled in place but for
+    `parameters` are its execution parameters, messages as JSON text, as they were written or as `driven` gave them. The directories of `outputs` are filled in place but for
     ModelRun, which is where checkpoints are written: that lies in `scratch`, so that a killed training goes on, until the
     executor is done. Raises what the executor raises, and ArtifactError when an output is elsewhere or nowhere, and for what is
     written beside the outputs or into an input.
@@ -42,10 +42,14 @@ def execute(
             directory = str(Path(value).resolve().parent)
             if directory not in sys.path:  # last, as in the package that TFX makes of all modules beside a module file
                 sys.path.append(directory)
-    exec_properties = {name: _parameter(spec.PARAMETERS[name], value) for name, value in parameters.items()}
     custom: dict[str, Any] = {}
+    if _has_own_driver(kind) and "span" not in parameters:
+        parameters = driven(kind, parameters)
+    exec_properties = {
+        name: _parameter(spec.PARAMETERS[name], value) if name in spec.PARAMETERS else value
+        for name, value in parameters.items()
+    }
     if _has_own_driver(kind):
-        exec_properties = driven(kind, exec_properties)
         custom = {name: exec_properties[name] for name in ("span", "version") if exec_properties.get(name) is not None}
         if exec_properties.get("input_fingerprint"):
             custom["input_fingerprint"] = exec_properties["input_fingerprint"]

@@ -31,6 +31,7 @@ class TfxEvaluator(_Adapted):
 
     def _execute(
         self,
+        parameters: Mapping[str, Any],
         inputs: Mapping[str, Artifact],
         outputs: Mapping[str, Artifact],
         beam: BeamOptions,
@@ -38,7 +39,7 @@ class TfxEvaluator(_Adapted):
         lineage: Lineage,
     ) -> None:
         """Evaluate, then read what was found. A configuration of the time before EvalConfig has no thresholds to read."""
-        super()._execute(inputs, outputs, beam, scratch, lineage)
+        super()._execute(parameters, inputs, outputs, beam, scratch, lineage)
         evaluation, blessing = outputs["evaluation"], outputs["blessing"]
         if not (isinstance(evaluation, Evaluation) and isinstance(blessing, Blessing)):
             raise TypeError(f"TFX's Evaluator makes an Evaluation and a Blessing, found {outputs}")

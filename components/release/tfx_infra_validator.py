@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schemas.artifact import Artifact
 from schemas.artifacts import InfraBlessing
@@ -29,6 +29,7 @@ class TfxInfraValidator(_Adapted):
 
     def _execute(
         self,
+        parameters: Mapping[str, Any],
         inputs: Mapping[str, Artifact],
         outputs: Mapping[str, Artifact],
         beam: BeamOptions,
@@ -40,7 +41,7 @@ class TfxInfraValidator(_Adapted):
         absl = logging.getLogger("absl")
         absl.addHandler(failures)
         try:
-            super()._execute(inputs, outputs, beam, scratch, lineage)
+            super()._execute(parameters, inputs, outputs, beam, scratch, lineage)
         finally:
             absl.removeHandler(failures)
         blessing = outputs["blessing"]

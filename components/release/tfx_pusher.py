@@ -45,6 +45,7 @@ class TfxPusher(_Adapted):
 
     def _execute(
         self,
+        parameters: Mapping[str, Any],
         inputs: Mapping[str, Artifact],
         outputs: Mapping[str, Artifact],
         beam: BeamOptions,
@@ -59,14 +60,14 @@ class TfxPusher(_Adapted):
             one for one in (inputs.get("model_blessing"), inputs.get("infra_blessing")) if isinstance(one, Verdict)
         ]
         if self.destination is None:
-            super()._execute(inputs, outputs, beam, scratch, lineage)
+            super()._execute(parameters, inputs, outputs, beam, scratch, lineage)
             _require_pushed(pushed_model, wired)
             return
         directory = scratch.path / "pushed"
         shutil.rmtree(directory, ignore_errors=True)
         destination = json.dumps({"filesystem": {"base_directory": str(directory)}})
-        parameters = {**self._parameters(), "push_destination": destination}
-        tfx_executor.execute(self.KIND, self.executor, parameters, inputs, outputs, beam, scratch)
+        told = {**parameters, "push_destination": destination}
+        tfx_executor.execute(self.KIND, self.executor, told, inputs, outputs, beam, scratch)
         pushed_model.properties.clear()  # where the executor pushed to is nobody's business
         versions = [child for child in directory.iterdir() if child.is_dir()] if directory.is_dir() else []
         if not versions and all(one.blessed for one in wired):

@@ -276,7 +276,9 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def run(tmp_path: Path, outputs_of: Callable[[type, Path], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """(dotted path, settings, inputs) -> the outputs that the component made, by name."""
 
-    def run_(dotted: str, settings: dict[str, Any] | None = None, **inputs: Artifact) -> dict[str, Any]:
+    def run_(
+        dotted: str, settings: dict[str, Any] | None = None, planned: PlannedFiles | None = None, **inputs: Artifact
+    ) -> dict[str, Any]:
         kind = resolve(dotted)
         component = build_component(kind, settings or {})
         place = tmp_path / dotted.rpartition(".")[2]
@@ -286,7 +288,7 @@ def run(tmp_path: Path, outputs_of: Callable[[type, Path], dict[str, Any]]) -> C
             BeamOptions: BeamOptions(),
             Scratch: Scratch(place / "scratch"),
             Lineage: Lineage(),
-            PlannedFiles: PlannedFiles(),
+            PlannedFiles: planned or PlannedFiles(),
         }
         asks = {name: asked[ask] for name, ask in read_contract(kind).asks.items()}
         component.run(**inputs, **outputs, **asks)
@@ -514,6 +516,22 @@ def test_a_file_that_nobody_planned_is_not_read_unseen(tmp_path):
 
     with pytest.raises(StepFailed, match=r"b\.csv appeared after this step was planned"):
         component.run(asked_files=planned)
+
+
+def test_a_span_that_appears_after_the_plan_is_left_for_the_next_run(tmp_path, run):
+    days = tmp_path / "days"
+    for span in (1, 2):
+        (days / f"day-{span}").mkdir(parents=True)
+        (days / f"day-{span}" / "data.csv").write_text(f"a,b\n{span},x\n{span},y\n{span},z\n")
+    settings = {
+        "input_base": str(days),
+        "input_config": {"splits": [{"name": "all", "pattern": "day-{SPAN}/*.csv"}]},
+    }
+    planned = PlannedFiles({"input_base": (InputFile(days / "day-1" / "data.csv", "sha256:0", 14, span=1),)})
+
+    examples = run("tfx.v1.components.CsvExampleGen", settings, planned=planned)["examples"]
+
+    assert examples.properties["custom_properties"]["span"] == 1
 
 
 def test_no_input_files_are_an_error_that_names_the_place(tmp_path):
