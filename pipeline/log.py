@@ -28,6 +28,7 @@ class RunStarted:
     pipeline: str
     run: str
     steps: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # what of another framework's pipeline is not followed
 
 
 @dataclass(frozen=True)
@@ -367,9 +368,12 @@ class _Page:
     def lines(self, event: Event) -> list[_Line]:
         """What is printed for good. Nothing for a step that starts, waits or makes progress."""
         match event:
-            case RunStarted(pipeline, run, steps):
+            case RunStarted(pipeline, run, steps, notes):
                 self._name = max((len(step) for step in steps), default=self._name)
-                return [_Line((pipeline, "bold"), (f"  run {run}", "dim"))]
+                return [
+                    _Line((pipeline, "bold"), (f"  run {run}", "dim")),
+                    *(_Line((f"  note: {note}", "dim"), whole=True) for note in notes),
+                ]
             case StepFinished(step, action, seconds):
                 return self._finished(step, action, seconds, event)
             case StepFailed(step, message, seconds=seconds):

@@ -72,6 +72,11 @@ def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[
     return tuple(plans)
 
 
+def never_ran(graph: Graph, store: Store) -> bool:
+    """Whether the store holds nothing of this pipeline's steps: who runs it has not seen what there is to know of it."""
+    return all(store.latest(step.id, graph.name) is None for step in graph.steps)
+
+
 def decide(
     graph: Graph,
     step: Step,

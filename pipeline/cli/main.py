@@ -200,10 +200,13 @@ def plan(
     json: Json = False,
 ) -> Answer:
     """Say which steps would run and which would be reused, and why."""
-    from pipeline.cli.plan import plan_pipeline, plan_text
+    from pipeline.cli.plan import first_notes, plan_definition, plan_text
+    from pipeline.loading import load
 
-    steps = plan_pipeline(config, overrides=overridden(overrides, fast), to=to, force=force or (), root=root)
-    return Answer({"outcome": "planned", "steps": [step.as_json() for step in steps]}, plan_text(steps))
+    definition = load(config, overridden(overrides, fast), root)
+    steps, notes = plan_definition(definition, to=to, force=force or ()), first_notes(definition)
+    planned = {"outcome": "planned", "steps": [step.as_json() for step in steps]}
+    return Answer(planned | ({"notes": list(notes)} if notes else {}), plan_text(steps, notes))
 
 
 @app.command()

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.definition import Definition
 from pipeline.lint import raise_errors
 from pipeline.loading import load
-from pipeline.plan import Action, check_steps, make_plan
+from pipeline.plan import Action, check_steps, make_plan, never_ran
 from pipeline.store import Store
 
 
@@ -37,7 +38,13 @@ def plan_pipeline(
     root: str | None = None,
 ) -> tuple[PlannedStep, ...]:
     """The plan of a run with the same arguments; writes nothing. Raises as `run_pipeline` does."""
-    definition = load(target, overrides, root)
+    return plan_definition(load(target, overrides, root), to=to, force=force)
+
+
+def plan_definition(
+    definition: Definition, *, to: str | None = None, force: Iterable[str] = ()
+) -> tuple[PlannedStep, ...]:
+    """The plan of a definition that is loaded."""
     raise_errors(definition.graph, definition.source)
     forced = tuple(force)
     check_steps(definition.graph, [*forced, *([to] if to else [])])
@@ -48,8 +55,13 @@ def plan_pipeline(
     )
 
 
-def plan_text(steps: Iterable[PlannedStep]) -> str:
-    """The plan as lines: action, step, reason."""
+def first_notes(definition: Definition) -> tuple[str, ...]:
+    """What of another framework's pipeline is not followed, as long as nothing of it ever ran."""
+    return definition.notes if definition.notes and never_ran(definition.graph, Store(definition.root)) else ()
+
+
+def plan_text(steps: Iterable[PlannedStep], first: Iterable[str] = ()) -> str:
+    """The plan as lines: action, step, reason. `first` are notes for who plans the pipeline for the first time."""
     steps = tuple(steps)
     width = max(len(step.step) for step in steps)
     words = {"wait": "run?"}
@@ -64,5 +76,6 @@ def plan_text(steps: Iterable[PlannedStep]) -> str:
     ends = [step for step in steps if step.action in ("refused", "no need")]
     if ends:
         notes.append(f"{ends[0].action}  the run ends with {ends[0].step}: what has not begun by then does not begin")
+    notes += [f"note: {note}" for note in first]
     lines += ["", *notes] if notes else []
     return "\n".join(lines)

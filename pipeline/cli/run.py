@@ -20,7 +20,7 @@ from pipeline.loading import load
 from pipeline.notifications.ended_run import RunOutcome
 from pipeline.notifications.notification import Notification, ended_run, read_asked, tell_of_failure
 from pipeline.people import who
-from pipeline.plan import check_steps, reach_destinations
+from pipeline.plan import check_steps, never_ran, reach_destinations
 from pipeline.store import Store
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, PenstockError
@@ -48,6 +48,7 @@ class RunResult:
     warnings: tuple[str, ...] = ()  # what was to be told somebody and could not
     reasons: tuple[str, ...] = ()  # why it was refused or skipped
     fast: Mapping[str, str] = field(default_factory=dict)  # what --fast made of each step of TFX's
+    notes: tuple[str, ...] = ()  # what of another framework's pipeline is not followed, in its first run
 
     @property
     def exit_code(self) -> int:
@@ -64,6 +65,7 @@ class RunResult:
             "paths": dict(self.paths),
             "warnings": list(self.warnings),
             "reasons": list(self.reasons),
+            **({"notes": list(self.notes)} if self.notes else {}),
             "steps": {
                 name: {
                     "action": step.action,
@@ -143,12 +145,13 @@ def _run(
     reach_destinations(graph)
     store = Store(definition.root).open()
     store.remove_dead_staging()
+    notes = definition.notes if definition.notes and never_ran(graph, store) else ()
     index = Ledger(store, resolve_ledger_url(definition.ledger, asked=ledger))
     record = index.start_run(graph.name, definition.graph.digest, definition.parameters)
     notification.record = record
     try:
         notification.output = store.run_directory(record.id) / "notify.log"
-        tell(log.RunStarted(graph.name, record.id, tuple(step.id for step in graph.steps)))
+        tell(log.RunStarted(graph.name, record.id, tuple(step.id for step in graph.steps), notes))
         for name, what in definition.fast.items():
             tell(log.StepNote(name, what))
         local = LocalRun(
@@ -189,7 +192,15 @@ def _run(
         for name, action in local.actions.items()
     }
     return RunResult(
-        record.id, outcome, seconds, steps, metrics, paths, reasons=notification.ended.reasons, fast=definition.fast
+        record.id,
+        outcome,
+        seconds,
+        steps,
+        metrics,
+        paths,
+        reasons=notification.ended.reasons,
+        fast=definition.fast,
+        notes=notes,
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.cli.plan import plan_pipeline, plan_text
+from pipeline.cli.plan import first_notes, plan_definition, plan_pipeline, plan_text
+from pipeline.cli.run import run_definition
+from pipeline.loading import load
+from pipeline.log import PlainDisplay
 from schemas.errors import ConfigError
 
 
@@ -62,3 +67,17 @@ def test_what_was_found_not_to_need_more_is_planned_as_such(command: Callable[..
         "",
         "no need  the run ends with judge: what has not begun by then does not begin",
     ]
+
+
+def test_what_is_not_followed_of_another_framework_s_pipeline_is_said_until_it_has_run(project: Path) -> None:
+    definition = replace(load("pipeline.yaml"), notes=("pipeline_root is not used",))
+    planned = plan_text(plan_definition(definition), first_notes(definition))
+    console = io.StringIO()
+
+    first = run_definition(definition, listener=PlainDisplay(console))
+    again = run_definition(definition)
+
+    assert planned.splitlines()[-1] == "note: pipeline_root is not used"
+    assert "note: pipeline_root is not used" in console.getvalue().splitlines()[1]
+    assert (first.as_json()["notes"], "notes" in again.as_json()) == (["pipeline_root is not used"], False)
+    assert first_notes(definition) == ()
