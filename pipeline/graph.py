@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,23 @@ class Wire:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """What decides whether a step runs: the dotted path of a schemas.component.Condition, its settings, and what it reads."""
+
+    component: str
+    settings: Mapping[str, Any]
+    reads: tuple[Wire, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON data, for the graph's digest."""
+        return {
+            "component": self.component,
+            "settings": dict(self.settings),
+            "reads": [str(wire) for wire in self.reads],
+        }
+
+
+@dataclass(frozen=True)
 class Declared:
     """A step as its author wrote it: wires may be missing. `settings` is JSON data with every default filled in.
 
@@ -44,12 +61,14 @@ class Declared:
     beam: BeamOptions | None = None
     memory: int | None = None
     unwired: tuple[str, ...] = ()
+    when: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True)
 class Step:
     """A step with all its wires. `after` are steps that must have ended well before it starts although nothing flows.
 
+    `when` are conditions, without any of which it does not run. To those that wait `after` it, it has ended well then.
     `beam` is where its Beam pipeline runs, None for where the others' do; `memory` is in bytes.
     """
 
@@ -63,11 +82,18 @@ class Step:
     beam: BeamOptions | None = None
     memory: int | None = None
     unwired: tuple[str, ...] = ()  # inputs that were said to take nothing
+    when: tuple[Condition, ...] = ()
+
+    @property
+    def asked(self) -> tuple[Wire, ...]:
+        """What its conditions read."""
+        return tuple(dict.fromkeys(wire for condition in self.when for wire in condition.reads))
 
     @property
     def parents(self) -> tuple[str, ...]:
         """Steps this one waits for, each once, in the order of its wires."""
-        return tuple(dict.fromkeys([*(wire.step for wire in self.inputs.values()), *self.after]))
+        wires = (*self.inputs.values(), *self.asked)
+        return tuple(dict.fromkeys([*(wire.step for wire in wires), *self.after]))
 
 
 @dataclass(frozen=True)
@@ -107,6 +133,7 @@ class Graph:
                     "component": step.component,
                     "settings": dict(step.settings),
                     "inputs": {port: str(wire) for port, wire in sorted(step.inputs.items())},
+                    **({"when": [condition.as_json() for condition in step.when]} if step.when else {}),
                 }
                 for step in self.steps
             ],
@@ -200,7 +227,15 @@ def build_graph(
                 if found:
                     wires[needed] = found
         wired[step.id] = {port: wires[port] for port in step.contract.inputs if port in wires}
-    problems.extend(_order_problems(declared, wired, position, places))
+        problems.extend(
+            f"{places.get(f'{step.id}.when', f'steps.{step.id}.when')}: {problem}"
+            for problem in _condition_problems(step, by_id)
+        )
+    waits = {
+        step.id: {**wired[step.id], **{f"when: {wire}": wire for wire in _asked(step) if wire.step in by_id}}
+        for step in declared
+    }
+    problems.extend(_order_problems(declared, waits, position, places))
     if problems:
         raise ConfigError(*problems)
     return Graph(
@@ -223,10 +258,22 @@ def build_graph(
                 beam=step.beam,
                 memory=step.memory,
                 unwired=step.unwired,
+                when=step.when,
             )
             for step in declared
         ),
     )
+
+
+def _asked(step: Declared) -> list[Wire]:
+    return [wire for condition in step.when for wire in condition.reads]
+
+
+def _condition_problems(step: Declared, by_id: Mapping[str, Declared]) -> Iterator[str]:
+    for wire in _asked(step):
+        problem = _no_such_output(wire, by_id)
+        if problem:
+            yield problem
 
 
 def check_wires(
@@ -241,6 +288,16 @@ def check_wires(
         if wire.step not in unknown
     ]
     return [f"{_place(step, port, where or {})}: {problem}" for step, port, problem in found if problem]
+
+
+def _no_such_output(wire: Wire, by_id: Mapping[str, Declared]) -> str | None:
+    if wire.step not in by_id:
+        return f"there is no step '{wire.step}'.{did_you_mean(wire.step, by_id)}"
+    outputs = by_id[wire.step].contract.outputs
+    if wire.output not in outputs:
+        known = ", ".join(outputs) or "none"
+        return f"'{wire.step}' has no output '{wire.output}'.{did_you_mean(wire.output, outputs) or f' Its outputs: {known}'}"
+    return None
 
 
 def _place(step: Declared, port: str, places: Mapping[str, str]) -> str:
@@ -262,15 +319,10 @@ def _unwired_problem(step: Declared, port: str) -> str | None:
 
 def _wire_problem(step: Declared, port: str, wire: Wire, by_id: Mapping[str, Declared]) -> str | None:
     contract = step.contract
-    unknown = _no_input(step, port)
-    if unknown:
-        return unknown
-    if wire.step not in by_id:
-        return f"there is no step '{wire.step}'.{did_you_mean(wire.step, by_id)}"
+    problem = _no_input(step, port) or _no_such_output(wire, by_id)
+    if problem:
+        return problem
     outputs = by_id[wire.step].contract.outputs
-    if wire.output not in outputs:
-        known = ", ".join(outputs) or "none"
-        return f"'{wire.step}' has no output '{wire.output}'.{did_you_mean(wire.output, outputs) or f' Its outputs: {known}'}"
     making = by_id[wire.step]
     setting = making.contract.left_empty(wire.output, making.settings)
     if setting is not None:

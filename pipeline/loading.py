@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import logging
@@ -20,11 +21,11 @@ from pipeline.config import Source, check_shape, read_config
 from pipeline.contract import Contract, build_component, read_contract, settings_of
 from pipeline.definition import Definition, Pipeline
 from pipeline.fingerprint import is_installed, shown
-from pipeline.graph import Declared, Graph, Step, Wire, build_graph, check_wires
+from pipeline.graph import Condition, Declared, Graph, Step, Wire, build_graph, check_wires
 from pipeline.lint import lint
 from pipeline.release import gate_settings
 from schemas.component import BeamOptions, JsonScalar
-from schemas.config import PipelineConfig, StepConfig, TfxConfig
+from schemas.config import ConditionConfig, PipelineConfig, StepConfig, TfxConfig
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
@@ -84,6 +85,7 @@ def definition_of(config: PipelineConfig, source: Source) -> Definition:
     for step_id, step in config.steps.items():
         places[step_id] = source.at(("steps", step_id))
         places.update({f"{step_id}.{port}": source.at(("steps", step_id, "inputs", port)) for port in step.inputs})
+        places[f"{step_id}.when"] = source.at(("steps", step_id, "when"))
         try:
             step_declared, wrong = _declare(step_id, step, gates.get(step_id, {}), source)
         except ConfigError as error:
@@ -151,6 +153,12 @@ def _declare(
         memory = parse_memory(step.resources.memory) if step.resources.memory is not None else None
     except ConfigError as error:
         wrong.append(f"{source.at((*at, 'resources', 'memory'))}: {error}")
+    when = []
+    for number, condition in enumerate(step.when):
+        try:
+            when.append(_condition(condition, source.at((*at, "when", number))))
+        except ConfigError as error:
+            wrong += error.problems
     declared = Declared(
         id=step_id,
         component=f"{component.__module__}.{component.__qualname__}",
@@ -161,8 +169,24 @@ def _declare(
         cache=step.cache,
         beam=BeamOptions(step.beam.runner, tuple(step.beam.args)) if step.beam else None,
         memory=memory,
+        when=tuple(when),
     )
     return declared, wrong
+
+
+def _condition(asked: ConditionConfig, place: str) -> Condition:
+    """A condition whose settings are checked. Raises ConfigError, each problem with its place."""
+    try:
+        with _quiet_imports():
+            kind: type[Any] = resolve(asked.uses)
+        is_one = dataclasses.is_dataclass(kind) and callable(getattr(kind, "check", None))
+        if not is_one:
+            raise ConfigError(f"{asked.uses} is no condition: expected a dataclass with a method named check")
+        settings = settings_of(build_component(kind, asked.with_))
+    except ConfigError as error:
+        raise ConfigError(*(f"{place}: {problem}" for problem in error.problems)) from error
+    reads = tuple(Wire(*wire.split(".")) for wire in asked.reads)
+    return Condition(f"{kind.__module__}.{kind.__qualname__}", settings, reads)
 
 
 def find_component(uses: str, place: str) -> tuple[type[Any], Contract]:

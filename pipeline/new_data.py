@@ -178,7 +178,11 @@ def digest_of_run(graph: Graph, digest: Callable[[Path], str] = file_digest) -> 
         parts = parts_of(
             contract, step.component, step.settings, inputs={}, seed=graph.seed, baseline=None, digest=digest
         )
-        of_steps[step.id] = [key_of(parts), sorted((port, str(wire)) for port, wire in step.inputs.items())]
+        of_steps[step.id] = [
+            key_of(parts),
+            sorted((port, str(wire)) for port, wire in step.inputs.items()),
+            *([condition.as_json() for condition in step.when]),
+        ]
     return hashlib.sha256(canonical_json([graph.name, of_steps]).encode()).hexdigest()
 
 

@@ -209,7 +209,7 @@ def _lineage(
     baseline: dict[str, Any] = {}
     before = graph.ancestors(step.id)
     for ancestor in graph.steps:
-        if ancestor.id not in before:
+        if ancestor.id not in before or ancestor.id not in executions:  # a condition set it aside
             continue
         manifest = executions[ancestor.id].manifest
         steps[ancestor.id] = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.conditions import needs_of, unmet, with_what_is_there, without
 from pipeline.contract import Contract, build_component, read_contract
 from pipeline.fingerprint import code_closure, file_digest, key_of, what_changed
 from pipeline.graph import Graph, Step, as_anywhere
@@ -16,7 +17,7 @@ from pipeline.store import Execution, Store
 from schemas.artifacts import Hyperparameters
 from schemas.component import Baseline, Publisher, Seed
 from schemas.dotted_path import resolve
-from schemas.errors import ArtifactError, ConfigError, DataError
+from schemas.errors import ArtifactError, ConfigError, DataError, NotNeeded
 from schemas.location import Location, ObjectUrl
 from schemas.passport import Passport
 
@@ -24,7 +25,7 @@ NEVER_RAN = "it never ran"
 NOTHING_CHANGED = "nothing changed"
 _HAS_MODEL = "components.release.destinations.has_model"
 
-Action = Literal["run", "reuse", "refused", "no need", "wait"]
+Action = Literal["run", "reuse", "refused", "no need", "skipped", "wait"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class StepPlan:
 
     `action`: `run`; `reuse`, the store holds its outputs; `refused`, the store holds a gate's no to exactly this; `no need`,
     it holds that nothing asks for what comes after this; `wait`, a step before it runs, and only what that makes decides
-    (reused when it turns out unchanged).
+    (reused when it turns out unchanged). `skipped`, a condition of the step does not hold, or of one whose
+    outputs it needs; `refused` without a key, a condition does not hold for want of a blessing. Others run all the same then.
     """
 
     step: str
@@ -46,6 +48,11 @@ class StepPlan:
     replace: bool = False  # the step runs although something is under its key, which its outputs take the place of
     forced: bool = False  # the step runs whatever the store holds, of it or of parts of its work
 
+    @property
+    def set_aside(self) -> bool:
+        """Whether the step does not run because of a condition, its own or one of a step before it."""
+        return self.key is None and self.action in ("refused", "skipped")
+
 
 def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[StepPlan, ...]:
     """The plan of every step, in order, without running or writing anything.
@@ -54,9 +61,16 @@ def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[
     """
     plans: list[StepPlan] = []
     executions: dict[str, Execution] = {}
-    for step in graph.steps:
+    aside: set[str] = set()
+    for whole in graph.steps:
+        missing = needs_of(whole, aside)
+        if missing:
+            plans.append(StepPlan(whole.id, "skipped", (without(missing),)))
+            aside.add(whole.id)
+            continue
+        step = with_what_is_there(whole, aside)
         kept = _kept(graph, step, store, force)
-        undecided = [wire.step for wire in step.inputs.values() if wire.step not in executions]
+        undecided = [wire.step for wire in (*step.inputs.values(), *step.asked) if wire.step not in executions]
         if kept is not None and undecided:
             plans.append(StepPlan(step.id, "reuse", (_origin(kept),), kept.key, execution=kept))
             executions[step.id] = kept
@@ -68,6 +82,8 @@ def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[
         plan = decide(graph, step, executions, store, force)
         if plan.action == "reuse" and plan.execution is not None:
             executions[step.id] = plan.execution
+        elif plan.set_aside:
+            aside.add(step.id)
         plans.append(plan)
     return tuple(plans)
 
@@ -89,8 +105,12 @@ def decide(
 
     `anyway` is {"by", "at", "reason"} of who has models blessed whatever the gates say.
 
-    A corrupt execution under the step's key raises ArtifactError, unless the step runs whatever the store holds.
+    A corrupt execution under the step's key raises ArtifactError, unless the step runs whatever the store holds. Raises
+    what a condition raises that cannot say whether it holds.
     """
+    against = unmet(graph, step, executions)
+    if against is not None:
+        return StepPlan(step.id, "skipped" if isinstance(against, NotNeeded) else "refused", (str(against),))
     contract = read_contract(resolve(step.component))
     takes_baseline = contract.takes_baseline(step.settings)
     baseline = find_baseline(graph, step, contract, executions, store) if takes_baseline else Baseline()
@@ -318,14 +338,13 @@ def _publisher_below(graph: Graph, step: Step) -> Publisher | None:
 def publishing_below(graph: Graph, step: Step) -> Step | None:
     """The first step below `step` that publishes: whose serving directory holds the baseline of `step`.
 
+    One without a condition goes before: those with one may be for models that are not to serve.
     In a graph that was cut it may be one that was cut off: a step makes the same with what comes after it and without.
     """
     graph = graph.whole or graph
     below = graph.descendants(step.id)
-    return next(
-        (other for other in graph.steps if other.id in below and read_contract(resolve(other.component)).publishes),
-        None,
-    )
+    found = [other for other in graph.steps if other.id in below and read_contract(resolve(other.component)).publishes]
+    return min(found, key=lambda other: bool(other.when), default=None)
 
 
 def _published_is_gone(step: Step, contract: Contract, found: Execution) -> str | None:

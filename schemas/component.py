@@ -38,6 +38,8 @@ A step that publishes outside the store (Pusher) also has the two methods of `Pu
 another form than they are kept in has that of `ReadsSettings`, and one whose settings choose among
 the files that an `InputFiles` setting names has that of `SelectsFiles`. A class attribute `LEAST_MEMORY`
 says how many bytes a step's process takes whatever the data: libraries, and buffers of a fixed size.
+
+Whether a step runs at all is no business of its component: a definition has a `Condition` for that.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ from schemas.artifacts.pushed_model import PushedModel
 JsonScalar = bool | int | float | str | None
 
 if TYPE_CHECKING:
+    from schemas.artifact import Artifact
     from schemas.input_files import FoundFile
     from schemas.location import Location, ObjectUrl
     from schemas.passport import Passport
@@ -271,6 +274,19 @@ class ReadsSettings(Protocol):
     @classmethod
     def read_settings(cls, written: Mapping[str, Any]) -> Mapping[str, Any]:
         """The settings to keep of those that a user wrote; of kept ones, the same. Raises ConfigError."""
+
+
+class Condition(Protocol):
+    """What decides whether a step runs, as soon as the artifacts that it reads are there. A frozen dataclass, as a component is.
+
+    It is asked in the runner's own process, each time: what it takes long for, a step had better do.
+    """
+
+    def check(self, read: Mapping[str, Artifact]) -> None:
+        """`read` has the artifacts by their wires, as 'evaluator.blessing'.
+
+        Raises NotBlessed where a verdict keeps the step from running, and NotNeeded where anything else does.
+        """
 
 
 @runtime_checkable

@@ -36,6 +36,14 @@ class ResourcesConfig(_Closed):
     memory: str | int | None = None  # as 2GB, 2Gi or 512MB
 
 
+class ConditionConfig(_Closed):
+    """What decides, from artifacts that earlier steps made, whether a step runs: a Condition by its dotted path."""
+
+    uses: str
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")  # its settings
+    reads: list[Wire] = Field(min_length=1)
+
+
 class StepConfig(_Closed):
     """One step: which component, its settings, and the wires that are not left out."""
 
@@ -47,6 +55,7 @@ class StepConfig(_Closed):
     # False: run every time, whatever the key says; latest, for hyperparameters: what the step made last, whatever it says.
     cache: Cache = True
     beam: BeamConfig | None = None  # None: the pipeline's
+    when: list[ConditionConfig] = Field(default_factory=list)  # it runs where all of them hold
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
 
 

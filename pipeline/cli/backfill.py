@@ -183,7 +183,7 @@ class _Backfill:
         except PenstockError as error:
             return replace(blank, run=self.turn.run or None, at=self._time(), reason=" ".join(str(error).split()))
         serving = result.paths.get("serving")
-        messages = [step.message for step in result.steps.values() if step.action in ("refused", "no need", "failed")]
+        messages = [step.message for step in result.steps.values() if step.action in _SAYS_WHY and step.message]
         return replace(
             blank,
             outcome=result.outcome,
@@ -197,3 +197,6 @@ class _Backfill:
 
     def _time(self) -> str:
         return self.now().isoformat(timespec="seconds")
+
+
+_SAYS_WHY = ("refused", "no need", "skipped", "failed")  # the actions of steps that may have a message

@@ -26,14 +26,13 @@ def graph_json(target: str, *, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def as_text(graph: Graph) -> str:
-    """One line per step: its component, and where each input comes from."""
+    """One line per step: its component, where each input comes from, and what decides whether it runs."""
     width = max(len(step.id) for step in graph.steps)
     kinds = max(len(_kind(step.component)) for step in graph.steps)
     lines = []
     for step in graph.steps:
-        wires = ", ".join(
-            str(wire) if wire.output == port else f"{wire} as {port}" for port, wire in step.inputs.items()
-        )
+        taken = [str(wire) if wire.output == port else f"{wire} as {port}" for port, wire in step.inputs.items()]
+        wires = ", ".join([*taken, *(f"when {wire}" for wire in step.asked)])
         line = f"{step.id:<{width}}  {_kind(step.component):<{kinds}}"
         lines.append(f"{line}  <- {wires}" if wires else line.rstrip())
     return "\n".join(lines)
@@ -45,6 +44,7 @@ def as_mermaid(graph: Graph) -> str:
     lines += [f'    {step.id}["{step.id}<br/><small>{_kind(step.component)}</small>"]' for step in graph.steps]
     for step in graph.steps:
         lines += [f"    {wire.step} -- {wire.output} --> {step.id}" for wire in step.inputs.values()]
+        lines += [f"    {wire.step} -. {wire.output} .-> {step.id}" for wire in step.asked]
     return "\n".join(lines)
 
 
@@ -54,6 +54,7 @@ def as_dot(graph: Graph) -> str:
     lines += [f'  {step.id} [label="{step.id}\\n{_kind(step.component)}"];' for step in graph.steps]
     for step in graph.steps:
         lines += [f'  {wire.step} -> {step.id} [label="{wire.output}"];' for wire in step.inputs.values()]
+        lines += [f'  {wire.step} -> {step.id} [label="{wire.output}" style=dashed];' for wire in step.asked]
     return "\n".join([*lines, "}"])
 
 

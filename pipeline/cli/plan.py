@@ -66,14 +66,14 @@ def plan_text(steps: Iterable[PlannedStep], first: Iterable[str] = ()) -> str:
     width = max(len(step.step) for step in steps)
     words = {"wait": "run?"}
     lines = [
-        f"{words.get(step.action, step.action):<8}{step.step:<{width}}  {', '.join(step.reasons)}"
+        f"{words.get(step.action, step.action):<8}{step.step:<{width}}  {' '.join(', '.join(step.reasons).split())}"
         + (f"  ({step.fast})" if step.fast else "")
         for step in steps
     ]
     notes = []
     if any(step.action == "wait" for step in steps):
         notes.append("run?  decided when the steps before it have run: reused where what they make is unchanged")
-    ends = [step for step in steps if step.action in ("refused", "no need")]
+    ends = [step for step in steps if step.action in ("refused", "no need") and step.key is not None]
     if ends:
         notes.append(f"{ends[0].action}  the run ends with {ends[0].step}: what has not begun by then does not begin")
     notes += [f"note: {note}" for note in first]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import log
+from pipeline.conditions import kept_from_its_end
 from pipeline.contract import read_contract
 from pipeline.definition import Definition
 from pipeline.graph import Graph
@@ -37,7 +38,10 @@ class StepResult:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `nothing new`: every step was reused. `skipped`: a step found that what comes after is not needed."""
+    """How a run ended. `nothing new`: every step was reused. `skipped`: a step found that what comes after is not needed.
+
+    Steps that a condition keeps from running count for neither, unless they are all that the run is for: then it is skipped.
+    """
 
     run: str
     outcome: RunOutcome
@@ -173,13 +177,13 @@ def _run(
         if how == "interrupted":
             tell(log.RunFinished(how, time.monotonic() - started, {}, {}))
         raise
-    actions = set(local.actions.values())
-    ended = _outcome(actions)
+    ended = _outcome(graph, local.actions, local.aside)
     record = index.end_run(record.id, ended)
     metrics, paths = summary(graph, local.executions)
     seconds = time.monotonic() - started
     tell(log.RunFinished(ended, seconds, metrics, paths))
-    outcome: RunOutcome = "nothing new" if actions == {"reuse"} else ended
+    others = {action for name, action in local.actions.items() if name not in local.aside}
+    outcome: RunOutcome = "nothing new" if ended == "done" and others == {"reuse"} else ended
     notification.ended = ended_run(record, outcome, metrics=metrics, paths=paths)
     steps = {
         name: StepResult(
@@ -204,13 +208,17 @@ def _run(
     )
 
 
-def _outcome(actions: Collection[Action]) -> Literal["done", "skipped", "failed", "refused"]:
-    """What a run comes to whose steps did these. The worst of them counts."""
-    if "failed" in actions:
+def _outcome(
+    graph: Graph, actions: Mapping[str, Action], aside: Collection[str]
+) -> Literal["done", "skipped", "failed", "refused"]:
+    """What a run comes to whose steps did these. The worst of them counts; those set `aside` where they are all it is for."""
+    if "failed" in actions.values():
         return "failed"
-    if "refused" in actions:
+    if "refused" in actions.values():
         return "refused"
-    return "skipped" if "no need" in actions else "done"
+    enough = any(action == "no need" and name not in aside for name, action in actions.items())
+    done = [name for name, action in actions.items() if action in ("run", "reuse")]
+    return "skipped" if enough or kept_from_its_end(graph, done, aside) else "done"
 
 
 def _anyway(graph: Graph, reason: str) -> dict[str, str]:

@@ -288,8 +288,10 @@ def _maker(found: NewData) -> str | None:
 
 def _why(result: RunResult) -> str:
     """Why a run was refused or skipped, or how it failed; empty for one that is done."""
-    actions = {"refused": ("refused",), "skipped": ("no need",), "failed": ("failed",)}.get(result.outcome, ())
-    said = [f"{name}: {step.message}" for name, step in result.steps.items() if step.action in actions]
+    actions = {"refused": ("refused",), "skipped": ("no need", "skipped"), "failed": ("failed",)}.get(
+        result.outcome, ()
+    )
+    said = [f"{name}: {step.message}" for name, step in result.steps.items() if step.action in actions and step.message]
     return _in_a_line("; ".join(said))
 
 

@@ -26,11 +26,12 @@ def now() -> str:
 class StepRecord:
     """What became of one step in one run; `running` until that is known, where the step's own process says so.
 
-    `no need` is a step that found that what comes after is not needed; `skipped`, one that did not begin.
+    `no need` is a step that found that what comes after is not needed; `skipped`, one that did not begin. One that a condition
+    keeps from running is `skipped` too, or `refused` for want of a blessing: without a key, and others run all the same.
     """
 
     step: str
-    key: str = ""  # empty when the run ended before the step's inputs were known
+    key: str = ""  # empty when the run ended before the step's inputs were known, or a condition did not hold
     action: Action
     reason: str = ""  # why it ran, was reused or skipped
     seconds: float = 0.0

@@ -123,16 +123,18 @@ def ended_run(
         steps=record.steps,
         metrics=metrics or {},
         paths={name: str(parse(path).absolute()) for name, path in (paths or {}).items()},
-        reasons=tuple(step.message for step in record.steps if step.action == _SAYS_WHY.get(outcome)),
+        reasons=tuple(
+            step.message for step in record.steps if step.action in _SAYS_WHY.get(outcome, ()) and step.message
+        ),
         error=failed[0] if failed else "",
         seconds=record.seconds,
     )
 
 
-_SAYS_WHY: Mapping[RunOutcome, str] = {
-    "refused": "refused",
-    "skipped": "no need",
-}  # the action of a step that ended the run
+_SAYS_WHY: Mapping[RunOutcome, tuple[str, ...]] = {
+    "refused": ("refused",),
+    "skipped": ("no need", "skipped"),
+}  # the actions of a step that ended the run, or whose condition kept it from running
 
 
 def _broken_off(pipeline: str, record: RunRecord | None, error: BaseException) -> EndedRun:

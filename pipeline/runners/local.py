@@ -12,13 +12,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import log
+from pipeline.conditions import needs_of, with_what_is_there, without
 from pipeline.contract import read_contract
 from pipeline.execute import Outcome, exit_now, open_output, run_order
 from pipeline.fingerprint import code_closure
@@ -85,6 +86,7 @@ class LocalRun:
         self.executions: dict[str, Execution] = {}
         self.actions: dict[str, Action] = {}
         self.messages: dict[str, str] = {}
+        self.aside: set[str] = set()  # steps that a condition keeps from running: what does not need them does run
         self.running: dict[str, _Running] = {}
         self.stopping = False  # a step failed, was refused or found no need to go on: start nothing more
         self._warm = False
@@ -111,7 +113,7 @@ class LocalRun:
         unplanned: PenstockError | None = None
         while waiting or self.running:
             progressed = False
-            for step in [s for s in waiting if all(parent in self.executions for parent in s.parents)]:
+            for step in [s for s in waiting if all(p in self.executions or p in self.aside for p in s.parents)]:
                 if self.stopping or len(self.running) >= limit:
                     break
                 waiting.remove(step)
@@ -130,9 +132,20 @@ class LocalRun:
         if unplanned is not None:
             raise unplanned
 
-    def _begin(self, step: Step) -> None:
+    def _begin(self, whole: Step) -> None:
+        missing = needs_of(whole, self.aside)
+        if missing:
+            plan = StepPlan(whole.id, "skipped", (without(missing),))
+            self.aside.add(whole.id)
+            self._note(whole, plan, "skipped")
+            self.listener(log.StepFinished(whole.id, "skipped", reason=without(missing)))
+            return
+        step = with_what_is_there(whole, self.aside)
         with self._signals.allowed():  # input files may take long to read
             plan = decide(self.graph, step, self.executions, self.store, self.force, self.anyway)
+        if plan.set_aside:
+            self._set_aside(step, plan)
+            return
         assert plan.key is not None
         # From here to the end of the run, `pipeline gc` in another process leaves the execution alone.
         self._held.enter_context(self.store.in_use(step.id, plan.key))
@@ -142,6 +155,16 @@ class LocalRun:
             self._said_no(step, plan, refusal.action, refusal.message, 0.0)
         else:
             self._start(step, plan)
+
+    def _set_aside(self, step: Step, plan: StepPlan) -> None:
+        """Go on without a step whose condition does not hold."""
+        self.aside.add(step.id)
+        (why,) = plan.reasons
+        if plan.action == "refused":
+            self._say_no(step, plan, "refused", why, 0.0, step.asked)
+        else:
+            self._note(step, plan, "skipped", message=why)
+            self.listener(log.StepFinished(step.id, "skipped", reason=why))
 
     def _start(self, step: Step, plan: StepPlan) -> None:
         if not self._warm and any(_is_heavy(later) for later in self.graph.steps if later.id not in self.executions):
@@ -276,14 +299,26 @@ class LocalRun:
         self, step: Step, plan: StepPlan, action: Literal["refused", "no need"], message: str, seconds: float
     ) -> None:
         self.stopping = True
+        self._say_no(step, plan, action, message, seconds, step.inputs.values())
+
+    def _say_no(
+        self,
+        step: Step,
+        plan: StepPlan,
+        action: Literal["refused", "no need"],
+        message: str,
+        seconds: float,
+        looked_at: Iterable[Wire],
+    ) -> None:
         self._note(step, plan, action, seconds, message)
         # Where the verdict was made: there are the metrics of every slice, the thresholds, the anomalies.
-        judges = [wire for wire in step.inputs.values() if _is_verdict(self.graph, wire)]
+        judges = [wire for wire in looked_at if _is_verdict(self.graph, wire)]
         judged = next((wire.step for wire in sorted(judges, key=self._blessed)), step.id)
         root = "" if self.store.root == Path.cwd() / ".penstock" else f" --root {nearest(self.store.root)}"
         more = f"pipeline show {self.run} {judged}{root}"
         event = log.StepRefused if action == "refused" else log.StepFoundNoNeed
-        self.listener(event(step.id, message, seconds, reused=plan.action == action, more=more))
+        reused = plan.action == action and plan.key is not None
+        self.listener(event(step.id, message, seconds, reused=reused, more=more))
 
     def _blessed(self, verdict: Wire) -> bool:
         return bool(self.executions[verdict.step].manifest.outputs[verdict.output].properties.get("blessed"))

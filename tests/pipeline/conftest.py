@@ -192,6 +192,104 @@ steps:
 """
 
 
+GATES = '''
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.artifact import Artifact
+from schemas.artifacts import Blessing, Examples, Model, Statistics
+from schemas.component import Out
+from schemas.errors import ArtifactError, ConfigError, NotBlessed, NotNeeded
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtMost:
+    """Of lines that were counted."""
+
+    most: int
+
+    def __post_init__(self) -> None:
+        if self.most < 0:
+            raise ConfigError(f"most: {self.most} is negative")
+
+    def check(self, read: Mapping[str, Artifact]) -> None:
+        (statistics,) = read.values()
+        count = json.loads((statistics.path / "count.json").read_text())
+        if count == 0:
+            raise ArtifactError("there is nothing to count")
+        if count > self.most:
+            raise NotNeeded(f"{count} lines are more than {self.most}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blessed:
+    """Of a model; or that it is not, for `wanted` false."""
+
+    wanted: bool = True
+
+    def check(self, read: Mapping[str, Artifact]) -> None:
+        blessed = read["bless.blessing"].properties["blessed"]
+        if self.wanted and not blessed:
+            raise NotBlessed("sum 6 is below 10")
+        if blessed and not self.wanted:
+            raise NotNeeded("it is blessed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bless:
+    """Model -> Blessing: of a sum that is large enough."""
+
+    least: int = 0
+
+    def run(self, model: Model, blessing: Out[Blessing]) -> None:
+        total = model.properties["metrics"]["sum"]
+        blessing.write(() if total >= self.least else (f"sum {total} is below {self.least}",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """Model -> Statistics, and what else there is to count."""
+
+    def run(self, model: Model, more: Examples | None = None, *, statistics: Out[Statistics]) -> None:
+        (statistics.path / "count.json").write_text("1" if more is None else "2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """Statistics -> Statistics."""
+
+    def run(self, statistics: Statistics, again: Out[Statistics]) -> None:
+        (again.path / "count.json").write_text("1")
+'''
+
+GATED = """\
+name: toy
+root: store-root
+parameters: {most: 100, least: 0}
+steps:
+  read: {uses: project_steps.Read, with: {source: numbers.txt}}
+  count: {uses: project_steps.Count}
+  copy:
+    uses: project_steps.Apply
+    with: {function: project_functions.double}
+    when: [{uses: project_gates.AtMost, with: {most: "${parameters.most}"}, reads: [count.statistics]}]
+  fit: {uses: project_steps.Fit, inputs: {examples: read.examples}}
+  bless: {uses: project_gates.Bless, with: {least: "${parameters.least}"}}
+  good:
+    uses: project_gates.Note
+    when: [{uses: project_gates.Blessed, reads: [bless.blessing]}]
+  bad:
+    uses: project_gates.Note
+    inputs: {more: copy.transformed_examples}
+    when: [{uses: project_gates.Blessed, with: {wanted: false}, reads: [bless.blessing]}]
+  after_good: {uses: project_gates.Again, inputs: {statistics: good.statistics}}
+  push: {uses: project_steps.Push, with: {destination: serving}}
+"""
+
+
 def write_project(directory: Path) -> None:
     directory.mkdir()
     (directory / "project_steps.py").write_text(STEPS)
@@ -213,6 +311,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.path[:] = path
     for name in [name for name in sys.modules if name.startswith("project_")]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def gated(project: Path) -> Path:
+    """The project's directory, with a definition that has conditions."""
+    (project / "project_gates.py").write_text(GATES)
+    (project / "pipeline.yaml").write_text(GATED)
+    return project
 
 
 @pytest.fixture(scope="session")

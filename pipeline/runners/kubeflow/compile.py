@@ -152,14 +152,18 @@ def _add_steps(it: _Compilation, parameters: Mapping[str, Any]) -> None:
 
 
 def _gated(it: _Compilation) -> dict[str, tuple[str, ...]]:
-    """The steps that publish and all that come after them, each with the steps whose blessing it waits for."""
+    """The steps that publish and all that come after them, each with the steps whose blessing it waits for.
+
+    What a step's own conditions say of a blessing, which may be that there is none, is asked when its task is there.
+    """
     gated: dict[str, tuple[str, ...]] = {}
     for step in it.graph.steps:
         before = it.graph.ancestors(step.id)
         wanted = {verdict for other in before for verdict in gated.get(other, ())}
         publishes = it.contract(step.id).publishes
         if publishes:
-            wanted |= {other for other in before if it.contract(other).blesses}
+            asked = {wire.step for wire in step.asked}
+            wanted |= {other for other in before - asked if it.contract(other).blesses}
         if publishes or any(other in gated for other in before):
             gated[step.id] = tuple(other.id for other in it.graph.steps if other.id in wanted)
     return gated

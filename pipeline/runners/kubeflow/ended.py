@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from pipeline import log
+from pipeline.conditions import kept_from_its_end
 from pipeline.contract import read_contract
 from pipeline.definition import Definition
 from pipeline.graph import Graph
@@ -32,6 +33,7 @@ from schemas.errors import ArtifactError, ConfigError, StoreError
 from schemas.location import parse
 
 NEVER_BEGAN = "it never began: its pod could not start, or the run was stopped before"
+_NO_BLESSING = "did not bless the model"
 _WHY = {  # a step did not begin, by what one before it did
     "refused": "refused",
     "failed": "failed",
@@ -123,17 +125,20 @@ def _how_it_ended(record: RunRecord, graph: Graph | None, store: Store, warnings
     refused = [step for step in steps if step.action == "refused"]
     enough = [step for step in steps if step.action == "no need"]
     left_out = [step for step in steps if step.action == "skipped"]
+    gated = any(step.reason.endswith(_NO_BLESSING) for step in left_out)
+    done = [step.step for step in steps if step.action in ("run", "reuse")]
     outcome: RunOutcome = "done"
     error = ""
     if failed:
         outcome, error = "failed", f"{failed[0].step}: {failed[0].message}"
-    elif refused or (unblessed and left_out):
+    elif refused or (unblessed and gated):
         outcome = "refused"
-    elif enough:
+    elif enough or (graph is not None and kept_from_its_end(graph, done, [step.step for step in left_out])):
         outcome = "skipped"
     elif graph is None:
         outcome, error = "failed", warnings[0]  # what else there was to do, nobody knows
-    reasons = [step.message for step in (enough if outcome == "skipped" else refused)]
+    ending = [*enough, *(step for step in left_out if step.message)] if outcome == "skipped" else refused
+    reasons = [step.message for step in ending]
     for of_step in unblessed.values() if outcome == "refused" else ():
         reasons += [reason for reason in of_step if reason not in "\n".join(reasons)]
     metrics, paths = made_by(graph, executions) if graph else ({}, {})
@@ -189,7 +194,7 @@ def _never_recorded(
         before = graph.ancestors(step.id)
         why = next(
             (
-                f"{other.id} {'did not bless the model' if other.id in unblessed else _WHY[actions[other.id]]}"
+                f"{other.id} {_NO_BLESSING if other.id in unblessed else _WHY[actions[other.id]]}"
                 for other in graph.steps
                 if other.id in before and (other.id in unblessed or actions.get(other.id) in _WHY)
             ),

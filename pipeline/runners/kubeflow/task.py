@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline import log
+from pipeline.conditions import needs_of, with_what_is_there, without
 from pipeline.contract import Contract, read_contract
 from pipeline.definition import Definition
 from pipeline.execute import open_output, run_order
@@ -196,20 +197,31 @@ def _clear_up_after_earlier_attempts(task: _Task, record: RunRecord) -> None:
 def _result(task: _Task, record: RunRecord, started: float) -> TaskResult:
     step = task.step
     keys = _keys_before(task)
-    missing = [parent for parent in step.parents if parent not in keys]
+    aside = _set_aside(record, step)
+    missing = [parent for parent in step.parents if parent not in keys and parent not in aside]
     if missing:
         verb = "was" if len(missing) == 1 else "were"
         return _ended(task, "skipped", started, message=f"{', '.join(missing)} {verb} not done")
-    refused = [other.step for other in record.steps if other.action == "refused" and other.step != step.id]
+    refused = [
+        other.step for other in record.steps if other.action == "refused" and other.key and other.step != step.id
+    ]
     if refused:
         return _ended(task, "skipped", started, message=f"{', '.join(refused)} refused, and the run ends with that")
     enough = [other.step for other in record.steps if other.action == "no need" and other.step != step.id]
     if enough:
         found_no = f"{', '.join(enough)} found no need to go on, and the run ends with that"
         return _ended(task, "skipped", started, message=found_no)
+    needed = needs_of(step, aside)
+    if needed:
+        return _ended(task, "skipped", started, message=without(needed))
+    step = with_what_is_there(step, aside)
     executions = _executions_before(task, keys)
     with task.signals.allowed():  # input files may take long to read
         plan = decide(task.graph, step, executions, task.store)
+    if plan.set_aside:
+        (why,) = plan.reasons
+        how: Outcome = "refused" if plan.action == "refused" else "skipped"
+        return _ended(task, how, started, message=why, reason=why if how == "skipped" else "")
     assert plan.key is not None
     task.key = plan.key
     task.held.enter_context(task.store.in_use(step.id, plan.key))
@@ -218,12 +230,20 @@ def _result(task: _Task, record: RunRecord, started: float) -> TaskResult:
         return _ended(task, said.action, started, message=said.message, reason=_reason(plan), execution=found)
     if found is not None:
         return _reused(task, found, plan, started)
-    return _run(task, plan, executions, started)
+    return _run(task, step, plan, executions, started)
 
 
-def _run(task: _Task, plan: StepPlan, executions: Mapping[str, Execution], started: float) -> TaskResult:
-    """The step's work, in this process."""
-    step, reason = task.step, _reason(plan)
+def _set_aside(record: RunRecord, step: Step) -> set[str]:
+    """The parents of `step` that conditions keep from running, unless what a step found ends the run."""
+    others = [other for other in record.steps if other.step != step.id]
+    if any(other.action == "no need" or (other.action == "refused" and other.key) for other in others):
+        return set()
+    return {other.step for other in others if other.step in step.parents and other.action in ("refused", "skipped")}
+
+
+def _run(task: _Task, step: Step, plan: StepPlan, executions: Mapping[str, Execution], started: float) -> TaskResult:
+    """The work of the task's step, with the inputs that are there, in this process."""
+    reason = _reason(plan)
     task.ledger.begin_step(task.run, step.id, task.key, ", ".join(plan.reasons))
     task.begun = True
     order = make_order(
@@ -418,7 +438,7 @@ def _record(task: _Task, result: TaskResult) -> None:
         action=_ACTIONS[result.outcome],
         reason=result.reason or (result.message if result.outcome == "skipped" else ""),
         seconds=round(result.seconds, 3),
-        message="" if result.outcome == "skipped" else result.message,
+        message="" if result.outcome == "skipped" and not result.reason else result.message,
     )
     execution = result.execution if result.outcome in ("done", "reused") else None
     try:
