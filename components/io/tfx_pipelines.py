@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
-from components.io.tfx_components import runtime_parameters, settings_of_node, stored
-from schemas.component import BeamOptions
+from components.io.tfx_components import component_of, runtime_parameters, settings_of_node, stored
+from components.io.tfx_conditions import when
+from schemas.component import BeamOptions, Publisher
 from schemas.errors import ConfigError, did_you_mean
 
 LATEST_BLESSED_MODEL = "components.io.tfx_nodes.LatestBlessedModel"
@@ -38,7 +39,7 @@ def as_definition(pipeline: Any, runtime: Mapping[str, Any]) -> tuple[dict[str, 
             problems.extend(f"{node.id}: {problem}" for problem in error.problems)
     if problems:
         raise ConfigError(*problems)
-    steps = _in_order(steps)
+    steps = _in_order(steps, {ids[node.id] for node in nodes if _publishes(node)})
     name = re.sub(r"[^a-z0-9]+", "-", pipeline.pipeline_name.lower()).strip("-")
     return {"name": name if name[:1].isalpha() else f"tfx-{name}", "steps": steps}, _notes(pipeline)
 
@@ -55,19 +56,41 @@ def _nodes(pipeline: Any) -> list[Any]:
     return list(pipeline.components)
 
 
-def _in_order(steps: Mapping[str, Any]) -> dict[str, Any]:
-    """The steps with each after those it takes from: a Resolver now waits for the model that its own is compared with."""
+def _in_order(steps: Mapping[str, Any], publishing: Set[str]) -> dict[str, Any]:
+    """The steps with each after those it takes from: a Resolver now waits for the model that its own is compared with.
+
+    What stands under a Cond comes before a step that publishes whatever they say, if it can: that one's refusal ends the run, and
+    what is to be done with a refused model is done before.
+    """
     ordered: dict[str, Any] = {}
     waiting = dict(steps)
     while waiting:
-        ready = [
-            name
-            for name, step in waiting.items()
-            if not any(wire.partition(".")[0] in waiting for wire in step.get("inputs", {}).values())
-        ]
-        for name in ready[:1] or list(waiting):  # a cycle is named where the steps are wired
+        ready = [name for name, step in waiting.items() if not _before(step) & waiting.keys()]
+        conditioned = {name for name, step in waiting.items() if "when" in step}
+        last = {name for name in (publishing - conditioned) & waiting.keys() if conditioned - _below(name, waiting)}
+        first = [name for name in ready if name not in last]
+        for name in first[:1] or ready[:1] or list(waiting):  # a cycle is named where the steps are wired
             ordered[name] = waiting.pop(name)
     return ordered
+
+
+def _before(step: Mapping[str, Any]) -> set[str]:
+    """The steps that a step takes from, or whose outputs decide about it."""
+    wires = [*step.get("inputs", {}).values(), *(wire for one in step.get("when", ()) for wire in one["reads"])]
+    return {wire.partition(".")[0] for wire in wires}
+
+
+def _below(name: str, steps: Mapping[str, Any]) -> set[str]:
+    found = {name}
+    while more := {other for other, step in steps.items() if other not in found and _before(step) & found}:
+        found |= more
+    return found
+
+
+def _publishes(node: Any) -> bool:
+    from tfx.dsl.components.base.base_component import BaseComponent
+
+    return isinstance(node, BaseComponent) and issubclass(component_of(type(node)), Publisher)
 
 
 def _step_ids(nodes: Sequence[Any]) -> tuple[dict[str, str], list[str]]:
@@ -94,12 +117,10 @@ def _step(
     from tfx.dsl.components.common.importer import Importer
     from tfx.dsl.components.common.resolver import Resolver
 
-    if isinstance(node, Resolver):
-        return _resolver(node, nodes, ids)
     conditions = _conditions(node, pipeline, ids)
+    if isinstance(node, Resolver):
+        return _resolver(node, nodes, ids) | conditions
     if isinstance(node, Importer):
-        if conditions:
-            raise ConfigError("an Importer under Cond is not followed. Import outside: it takes next to nothing")
         (channel,) = node.outputs.values()
         return {
             "uses": f"{channel.type.__module__}.{channel.type.__qualname__}",
@@ -108,6 +129,7 @@ def _step(
                 "properties": stored(dict(channel.additional_properties), runtime),
                 "custom_properties": stored(dict(channel.additional_custom_properties), runtime),
             },
+            **conditions,
         }
     if not isinstance(node, BaseComponent):
         raise ConfigError(
@@ -118,7 +140,8 @@ def _step(
     step: dict[str, Any] = {
         "uses": f"{type(node).__module__}.{type(node).__qualname__}",
         "with": settings,
-        "inputs": {name: _wire(name, channel, ids) for name, channel in node.inputs.items()} | conditions,
+        "inputs": {name: _wire(f"input '{name}'", channel, ids) for name, channel in node.inputs.items()},
+        **conditions,
     }
     if not pipeline.enable_cache:
         step["cache"] = False
@@ -128,19 +151,19 @@ def _step(
     return step
 
 
-def _wire(name: str, channel: Any, ids: Mapping[str, str]) -> str:
-    """'step.output' of the channel that an input is connected to. Raises ConfigError for one that is no single output."""
+def _wire(what: str, channel: Any, ids: Mapping[str, str]) -> str:
+    """'step.output' of the channel that `what` is connected to. Raises ConfigError for one that is no single output."""
     from tfx.dsl.components.common.importer import Importer
     from tfx.types.channel import OutputChannel
 
     if not isinstance(channel, OutputChannel):
         raise ConfigError(
-            f"input '{name}' is a {type(channel).__name__}, which stands for several artifacts or asks ML Metadata. Connect "
+            f"{what} is a {type(channel).__name__}, which stands for several artifacts or asks ML Metadata. Connect "
             f"it to one output of a component: component.outputs['...']"
         )
     producer = channel.producer_component_id
     if producer not in ids:
-        raise ConfigError(f"input '{name}' comes from {producer}, which is not among the pipeline's components. Add it")
+        raise ConfigError(f"{what} comes from {producer}, which is not among the pipeline's components. Add it")
     is_import = isinstance(channel.producer_component, Importer)
     return f"{ids[producer]}.{'result' if is_import else channel.output_key}"
 
@@ -171,7 +194,7 @@ def _resolver(node: Any, nodes: Sequence[Any], ids: Mapping[str, str]) -> dict[s
         ]
         beside = other.inputs.get("model") if takes else None
         if beside is not None and beside not in takes and not _takes_from(beside, node.id, nodes):
-            step["inputs"] = {_CANDIDATE: _wire("model", beside, ids)}
+            step["inputs"] = {_CANDIDATE: _wire("input 'model'", beside, ids)}
     return step
 
 
@@ -189,17 +212,13 @@ def _takes_from(channel: Any, producer: str, nodes: Sequence[Any]) -> bool:
     return False
 
 
-def _conditions(node: Any, pipeline: Any, ids: Mapping[str, str]) -> dict[str, str]:
-    """The blessing that a node waits for under `Cond`. Raises ConfigError for any other condition."""
+def _conditions(node: Any, pipeline: Any, ids: Mapping[str, str]) -> dict[str, Any]:
+    """What decides whether a node under `Cond` runs: every predicate of those around it, the outermost first."""
     from tfx.dsl.experimental.conditionals.conditional import get_predicates
 
     predicates = get_predicates(node, pipeline.dsl_context_registry)
-    if predicates:
-        raise ConfigError(
-            "stands under a Cond, which is not followed yet. Take it out: a Pusher with model_blessing pushes nothing that is "
-            "not blessed, and the run ends there"
-        )
-    return {}
+    asked = [when(predicate, lambda channel: _wire("its Cond", channel, ids)) for predicate in predicates]
+    return {"when": asked} if asked else {}
 
 
 def _beam(arguments: Iterable[Any]) -> dict[str, Any]:

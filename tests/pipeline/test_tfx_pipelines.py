@@ -24,6 +24,7 @@ TAXI = "tfx.examples.chicago_taxi_pipeline.taxi_pipeline_native_keras:_create_pi
 MODULE = """
 from tfx import v1 as tfx
 from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.placeholder import placeholder as ph
 from tfx.types import standard_artifacts
 from tfx.types.channel_utils import union
 
@@ -140,7 +141,28 @@ def joined():
 
 def conditional():
     (example_gen, statistics_gen) = small()
-    with tfx.dsl.Cond(statistics_gen.outputs["statistics"].future()[0].custom_property("fine") == 1):
+    fine = statistics_gen.outputs["statistics"].future()[0].custom_property("fine")
+    pusher = tfx.components.Pusher(
+        model=imported_model().outputs["result"],
+        push_destination=tfx.proto.PushDestination(filesystem={"base_directory": "serving"}),
+    )
+    with tfx.dsl.Cond(fine == 1):
+        schema_gen = tfx.components.SchemaGen(statistics=statistics_gen.outputs["statistics"])
+        curated = tfx.dsl.Importer(source_uri="curated", artifact_type=standard_artifacts.Schema).with_id("curated")
+        with tfx.dsl.Cond(fine > 2):
+            validator = tfx.components.ExampleValidator(
+                statistics=statistics_gen.outputs["statistics"], schema=curated.outputs["result"]
+            )
+    return made([pusher.inputs["model"].producer_component, pusher, example_gen, statistics_gen, schema_gen, curated, validator])
+
+
+def imported_model():
+    return tfx.dsl.Importer(source_uri="curated", artifact_type=standard_artifacts.Model).with_id("import_model")
+
+
+def on_nothing():
+    (example_gen, statistics_gen) = small()
+    with tfx.dsl.Cond(ph.exec_property("fine") == 1):
         schema_gen = tfx.components.SchemaGen(statistics=statistics_gen.outputs["statistics"])
     return made([example_gen, statistics_gen, schema_gen])
 
@@ -309,6 +331,24 @@ def test_a_model_that_goes_on_from_the_served_one_is_no_candidate_of_what_is_res
     assert str(graph["evaluator"].inputs["baseline_model"]) == "latest.model"
 
 
+def test_nodes_under_Cond_are_asked_about_with_every_Cond_around_them(module: Path) -> None:
+    graph = load(target("conditional")).graph
+
+    asked = {step.id: [str(wire) for condition in step.when for wire in condition.reads] for step in graph.steps}
+    assert asked == {
+        "import_model": [],
+        "csv_example_gen": [],
+        "statistics_gen": [],
+        "schema_gen": ["statistics_gen.statistics"],
+        "curated": ["statistics_gen.statistics"],
+        "example_validator": ["statistics_gen.statistics"] * 2,
+        "pusher": [],
+    }
+    assert graph["curated"].parents == ("statistics_gen",)
+    # Its refusal ends the run, so what conditions decide about is done before, wherever it was listed.
+    assert graph.steps[-1].id == "pusher"
+
+
 def test_a_module_file_counts_with_what_it_imports_from_beside_it(module: Path) -> None:
     def digests() -> dict[str, str]:
         return {name: found.digest for name, found in code_closure([str(module / "features.py")]).modules.items()}
@@ -356,7 +396,7 @@ def test_a_module_file_that_is_not_there_is_found_before_anything_runs(module: P
         ("same_ids", r"ExampleGen: is 'example_gen' as a step, and so is example-gen|example-gen: is 'example_gen' as"),
         ("latest_artifact", "latest: LatestArtifactStrategy asks ML Metadata .*Importer"),
         ("joined", "StatisticsGen: input 'examples' is a UnionChannel, .*Connect it to one output"),
-        ("conditional", "SchemaGen: stands under a Cond, which is not followed yet"),
+        ("on_nothing", r"SchemaGen: stands under a Cond whose predicate reads exec_property\('fine'\).*Compare"),
     ],
 )
 def test_what_cannot_be_followed_is_named_with_what_to_do_instead(module: Path, name: str, said: str) -> None:
