@@ -90,6 +90,24 @@ def read_section(
     )
 
 
+def override_section(model: type[ModelT], section: str, given: BaseModel | None, overrides: Iterable[str]) -> ModelT:
+    """One section of a definition in Python, `given` or none, with `overrides` (each `section.a.b=value`) put in.
+
+    Raises ConfigError with every problem.
+    """
+    raw: dict[str, Any] = {section: given.model_dump(exclude_unset=True) if given is not None else {}}
+    problems: list[str] = []
+    for override in overrides:
+        try:
+            _apply_override(raw, override)
+        except ConfigError as error:
+            problems.extend(error.problems)
+    found = check_shape(model, raw[section], lambda path: f"--set {'.'.join(map(str, (section, *path)))}", problems)
+    if problems or found is None:
+        raise ConfigError(*problems)
+    return found
+
+
 def _definitions_near() -> str:
     near = sorted(str(p) for p in Path().glob("configs/*/pipeline.yaml"))
     return f". Definitions here: {', '.join(near)}" if near else ""

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Source, check_shape, read_config
+from pipeline.config import Source, check_shape, override_section, read_config
 from pipeline.contract import Contract, build_component, read_contract, settings_of
 from pipeline.definition import Definition, Pipeline
 from pipeline.fingerprint import is_installed, shown
@@ -25,7 +25,7 @@ from pipeline.graph import Condition, Declared, Graph, Step, Wire, build_graph, 
 from pipeline.lint import lint
 from pipeline.release import gate_settings
 from schemas.component import BeamOptions, JsonScalar
-from schemas.config import ConditionConfig, PipelineConfig, StepConfig, TfxConfig
+from schemas.config import ConditionConfig, KubeflowConfig, PipelineConfig, StepConfig, TfxConfig
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
@@ -52,8 +52,9 @@ COMPONENTS: Mapping[str, str] = {
 def load(target: str, overrides: Iterable[str] = (), root: str | None = None) -> Definition:
     """The definition that `target` names: a YAML file, or `module:object` with a Pipeline or a callable that makes one.
 
-    `overrides` are `a.b=value`; for `module:object` only `parameters.x=value`, passed to the callable as x, and `tfx.fast=true`
-    for a TFX pipeline. `root` replaces the definition's own. Raises ConfigError with every problem found.
+    `overrides` are `a.b=value`; for `module:object` only `parameters.x=value`, passed to the callable as x, what begins with
+    `kubeflow.`, the section that it may lack, and `tfx.fast=true` for a TFX pipeline. `root` replaces the definition's own. Raises
+    ConfigError with every problem found.
     """
     make_importable(Path.cwd())
     importlib.invalidate_caches()  # in a notebook, modules may have been written since
@@ -230,29 +231,40 @@ _OURS = ("pipeline", "components", "schemas")
 def _load_object(target: str, overrides: list[str]) -> Definition:
     given: dict[str, Any] = {}
     fast = False
+    of_kubeflow: list[str] = []
     for override in overrides:
         path, _, value = override.partition("=")
         if path == _FAST:
             fast = _yaml_value(value) is True
             continue
         scope, _, name = path.partition(".")
+        if scope == "kubeflow" and name:
+            of_kubeflow.append(override)
+            continue
         if scope != "parameters" or not name:
-            raise ConfigError(f"--set {override}: {target} is Python; it takes only parameters.NAME=value")
+            raise ConfigError(
+                f"--set {override}: {target} is Python; it takes only parameters.NAME=value, and kubeflow.NAME=value"
+            )
         given[name] = _yaml_value(value)
     found, parameters, left = _made(target, given, "Give it with --set parameters.NAME=value")
     if _is_tfx_pipeline(found):
-        definition = _from_tfx(found, target, parameters, left, fast)
-        return replace(definition, tfx=TfxConfig(pipeline=target, arguments=given, fast=fast))
-    if fast:
+        made = _from_tfx(found, target, parameters, left, fast)
+        definition = replace(made, tfx=TfxConfig(pipeline=target, arguments=given, fast=fast))
+    elif fast:
         raise ConfigError(f"--fast: {target} is no pipeline of TFX's. Leave it out: ours are the fast ones")
-    if left:
-        raise ConfigError(f"--set {overrides[0]}: {target} is a Pipeline, not a function with parameters")
-    if not isinstance(found, Pipeline):
+    elif left:
+        raise ConfigError(f"--set parameters.{next(iter(left))}: {target} is a Pipeline, not a function with parameters")
+    elif isinstance(found, Pipeline):
+        definition = replace(found.definition(), parameters=parameters)
+    else:
         raise ConfigError(
             f"{target} is {type(found).__name__}; expected a pipeline.definition.Pipeline, a tfx.v1.dsl.Pipeline or a "
             f"function that returns one of them"
         )
-    return replace(found.definition(), parameters=parameters)
+    if of_kubeflow:
+        section = override_section(KubeflowConfig, "kubeflow", definition.kubeflow, of_kubeflow)
+        definition = replace(definition, kubeflow=section)
+    return definition
 
 
 def _made(target: str, given: dict[str, Any], advice: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:

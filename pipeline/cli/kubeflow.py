@@ -9,7 +9,7 @@ import typer
 
 from pipeline.cli import kubeflow_schedule
 from pipeline.cli.answer import Answer, Json, Target
-from pipeline.cli.kubeflow_options import Endpoint, Namespace, warn
+from pipeline.cli.kubeflow_options import Endpoint, Image, Namespace, warn, with_image
 
 Mounted = Annotated[
     str | None,
@@ -33,13 +33,18 @@ app.add_typer(kubeflow_schedule.app)
 def compile(  # noqa: A001 the verb
     config: Target,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.yaml", help="Where to write the package.")],
+    image: Image = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=VALUE", help="Another value in the package; may be repeated."),
+    ] = None,
     json: Json = False,
 ) -> Answer:
     """Write the package that KFP runs: one container task per step."""
     from pipeline.runners.kubeflow.compile import compile_package
     from pipeline.runners.kubeflow.package import write
 
-    package = compile_package(config)
+    package = compile_package(config, with_image(image, overrides))
     write(package, output)
     data: dict[str, Any] = {"outcome": "compiled", "file": str(output), **package.as_json()}
     return Answer(data, f"{output}: {package.name}, {len(package.tasks)} tasks\n{package.as_text()}")
@@ -56,6 +61,7 @@ def run(
     ] = None,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
+    image: Image = None,
     experiment: Annotated[
         str | None, typer.Option(metavar="NAME", help="Among which runs it is listed; else the pipeline's name.")
     ] = None,
@@ -77,6 +83,7 @@ def run(
     store = store_here(root)
     api, started = run_on_kubeflow(
         config,
+        image=image,
         overrides=overrides or (),
         endpoint=endpoint,
         namespace=namespace,
@@ -155,10 +162,13 @@ def ended(
     expect: Annotated[
         str | None, typer.Option(metavar="JSON", help="What the package says that the image holds.")
     ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="What was set for the package.")
+    ] = None,
     json: Json = False,
 ) -> Answer:
     """End the record of a run whose tasks have ended, and tell the webhook: a package's last task."""
     from pipeline.runners.kubeflow.ended import end_run
 
-    result = end_run(config, root=root, executor_input=executor_input, expect=expect)
+    result = end_run(config, root=root, executor_input=executor_input, expect=expect, overrides=overrides or ())
     return Answer(result.as_json(), None)

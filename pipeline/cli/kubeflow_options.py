@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -14,6 +15,15 @@ Namespace = Annotated[
     str | None,
     typer.Option("--namespace", "-n", metavar="NS", help="Of a user, where there are several. Also KFP_NAMESPACE."),
 ]
+Image = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of the pods, as kubeflow.image: a TFX pipeline has no such section."),
+]
+
+
+def with_image(image: str | None, overrides: Sequence[str] | None) -> list[str]:
+    """What is set, as --image and --set say it."""
+    return [*([f"kubeflow.image={image}"] if image is not None else []), *(overrides or ())]
 
 
 def warn(message: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pipeline import log
+from pipeline.cli.kubeflow_options import with_image
 from pipeline.cli.runs import as_columns
 from pipeline.log import duration
 from pipeline.runners.kubeflow.api import Access, Api, connect
@@ -20,6 +21,7 @@ from schemas.quantities import parse_duration
 def run_on_kubeflow(
     target: str,
     *,
+    image: str | None = None,
     overrides: Iterable[str] = (),
     endpoint: str | None = None,
     namespace: str | None = None,
@@ -30,11 +32,14 @@ def run_on_kubeflow(
 ) -> tuple[Api, Started]:
     """Have the definition or package uploaded, and start a run of it with parameters as in `parameters.x=value`.
 
-    Nothing is asked of Kubeflow before the package and the parameters are known to be right. Raises ConfigError with every
-    problem, and KubeflowError.
+    With `image` the definition is compiled for that, with `overrides`, which may be of the section `kubeflow` as well. Nothing is
+    asked of Kubeflow before the package and the parameters are known to be right. Raises ConfigError with every problem, and
+    KubeflowError.
     """
-    with prepared(target, warn) as ready:
-        arguments = ready.package.arguments(tuple(overrides))
+    given = tuple(overrides)
+    compiled_with = () if image is None else with_image(image, given)
+    with prepared(target, warn, compiled_with) as ready:
+        arguments = ready.package.arguments(() if compiled_with else given)
         api = connect(Access.found(endpoint, namespace, section=ready.section), warn)
         started = start(
             api,

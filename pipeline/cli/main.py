@@ -283,6 +283,9 @@ def step(
     executor_input: Annotated[
         str | None, typer.Option(metavar="JSON", help="Of a task: what Kubeflow puts in the place of {{$}}.")
     ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Of a task: what was set for the package.")
+    ] = None,
     json: Json = False,
 ) -> Answer:
     """Run one step from its order, in this process; or as a task of Kubeflow's, which `pipeline kubeflow compile` writes."""
@@ -291,7 +294,15 @@ def step(
     if name is None:
         result = run_step(Path(order), force=force)
         return Answer(result.as_json(), result.as_text(), result.exit_code)
-    task = run_step_as_task(order, name, root=root, expect=expect, executor_input=executor_input, force=force)
+    task = run_step_as_task(
+        order,
+        name,
+        root=root,
+        expect=expect,
+        executor_input=executor_input,
+        overrides=overrides or (),
+        force=force,
+    )
     return Answer(task.as_json(), None, task.exit_code)
 
 

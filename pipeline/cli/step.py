@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,7 @@ def run_step_as_task(
     root: str | None,
     expect: str | None,
     executor_input: str | None,
+    overrides: Iterable[str] = (),
     force: bool = False,
 ) -> TaskResult:
     """Run a step of the definition that `target` names as a task of Kubeflow's: `runners.kubeflow.task.run_task`.
@@ -98,7 +100,7 @@ def run_step_as_task(
         raise ConfigError(
             f"--force: a task of Kubeflow's runs what is not in the store. To have {step} run each time, write `cache: false`"
         )
-    return run_task(target, step, root=root, expect=expect, executor_input=executor_input)
+    return run_task(target, step, root=root, expect=expect, executor_input=executor_input, overrides=overrides)
 
 
 def _forget_modules(order: Order) -> None:

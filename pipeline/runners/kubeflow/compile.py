@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,13 +49,17 @@ if TYPE_CHECKING:
 _EMPTY = inspect.Parameter.empty
 
 
-def compile_package(target: str) -> Package:
-    """The package of the definition that `target` names. Raises ConfigError with every problem."""
-    checked = check_on_cluster(target)
+def compile_package(target: str, overrides: Iterable[str] = ()) -> Package:
+    """The package of the definition that `target` names. Raises ConfigError with every problem.
+
+    With `overrides` (each `a.b=value`), which its pods are told as well: what they say of parameters are the package's defaults.
+    """
+    given = tuple(overrides)
+    checked = check_on_cluster(target, given)
     if checked.errors:
         raise ConfigError(*checked.errors)
     definition = checked.definition
-    text = _text(_pipeline(_Compilation(definition, kubeflow_of(definition), checked.resources)))
+    text = _text(_pipeline(_Compilation(definition, kubeflow_of(definition), checked.resources, given)))
     return Package(
         text=text,
         target=definition.target,
@@ -87,6 +91,7 @@ class _Compilation:
     definition: Definition
     kubeflow: KubeflowConfig
     resources: Resources
+    overrides: tuple[str, ...] = ()
     tasks: dict[str, PipelineTask] = field(default_factory=dict)  # step: its task, of those that are made so far
 
     @property
@@ -222,7 +227,8 @@ def _container(
 ) -> Any:
     from kfp import dsl
 
-    rest = ["--root", str(it.definition.root), "--expect", expectation]
+    rest = [word for override in it.overrides for word in ("--set", override)]
+    rest += ["--root", str(it.definition.root), "--expect", expectation]
     spec = dsl.ContainerSpec(
         image=it.kubeflow.image,
         command=["pipeline", *verb],

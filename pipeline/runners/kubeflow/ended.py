@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from pipeline import log
@@ -48,6 +48,7 @@ def end_run(
     root: str,
     executor_input: str,
     expect: str | None = None,
+    overrides: Iterable[str] = (),
     environ: Mapping[str, str] | None = None,
     listener: Callable[[log.Event], None] | None = None,
 ) -> EndedRun:
@@ -61,7 +62,7 @@ def end_run(
     tell = listener or log.PlainDisplay(sys.stdout)
     given = ExecutorInput.from_json(executor_input)
     run = given.text(names.RUN)
-    definition, warnings = _definition(target, given, root, expect)
+    definition, warnings = _definition(target, given, root, expect, tuple(overrides))
     store = Store(root).open()
     ledger = Ledger(store, resolve_ledger_url(definition.ledger if definition else NO_LEDGER, environ))
     if definition is not None:
@@ -103,15 +104,15 @@ def end_run(
 
 
 def _definition(
-    target: str, given: ExecutorInput, root: str, expect: str | None
+    target: str, given: ExecutorInput, root: str, expect: str | None, overrides: tuple[str, ...]
 ) -> tuple[Definition | None, tuple[str, ...]]:
     """The definition in the image, if that can be read, and what is wrong with it."""
     try:
-        return definition_of_task(target, given, root=root, expect=expect, step=None), ()
+        return definition_of_task(target, given, root=root, expect=expect, step=None, overrides=overrides), ()
     except ConfigError as error:
         warnings = error.problems
     try:
-        return definition_of_task(target, given, root=root, expect=None, step=None), warnings
+        return definition_of_task(target, given, root=root, expect=None, step=None, overrides=overrides), warnings
     except ConfigError:
         return None, warnings
 

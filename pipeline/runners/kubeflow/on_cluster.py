@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.definition import Definition
@@ -17,19 +18,26 @@ from schemas.errors import ConfigError, did_you_mean
 NO_LEDGER = "none"  # what `kubeflow.ledger` says when the store alone is the record
 
 
-def load_on_cluster(target: str, parameters: Mapping[str, Any] | None = None, root: str | None = None) -> Definition:
+def load_on_cluster(
+    target: str,
+    parameters: Mapping[str, Any] | None = None,
+    root: str | None = None,
+    overrides: Iterable[str] = (),
+) -> Definition:
     """The definition that `target` names, as a pod of the cluster has it.
 
-    Its parameters are its own defaults, over them those of its `kubeflow` section, over them `parameters`. Its root is `root`,
-    or that of the section, and its ledger what the section says; `none` where nothing does. Without `parameters` the graph
-    is the package's. Raises ConfigError with every problem, and for a definition without a `kubeflow` section.
+    Its parameters are its own defaults, over them those of its `kubeflow` section, over them what the package was compiled with,
+    which `overrides` are (each `a.b=value`), over them `parameters`. Its root is `root`, or that of the section, and its ledger what
+    the section says; `none` where nothing does. Without `parameters` the graph is the package's. Raises ConfigError with every
+    problem, and for a definition without a `kubeflow` section.
     """
-    local = load(target)
+    given = tuple(overrides)
+    local = load(target, given)
     kubeflow = kubeflow_of(local)
     problems = tuple(parameter_problems(local, kubeflow))
     if problems:
         raise ConfigError(*problems)
-    return _on_cluster(local, {**kubeflow.parameters, **(parameters or {})}, root)
+    return _on_cluster(local, kubeflow.parameters, root, given, parameters or {})
 
 
 def local_and_on_cluster(target: str, overrides: Iterable[str] = ()) -> tuple[Definition, Definition]:
@@ -49,14 +57,23 @@ def local_and_on_cluster(target: str, overrides: Iterable[str] = ()) -> tuple[De
 
 
 def _on_cluster(
-    local: Definition, parameters: Mapping[str, Any], root: str | None, overrides: Iterable[str] = ()
+    local: Definition,
+    section: Mapping[str, Any],
+    root: str | None,
+    overrides: Iterable[str] = (),
+    parameters: Mapping[str, Any] = MappingProxyType({}),
 ) -> Definition:
+    """`section` are the parameters of the definition's `kubeflow` section; `parameters` are a run's."""
+
+    def written(given: Mapping[str, Any]) -> list[str]:
+        return [f"parameters.{name}={_as_declared(local, name, value)}" for name, value in given.items()]
+
     kubeflow = kubeflow_of(local)
-    overrides = [
-        *overrides,
-        *(f"parameters.{name}={_as_declared(local, name, value)}" for name, value in parameters.items()),
-    ]
-    definition = load(local.target, overrides) if overrides else local
+    every = [*written(section), *overrides, *written(parameters)]
+    definition = load(local.target, every) if section or parameters else local
+    if definition.tfx is not None and definition.source is None:  # arguments of a function: those left out are none
+        there = {name: value for name, value in definition.parameters.items() if value is not None}
+        definition = replace(definition, parameters=there)
     return replace(
         definition,
         root=Path(root or kubeflow.root),
@@ -72,12 +89,32 @@ def _as_declared(local: Definition, name: str, value: Any) -> str:
 
 def kubeflow_of(definition: Definition) -> KubeflowConfig:
     """The definition's `kubeflow` section. Raises ConfigError when it has none."""
+    if definition.kubeflow is None and definition.source is None:
+        raise ConfigError(
+            f"{definition.target}: there is no section `kubeflow`, which says the image and the volume to run with. Give --image, and the "
+            f"volume as --set 'kubeflow.defaults.volumes=[{{claim: penstock, path: /mnt/penstock}}]'"
+            + (f"; or write a pipeline.yaml and name that:\n{_as_yaml(definition)}" if definition.tfx else "")
+        )
     if definition.kubeflow is None:
         raise ConfigError(
             f"{definition.target}: there is no section `kubeflow`, which says the image and the volume to run with. "
             f"Add `kubeflow: {{image: registry.example.com/team/{definition.graph.name}:1}}`"
         )
     return definition.kubeflow
+
+
+def _as_yaml(definition: Definition) -> str:
+    """The definition in YAML of a TFX pipeline's function, with the arguments that it was given."""
+    assert definition.tfx is not None
+    arguments = json.dumps(definition.tfx.arguments, ensure_ascii=False)
+    name = definition.graph.name
+    return (
+        f"name: {name}\n"
+        f"tfx: {{pipeline: {definition.tfx.pipeline}, arguments: {arguments}}}\n"
+        f"kubeflow:\n"
+        f"  image: registry.example.com/team/{name}:1\n"
+        f"  defaults: {{volumes: [{{claim: penstock, path: /mnt/penstock}}]}}"
+    )
 
 
 def parameter_problems(definition: Definition, kubeflow: KubeflowConfig) -> Iterator[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.runners.kubeflow.package_file import PackageFile, is_package, read_package
 from schemas.config import KubeflowConfig
+from schemas.errors import ConfigError
 
 Warn = Callable[[str], None]
 
@@ -24,24 +25,29 @@ class Prepared:
 
 
 @contextlib.contextmanager
-def prepared(target: str, warn: Warn) -> Iterator[Prepared]:
-    """The package that `target` is or is compiled into; its file is there while the context lasts.
+def prepared(target: str, warn: Warn, overrides: Iterable[str] = ()) -> Iterator[Prepared]:
+    """The package that `target` is or is compiled into, with `overrides` (each `a.b=value`); its file is there while the context lasts.
 
     `warn` hears what the compiler warns of. Raises ConfigError with every problem.
     """
+    given = tuple(overrides)
     if names_package(target):
+        if given:
+            raise ConfigError(
+                f"{target}: is compiled, with the image that it names. Name the definition, or leave {given[0].partition('=')[0]} out"
+            )
         yield Prepared(read_package(Path(target)))
         return
     from pipeline.loading import load
     from pipeline.runners.kubeflow.compile import compile_package
 
-    compiled = compile_package(target)
+    compiled = compile_package(target, given)
     for warning in compiled.warnings:
         warn(warning)
     with tempfile.TemporaryDirectory() as directory:
         written = Path(directory) / f"{compiled.name}.yaml"
         written.write_text(compiled.text, encoding="utf-8")
-        yield Prepared(read_package(written), load(target).kubeflow, compiled.service_account)
+        yield Prepared(read_package(written), load(target, given).kubeflow, compiled.service_account)
 
 
 def section_of(target: str) -> KubeflowConfig | None:

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -107,19 +107,20 @@ def run_task(
     root: str,
     executor_input: str,
     expect: str | None = None,
+    overrides: Iterable[str] = (),
     listener: Callable[[log.Event], None] | None = None,
 ) -> TaskResult:
     """Run one step of the definition that `target` names, as a task of a run on Kubeflow, in this process.
 
     `executor_input` is what the launcher puts in the place of `{{$}}`, and all that is asked of Kubeflow; `expect` is what
-    the package says that the image holds. What this process prints goes to the step's log in the store too. What goes wrong
+    the package says that the image holds, `overrides` what it was compiled with. What this process prints goes to the step's log in the store too. What goes wrong
     in the step is in the result, and nothing is said to KFP then. Raises ConfigError for an image or package that do not fit, StoreError for
     a volume that cannot be written, and KeyboardInterrupt for a pod that is stopped, after removing what it had staged.
     """
     given = ExecutorInput.from_json(executor_input)
     # TFX's components import KerasTuner when the definition is loaded, in the process that the step then runs in.
     resolve("components.io.keras.arrange")()
-    definition = definition_of_task(target, given, root=root, expect=expect, step=step)
+    definition = definition_of_task(target, given, root=root, expect=expect, step=step, overrides=overrides)
     run = given.text(names.RUN)
     store = Store(definition.root).open()
     with KeptBack() as signals, contextlib.ExitStack() as held:
@@ -140,10 +141,17 @@ def run_task(
 
 
 def definition_of_task(
-    target: str, given: ExecutorInput, *, root: str, expect: str | None, step: str | None
+    target: str,
+    given: ExecutorInput,
+    *,
+    root: str,
+    expect: str | None,
+    step: str | None,
+    overrides: Iterable[str] = (),
 ) -> Definition:
     """The definition in the image, with the run's parameters. Raises ConfigError where package and image differ."""
-    packaged = load_on_cluster(target, root=root)
+    overrides = tuple(overrides)
+    packaged = load_on_cluster(target, root=root, overrides=overrides)
     if step is not None:
         packaged.graph[step]  # raises where there is none
     if expect is not None:
@@ -151,7 +159,7 @@ def definition_of_task(
         if differing:
             raise ConfigError(*differing)
     changed = given.changed(packaged.parameters)
-    return load_on_cluster(target, changed, root=root) if changed else packaged
+    return load_on_cluster(target, changed, root=root, overrides=overrides) if changed else packaged
 
 
 def _attempt(task: _Task) -> TaskResult:

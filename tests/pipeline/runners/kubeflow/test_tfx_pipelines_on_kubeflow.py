@@ -15,6 +15,7 @@ from pipeline.runners.kubeflow.compile import compile_package
 from pipeline.runners.kubeflow.expectation import expected
 from pipeline.runners.kubeflow.on_cluster import load_on_cluster
 from pipeline.store import Store
+from schemas.errors import ConfigError
 
 NAME = "tfx_pipeline_for_kubeflow"
 MODULE = """
@@ -224,3 +225,35 @@ def test_a_file_that_only_pods_have_is_the_same_in_the_graph_here(checkout: Ente
     told.write_text("one two\n")
 
     assert digest() == before
+
+
+def test_a_function_that_makes_a_pipeline_is_compiled_with_an_image_and_its_arguments(
+    checkout: Enter, tmp_path: Path
+) -> None:
+    checkout(tmp_path / "project")
+    given = [
+        "kubeflow.image=registry.example.com/flowers:1",
+        "kubeflow.defaults.volumes=[{claim: penstock, path: /mnt/penstock}]",
+        *(f"parameters.{name}=/mnt/penstock/{name}" for name in ("data", "serving", "curated")),
+    ]
+
+    package = compile_package(f"{NAME}:create", given)
+
+    assert package.image == "registry.example.com/flowers:1"
+    assert package.parameters == {
+        **{name: f"/mnt/penstock/{name}" for name in ("data", "serving", "curated")},
+        "lookup": "",
+    }  # what is left out and is None is none of a run's
+    assert package.text.count("- parameters.serving=/mnt/penstock/serving") == len(package.tasks) + 1
+    changed = load_on_cluster(f"{NAME}:create", {"serving": "/mnt/penstock/other"}, overrides=given)
+    assert "/mnt/penstock/other" in changed.graph["pusher"].settings["push_destination"]
+
+
+def test_a_function_without_an_image_says_what_to_give_or_to_write(checkout: Enter, tmp_path: Path) -> None:
+    checkout(tmp_path / "project")
+
+    with pytest.raises(ConfigError) as raised:
+        compile_package(f"{NAME}:create", ["parameters.data=/mnt/penstock/data"])
+
+    assert "Give --image, and the volume as --set" in str(raised.value)
+    assert f'tfx: {{pipeline: {NAME}:create, arguments: {{"data": "/mnt/penstock/data"}}}}' in str(raised.value)
