@@ -253,7 +253,9 @@ def _load_object(target: str, overrides: list[str]) -> Definition:
     elif fast:
         raise ConfigError(f"--fast: {target} is no pipeline of TFX's. Leave it out: ours are the fast ones")
     elif left:
-        raise ConfigError(f"--set parameters.{next(iter(left))}: {target} is a Pipeline, not a function with parameters")
+        raise ConfigError(
+            f"--set parameters.{next(iter(left))}: {target} is a Pipeline, not a function with parameters"
+        )
     elif isinstance(found, Pipeline):
         definition = replace(found.definition(), parameters=parameters)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any
 
 from components.io.tfx_components import component_of, runtime_parameters, settings_of_node, stored
@@ -248,8 +249,15 @@ def _notes(pipeline: Any) -> tuple[str, ...]:
     if pipeline.pipeline_info.pipeline_root:
         notes.append("pipeline_root is not used: artifacts lie under the root of the store, --root or .penstock")
     if pipeline.metadata_connection_config is not None:
+        file = getattr(getattr(pipeline.metadata_connection_config, "sqlite", None), "filename_uri", "")
+        in_the_image = bool(file) and (not Path(file).is_absolute() or Path(file).is_relative_to(Path.cwd()))
         notes.append(
             "metadata_connection_config is not used: the store's own ledger has the runs, --ledger or PENSTOCK_LEDGER"
+            + (
+                f". TFX makes the directory of {file} all the same, which it cannot in an image: for Kubeflow, name one below /tmp"
+                if in_the_image
+                else ""
+            )
         )
     if not pipeline.enable_cache:
         notes.append("enable_cache is not set, so that every step runs each time: TFX's default. Set enable_cache=True")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import kubeflow_schedule
-from pipeline.cli.answer import Answer, Json, Target
+from pipeline.cli.answer import Answer, Fast, Json, Target, overridden
 from pipeline.cli.kubeflow_options import Endpoint, Image, Namespace, warn, with_image
 
 Mounted = Annotated[
@@ -38,13 +38,14 @@ def compile(  # noqa: A001 the verb
         list[str] | None,
         typer.Option("--set", metavar="A.B=VALUE", help="Another value in the package; may be repeated."),
     ] = None,
+    fast: Fast = False,
     json: Json = False,
 ) -> Answer:
     """Write the package that KFP runs: one container task per step."""
     from pipeline.runners.kubeflow.compile import compile_package
     from pipeline.runners.kubeflow.package import write
 
-    package = compile_package(config, with_image(image, overrides))
+    package = compile_package(config, with_image(image, overridden(overrides, fast)))
     write(package, output)
     data: dict[str, Any] = {"outcome": "compiled", "file": str(output), **package.as_json()}
     return Answer(data, f"{output}: {package.name}, {len(package.tasks)} tasks\n{package.as_text()}")

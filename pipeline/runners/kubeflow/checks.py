@@ -51,7 +51,7 @@ def check_on_cluster(target: str, overrides: Iterable[str] = ()) -> Checked:
     errors += _notification_problems(definition, kubeflow)
     findings = tuple(_findings(definition))
     errors += [str(finding) for finding in findings if finding.level == "error"]
-    warnings = [str(finding) for finding in findings if finding.level == "warning"]
+    warnings = [*definition.notes, *(str(finding) for finding in findings if finding.level == "warning")]
     return Checked(definition, resources, tuple(dict.fromkeys(errors)), tuple(warnings))
 
 

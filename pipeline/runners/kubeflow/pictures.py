@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.contract import Contract
 from pipeline.execute import open_output
+from pipeline.fingerprint import is_ours
 from pipeline.log import duration
 from pipeline.store import Execution
 from schemas.artifacts import Evaluation, Model
@@ -20,12 +21,17 @@ _SAID_OF_AN_ARTIFACT = ("span", "version", "blessed", "destination")  # properti
 _LONGEST = 20_000  # characters of a refusal or error in a summary
 
 
-def artifact_metadata(execution: Execution, output: str) -> dict[str, Any]:
-    """What the UI and later tasks are told of an output: scalar metrics, our type, where it is in the store, who made it."""
+def artifact_metadata(execution: Execution, output: str, contract: Contract | None = None) -> dict[str, Any]:
+    """What the UI and later tasks are told of an output: scalar metrics, our type, where it is in the store, who made it.
+
+    Of a type that is not ours, by the step's `contract`, every scalar property is told.
+    """
     record, manifest = execution.manifest.outputs[output], execution.manifest
+    ours = contract is None or is_ours(contract.outputs[output].__module__)
+    told = _SAID_OF_AN_ARTIFACT if ours else tuple(record.properties)
     return {
         **_numbers(record.properties.get("metrics")),
-        **{name: record.properties[name] for name in _SAID_OF_AN_ARTIFACT if _is_scalar(record.properties.get(name))},
+        **{name: record.properties[name] for name in told if _is_scalar(record.properties.get(name))},
         "type": record.type,
         "path": str(execution.output(output)),
         "digest": record.digest,

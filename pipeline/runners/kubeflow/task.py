@@ -397,7 +397,7 @@ def _tell_kubeflow(task: _Task, result: TaskResult) -> None:
     }
     if found is not None:
         for output in found.manifest.outputs:
-            metadata[output] = pictures.artifact_metadata(found, output)
+            metadata[output] = pictures.artifact_metadata(found, output, contract)
             pages[output] = json.dumps(metadata[output], indent=1, sort_keys=True) + "\n"
         metadata[names.METRICS] = dict(pictures.metrics(found, contract))
         metadata[names.ROC] = _curves(task, found) if names.ROC in given.outputs else {}

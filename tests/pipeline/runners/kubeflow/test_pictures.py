@@ -16,6 +16,7 @@ from pipeline.contract import Contract, read_contract
 from pipeline.manifest import InputRecord
 from pipeline.runners.kubeflow import pictures
 from pipeline.store import Execution, Store
+from schemas.artifact import Artifact
 from schemas.artifacts import Blessing, Evaluation, Model, PushedModel
 from schemas.component import Out
 
@@ -89,6 +90,32 @@ def test_metadata_of_an_output_says_what_it_is_where_it_is_and_its_scalar_proper
         "run": "run-1",
     }
     assert pictures.artifact_metadata(made, "blessing")["blessed"] is False
+
+
+class Tally(Artifact):
+    """A type of a user's."""
+
+    TYPE_NAME = "PicturesTally"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """-> Tally."""
+
+    def run(self, tally: Out[Tally]) -> None: ...
+
+
+def test_of_a_type_that_is_not_ours_every_scalar_property_is_told(tmp_path: Path) -> None:
+    contract = read_contract(Count)
+    made = published(tmp_path, contract, tally={"factor": 2, "share": 0.5, "of": "trips", "bins": [1, 2], "none": None})
+
+    told = pictures.artifact_metadata(made, "tally", contract)
+
+    assert {name: told[name] for name in told if name in ("factor", "share", "of", "bins", "none")} == {
+        "factor": 2,
+        "share": 0.5,
+        "of": "trips",
+    }
 
 
 def test_metadata_of_a_pushed_model_says_which_version_of_what(tmp_path: Path) -> None:

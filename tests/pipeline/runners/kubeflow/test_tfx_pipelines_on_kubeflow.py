@@ -41,7 +41,7 @@ def Look(
     pass
 
 
-def create(data="data", serving=None, module_file=None, curated="curated", lookup=""):
+def create(data="data", serving=None, module_file=None, curated="curated", lookup="", metadata=None):
     example_gen = tfx.components.CsvExampleGen(input_base=data)
     look = Look(examples=example_gen.outputs["examples"], lookup_file=lookup)
     importer = tfx.dsl.Importer(source_uri=curated, artifact_type=standard_artifacts.Schema).with_id("import_schema")
@@ -74,6 +74,8 @@ def create(data="data", serving=None, module_file=None, curated="curated", looku
         pipeline_name="flowers",
         components=[example_gen, look, importer, trainer, resolver, evaluator, pusher],
         enable_cache=True,
+        metadata_connection_config=metadata
+        and tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata),
     )
 """
 DEFINITION = f"""
@@ -225,6 +227,17 @@ def test_a_file_that_only_pods_have_is_the_same_in_the_graph_here(checkout: Ente
     told.write_text("one two\n")
 
     assert digest() == before
+
+
+def test_a_metadata_file_in_the_image_is_warned_of_since_TFX_makes_its_directory(
+    checkout: Enter, tmp_path: Path
+) -> None:
+    checkout(tmp_path / "project")
+    Path("pipeline.yaml").write_text(DEFINITION.replace('{data: "', '{metadata: tfx/metadata.db, data: "'))
+
+    (warning,) = compile_package("pipeline.yaml").warnings
+
+    assert warning.endswith("which it cannot in an image: for Kubeflow, name one below /tmp")
 
 
 def test_a_function_that_makes_a_pipeline_is_compiled_with_an_image_and_its_arguments(
