@@ -205,6 +205,8 @@ def _apply_override(raw: dict[str, Any], override: str) -> KeyPath:
                 + (did_you_mean(path[1], known) or f" It has: {', '.join(known) or 'none'}")
             )
         _check_parameter_type(path[1], declared[path[1]], value, override)
+        if isinstance(declared[path[1]], float) and type(value) is int:
+            value = float(value)  # Kubeflow is told a parameter's type by its value
     node: Any = raw
     for part in path[:-1]:
         child = node.setdefault(part, {}) if isinstance(node, dict) else None

@@ -66,6 +66,21 @@ def test_the_command_writes_the_package_and_says_what_is_in_it(project: Path) ->
     assert "schemaVersion: 2.1.0" in (project / "package.yaml").read_text()
 
 
+def test_what_is_set_is_the_package_s_and_its_pods_are_told(project: Path) -> None:
+    text = DEFINITION.replace("{most: 100}", "{most: 100, rate: 0.5}")
+    (project / "toy.yaml").write_text(text)
+    given = ["--image", "registry.example.com/toy:2", "--set", "parameters.most=7", "--set", "parameters.rate=1"]
+
+    done = pipeline("kubeflow", "compile", "toy.yaml", "-o", "package.yaml", *given, "--json")
+
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["image"], said["parameters"]) == ("registry.example.com/toy:2", {"most": 7, "rate": 1.0})
+    package = (project / "package.yaml").read_text()
+    assert package.count("- parameters.most=7") == len(said["tasks"]) + 1
+    assert package.count("parameterType: NUMBER_DOUBLE") > 0
+
+
 def test_a_definition_that_pods_cannot_run_is_refused_and_nothing_is_written(project: Path) -> None:
     (project / "toy.yaml").write_text(
         DEFINITION.replace("claim: penstock, path: /mnt/penstock", "claim: p, path: /other")

@@ -165,6 +165,36 @@ kubeflow:
     assert run["service_account"] == "trainer"
 
 
+def test_a_definition_in_Python_is_compiled_for_the_image_that_is_given(
+    command: Command, kfp_api: Api, project: Path
+) -> None:
+    (project / "toy_in_python.py").write_text(
+        "from project_steps import Read\n\nfrom pipeline.definition import Pipeline\n\n\n"
+        "def make(source):\n"
+        "    toy = Pipeline(name='toy')\n"
+        "    toy.step('read', Read(source=source))\n"
+        "    return toy\n"
+    )
+    sets = [
+        *("--set", "parameters.source=/mnt/penstock/numbers.txt"),
+        *("--set", "kubeflow.defaults.volumes=[{claim: penstock, path: /mnt/penstock}]"),
+    ]
+
+    said = command("kubeflow", "run", "toy_in_python:make", "--image", "registry.example.com/toy:1", *sets, "--json")
+
+    assert said.code == 0, said.err
+    assert arguments(kfp_api.runs.items[said.data["run"]]) == {}  # they are the package's own
+    (version,) = kfp_api.versions.items.values()
+    assert "parameters.source=/mnt/penstock/numbers.txt" in json.dumps(version)
+
+
+def test_a_package_has_its_image(command: Command, kfp_api: Api, toy_package: Path) -> None:
+    said = command("kubeflow", "run", str(toy_package), "--image", "registry.example.com/toy:1")
+
+    assert said.code == 2
+    assert "is compiled, with the image that it names" in said.err
+
+
 def test_where_nothing_says_the_address_of_the_ui_none_is_made_up(
     command: Command, kfp_api: Api, toy_package: Path
 ) -> None:
