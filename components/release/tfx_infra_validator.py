@@ -6,9 +6,11 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from components.release.tfx_serving_platform import check_reachable, is_platforms
 from schemas.artifact import Artifact
 from schemas.artifacts import InfraBlessing
 from schemas.component import BeamOptions, Lineage, Scratch
+from schemas.errors import StepFailed
 
 if TYPE_CHECKING:
     from components.io.tfx_components import TfxComponent as _Adapted
@@ -36,7 +38,12 @@ class TfxInfraValidator(_Adapted):
         scratch: Scratch,
         lineage: Lineage,
     ) -> None:
-        """Validate, and keep what was raised in each attempt. A model that no server could serve is not blessed all the same, either."""
+        """Validate, and keep what was raised in each attempt. A model that no server could serve is not blessed all the same, either.
+
+        Raises ConfigError where there is nothing to start a server on, and StepFailed where none was started: TFX's executor would
+        say of the model that it is not fit to be served.
+        """
+        check_reachable(self._parameters()["serving_spec"])
         failures = _Failures()
         absl = logging.getLogger("absl")
         absl.addHandler(failures)
@@ -47,6 +54,8 @@ class TfxInfraValidator(_Adapted):
         blessing = outputs["blessing"]
         if not isinstance(blessing, InfraBlessing):
             raise TypeError(f"TFX's InfraValidator makes an InfraBlessing, found {type(blessing).__name__}")
+        if not blessing.blessed and failures.of_platform:
+            raise StepFailed(f"no model server was started, so the model was not judged: {failures.of_platform[-1]}")
         if not blessing.blessed:
             said = list(dict.fromkeys(failures.reasons)) or [
                 "the model server did not serve it; the step's log says more"
@@ -60,9 +69,14 @@ class _Failures(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.reasons: list[str] = []
+        self.of_platform: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            self.reasons.append(f"the model server did not serve it: {' '.join(said.split())[:_LONGEST]}")
+            said = " ".join(said.split())[:_LONGEST]
+            if is_platforms(error):
+                self.of_platform.append(said)
+            else:
+                self.reasons.append(f"the model server did not serve it: {said}")
