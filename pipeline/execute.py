@@ -26,6 +26,7 @@ from schemas.artifacts import Verdict
 from schemas.component import (
     Baseline,
     BeamOptions,
+    HoldsUserCode,
     InputFile,
     Lineage,
     PartCache,
@@ -85,13 +86,14 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
     for path in contract.paths(order.settings, contract.user_code):
         if not is_file(path):
             resolve(path)  # imported now, so that what the user edits from here on is for the next run
+    held = component.hold_user_code() if isinstance(component, HoldsUserCode) else ()
     _check_unchanged(order, contract, "after this step was planned")
     loaded = frozenset(sys.modules)
     if contract.run_by:  # TFX reads a user's module anew for each function that it wants of it
         read_again = {
             path.replace(":", ".").rpartition(".")[0] for path in contract.paths(order.settings, contract.user_code)
         }
-        loaded -= read_again
+        loaded = loaded - read_again | frozenset(held)
     with store.execution_lock(order.step, order.key, on_wait, run=order.run):
         if not order.replace:
             found = store.find(order.step, order.key)

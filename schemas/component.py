@@ -35,8 +35,9 @@ Types of settings that the framework acts on:
 | `Annotated[str, MayEndRunMarker("retrain")]` | where this is "retrain", every step below waits for this one, which may find that it is not needed (NotNeeded) |
 
 A step that publishes outside the store (Pusher) also has the two methods of `Publisher`, one whose settings are written in
-another form than they are kept in has that of `ReadsSettings`, and one whose settings choose among
-the files that an `InputFiles` setting names has that of `SelectsFiles`. A class attribute `LEAST_MEMORY`
+another form than they are kept in has that of `ReadsSettings`, one whose settings choose among
+the files that an `InputFiles` setting names has that of `SelectsFiles`, and one that loads the user's modules in its own way that of
+`HoldsUserCode`. A class attribute `LEAST_MEMORY`
 says how many bytes a step's process takes whatever the data: libraries, and buffers of a fixed size.
 
 Whether a step runs at all is no business of its component: a definition has a `Condition` for that.
@@ -46,7 +47,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, runtime_checkable
@@ -287,6 +288,14 @@ class Condition(Protocol):
 
         Raises NotBlessed where a verdict keeps the step from running, and NotNeeded where anything else does.
         """
+
+
+@runtime_checkable
+class HoldsUserCode(Protocol):
+    """A component that has the user's modules read anew while it runs, and can have them stay as they were."""
+
+    def hold_user_code(self) -> Collection[str]:
+        """The names by which keys know the modules that are in memory now, and will be taken from there."""
 
 
 @runtime_checkable

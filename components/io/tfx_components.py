@@ -9,11 +9,11 @@ import importlib.metadata
 import inspect
 import json
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
-from components.io import tfx_executor
+from components.io import tfx_executor, tfx_modules
 from components.io.tfx_artifacts import ABSENT, artifact_of, out
 from schemas.artifact import Artifact
 from schemas.artifacts import TransformAnomalies, TransformedExamples, TransformSchema, TransformStatistics
@@ -100,6 +100,11 @@ class TfxComponent:
             if isinstance(channel, OutputChannel)
         }
         return settings_of_node(node), channels
+
+    def hold_user_code(self) -> Collection[str]:
+        """Have what the user edits from here on be for the next run. A file that is named to a component of the user's is not loaded."""
+        loads_files = _is_tfx(self.KIND.__module__)
+        return tfx_modules.hold(path for path in self.user_code if loads_files or not path.endswith(".py"))
 
     def run(self, **given: Any) -> None:
         """Run TFX's executor: the parameters are TFX's inputs and outputs by name, and what is asked of the framework."""

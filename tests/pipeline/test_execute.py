@@ -108,6 +108,25 @@ class TestTheKey:
         assert work(order).message.startswith("project_functions.py: FACTOR changed while this step ran")
         assert not published(order)
 
+    def test_stays_that_of_a_module_that_who_runs_the_step_holds(self, ran: Path) -> None:
+        write(
+            {
+                "project_held.py": "from collections.abc import Collection\nfrom dataclasses import dataclass\n"
+                "from pathlib import Path\n\nfrom project_steps import Apply as Applying\n"
+                "from schemas.artifacts import Examples, TransformedExamples\nfrom schemas.component import Out\n\n"
+                "@dataclass(frozen=True, kw_only=True)\nclass Apply(Applying):\n"
+                "    RUN_BY = ('project_held.Apply',)\n\n"
+                "    def hold_user_code(self) -> Collection[str]:\n        return ('project_functions',)\n\n"
+                "    def run(self, examples: Examples, transformed_examples: Out[TransformedExamples]) -> None:\n"
+                "        Path('project_functions.py').write_text('def double(line):\\n    return 0\\n')\n"
+                "        super().run(examples, transformed_examples)\n"
+            }
+        )
+        order = order_of("apply", "steps.apply.uses=project_held.Apply")
+
+        assert work(order).action == "run"
+        assert published(order)
+
     def test_is_not_taken_for_files_that_changed_while_they_were_read(self, project: Path) -> None:
         write(
             {

@@ -1,0 +1,99 @@
+"""A user's modules, which TFX reads anew for each function that it wants of them -> as they were when the step began."""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import linecache
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+
+def hold(paths: Iterable[str]) -> frozenset[str]:
+    """Load module files, and keep what they and the modules of dotted paths, which are loaded, say in this process from now on.
+
+    Gives the names that keys know them by: a file's own, a module's dotted one. What a user edits after this is neither read by
+    a reload nor by who looks up a function's source, as AutoGraph does when it first traces it. Exceptions of a module that
+    is loaded pass through unchanged.
+    """
+    names: set[str] = set()
+    for path in dict.fromkeys(paths):
+        if path.endswith(".py"):
+            data = Path(path).read_bytes()
+            _HELD.renew(path, data)
+            module = _load(path)
+            names.add(Path(path).name)
+        else:
+            module = path.replace(":", ".").rpartition(".")[0]
+            file = getattr(getattr(sys.modules.get(module), "__spec__", None), "origin", None)
+            if file is None or not file.endswith(".py"):
+                continue
+            data = Path(file).read_bytes()
+            names.add(module)
+        _HELD.keep(sys.modules[module].__spec__, data)
+    return frozenset(names)
+
+
+def _load(path: str) -> str:
+    """The name under which TFX knows the module of a file, which it loads here as it will do again."""
+    from tfx.utils import import_utils
+
+    directory = str(Path(path).resolve().parent)
+    if directory not in sys.path:  # last, as in the package that TFX makes of all modules beside a module file
+        sys.path.append(directory)
+    name: Any = import_utils.import_func_from_source(path, "__name__")
+    return str(name)
+
+
+class _Held(importlib.abc.MetaPathFinder):
+    """Finds the modules that are held, before anybody looks at their files."""
+
+    def __init__(self) -> None:
+        self._loaders: dict[str, _AsRead] = {}
+        self._places: dict[str, list[str] | None] = {}
+
+    def keep(self, spec: Any, data: bytes) -> None:
+        file = str(spec.origin)
+        self._loaders[spec.name] = _AsRead(spec.name, file, data)
+        self._places[spec.name] = spec.submodule_search_locations
+        lines = importlib.util.decode_source(data).splitlines(keepends=True)
+        linecache.cache[file] = (len(data), None, lines, file)  # without a time of change it is not looked at again
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def renew(self, file: str, data: bytes) -> None:
+        """Have a file that is held for an earlier step of this process be what it says now."""
+        for loader in self._loaders.values():
+            if loader.path == file:
+                loader.data = data
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        loader = self._loaders.get(fullname)
+        if loader is None:
+            return None
+        places = self._places[fullname]
+        return importlib.util.spec_from_file_location(
+            fullname, loader.path, loader=loader, submodule_search_locations=places
+        )
+
+
+class _AsRead(importlib.machinery.SourceFileLoader):
+    """A file's module as it was when it was read."""
+
+    def __init__(self, fullname: str, path: str, data: bytes) -> None:
+        super().__init__(fullname, path)
+        self.data = data
+
+    def get_code(self, fullname: str) -> CodeType:
+        # Not by way of a .pyc, which may be of what the file says now.
+        code: CodeType = self.source_to_code(self.data, self.path)
+        return code
+
+
+_HELD = _Held()
