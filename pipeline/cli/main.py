@@ -266,6 +266,25 @@ def show(
     return Answer(shown.as_json(), shown.as_text())
 
 
+@app.command("export-mlmd")
+def export_mlmd(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Made, or added to when it is an ML Metadata database.")],
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run's id, its beginning, or 'latest', which is the default."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every run under the root, whatever its pipeline.")] = False,
+    root: Annotated[str, typer.Option("--root", metavar="DIR", help="Where artifacts are.")] = ".penstock",
+    ledger: LedgerOfRoot = None,
+    json: Json = False,
+) -> Answer:
+    """Write a run's lineage to an ML Metadata SQLite file, which TFX's notebooks and MLMD's client read."""
+    from pipeline.cli.export_mlmd import export_runs
+
+    result = export_runs(Path(file), run, every=every, root=root, ledger=ledger)
+    return Answer(result.as_json(), result.as_text())
+
+
 @app.command()
 def step(
     order: Annotated[

@@ -14,8 +14,10 @@ from pipeline.ledger.run_files import RunFiles
 from pipeline.ledger.store_index import StoreIndex
 from pipeline.ledger.url import is_none
 from pipeline.store import Execution, Store
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, did_you_mean
 from schemas.owner import Owner
+
+_SUGGESTED = 200  # of the newest runs, of which one may be meant
 
 
 class Index(Protocol):
@@ -140,7 +142,10 @@ class Ledger:
             raise ConfigError(f"'{run}' is the beginning of several runs: {listed}. Give more of the id.")
         found = self._index.run(run if run in ids else ids[0]) if ids else None
         if found is None:
-            raise ConfigError(f"there is no run '{run}' in {self._index.name}. `pipeline runs` lists them.")
+            known = [record.id for record in self._index.runs(_SUGGESTED, None)]
+            raise ConfigError(
+                f"there is no run '{run}' in {self._index.name}.{did_you_mean(run, known)} `pipeline runs` lists them."
+            )
         return found
 
     def artifacts(self, step: str, key: str) -> list[ArtifactRow]:

@@ -36,9 +36,22 @@ def test_the_version_is_the_distributions(command: Command) -> None:
 
 def test_every_verb_has_help(command: Command) -> None:
     listed = command("--help").out
-    for verb in ("run", "trigger", "backfill", "plan", "check", "dag", "runs", "show", "step", "gc", "serve"):
+    for verb in (
+        "run",
+        "trigger",
+        "backfill",
+        "plan",
+        "check",
+        "dag",
+        "runs",
+        "show",
+        "step",
+        "gc",
+        "serve",
+        "export-mlmd",
+    ):
         assert f"\n  {verb} " in listed
-    for verb in ("run", "trigger", "backfill", "plan", "check", "dag", "runs", "show", "gc", "serve"):
+    for verb in ("run", "trigger", "backfill", "plan", "check", "dag", "runs", "show", "gc", "serve", "export-mlmd"):
         said = command(verb, "--help")
         assert said.code == 0
         assert "--json" in said.out
