@@ -20,6 +20,7 @@ KeyPath = tuple[str | int, ...]
 ModelT = TypeVar("ModelT", bound="BaseModel")
 _PARTS_OF_A_STEP = ((), *((info.alias or name,) for name, info in StepConfig.model_fields.items()))
 _DEFAULT_ROOT: str = PipelineConfig.model_fields["root"].default
+_TFX_PIPELINE = ("tfx", "pipeline")
 _PARAMETER = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -36,7 +37,10 @@ class Source:
         dotted = ".".join(map(str, path))
         if path and path not in self.lines and any(written[: len(path)] == path for written in self.overridden):
             return f"--set {dotted}"  # a section that only an override has
+        of_tfx = path[:1] == ("steps",) and path[:2] not in self.lines and _TFX_PIPELINE in self.lines
         for length in range(len(path), -1, -1):
+            if length < 2 and of_tfx:
+                return f"{self.file}:{self.lines[_TFX_PIPELINE]}: {dotted}"  # which brings the step
             if path[:length] in self.overridden:
                 return f"--set {dotted}"
             if path[:length] in self.lines:

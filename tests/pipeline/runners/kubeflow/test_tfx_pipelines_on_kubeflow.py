@@ -150,32 +150,32 @@ def test_a_definition_in_YAML_is_compiled_with_the_tasks_types_and_parameters_of
         pytest.param(
             "curated: /mnt/penstock/curated",
             "curated: /srv/curated",
-            "pipeline.yaml:1: steps.import_schema.with.source_uri: /srv/curated lies on this machine, on no volume that the step's "
+            "pipeline.yaml:5: steps.import_schema.with.source_uri: /srv/curated lies on this machine, on no volume that the step's "
             "pod mounts (/mnt/penstock)",
             id="an Importer's source",
         ),
         pytest.param(
             "curated: /mnt/penstock/curated",
             "curated: /mnt/penstock/curated, module_file: BESIDE/features.py",
-            "pipeline.yaml:1: steps.trainer.with.module_file: BESIDE/features.py lies outside the working directory",
+            "pipeline.yaml:5: steps.trainer.with.module_file: BESIDE/features.py lies outside the working directory",
             id="a module file elsewhere",
         ),
         pytest.param(
             "curated: /mnt/penstock/curated",
             "curated: /mnt/penstock/curated, lookup: /srv/words.txt",
-            "pipeline.yaml:1: steps.look.with.lookup_file: /srv/words.txt lies on this machine, on no volume",
+            "pipeline.yaml:5: steps.look.with.lookup_file: /srv/words.txt lies on this machine, on no volume",
             id="a file that a component of the user's is told",
         ),
         pytest.param(
             "data: /mnt/penstock/data",
             "data: data",
-            "pipeline.yaml:1: steps.csv_example_gen.with.input_base: data is relative, and the image has no such file",
+            "pipeline.yaml:5: steps.csv_example_gen.with.input_base: data is relative, and the image has no such file",
             id="data beside the pipeline",
         ),
         pytest.param(
             "serving: /mnt/penstock/serving",
             "serving: serving",
-            "pipeline.yaml:1: steps.pusher.with.push_destination: serving is relative, and what a pod writes there is lost",
+            "pipeline.yaml:5: steps.pusher.with.push_destination: serving is relative, and what a pod writes there is lost",
             id="a serving directory",
         ),
         pytest.param(
@@ -211,7 +211,7 @@ def test_what_is_compared_with_the_served_model_has_to_see_it(checkout: Enter, t
     (problem,) = check_on_cluster("pipeline.yaml").errors
 
     assert problem.startswith(
-        "pipeline.yaml:1: steps.latest: is given the model that is served from /srv/flowers, which is on no volume that its pod mounts"
+        "pipeline.yaml:5: steps.latest: is given the model that is served from /srv/flowers, which is on no volume that its pod mounts"
     )
 
 
