@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import pytest
 
 from pipeline.contract import read_contract
-from pipeline.graph import Declared, Graph, Wire, build_graph
+from pipeline.graph import Declared, Graph, Wire, as_anywhere, build_graph
 from schemas.artifacts import Anomalies, Blessing, Examples, Model, PushedModel, TransformedExamples
 from schemas.component import IfOnlyOne, LeavesOut, Makes, MayEndRunMarker, Out
 from schemas.errors import ConfigError
@@ -246,3 +247,32 @@ def test_upto_keeps_what_a_step_needs() -> None:
     assert graph.descendants("make") == {"transform", "train"}
     with pytest.raises(ConfigError, match="there is no step 'trian' in toy. Did you mean 'train'"):
         graph.upto("trian")
+
+
+def test_paths_of_a_checkout_are_the_same_in_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also inside of text that is JSON, as messages of TFX's are; what only begins alike is another path."""
+    here = tmp_path / "wörk"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    message = {"base": f"{here}/serving", "here": str(here), "beside": f"{here}-old/x"}
+    data = {
+        "file": f"{here}/features.py",
+        "all": [str(here), f"{here}-old/x", 3, None],
+        "escaped": json.dumps(message),
+        "plain": json.dumps(message, ensure_ascii=False),
+        "text": f"in {here}/x",
+    }
+
+    told = as_anywhere(data)
+
+    there = {"base": "serving", "here": ".", "beside": f"{here}-old/x"}
+    assert told["file"] == "features.py"
+    assert told["all"] == [".", f"{here}-old/x", 3, None]
+    assert [json.loads(told[name]) for name in ("escaped", "plain")] == [there, there]
+    assert told["text"] == f"in {here}/x"
+
+
+def test_in_the_root_of_the_file_system_paths_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+
+    assert as_anywhere({"file": "/srv/features.py"}) == {"file": "/srv/features.py"}
