@@ -106,9 +106,8 @@ def of_json(text: str) -> Any:
 def completed(config: Any, signature: str, *, has_baseline: bool) -> Any:
     """`config` as TFX's Evaluator completes it for one model, or for two, and with what a model spec left out.
 
-    Without a baseline, bounds on change are removed. Added are the signature to ask, that the models are SavedModels
-    rather than Keras', and the number of examples as a metric where no MetricsSpec has it. Raises ConfigError for model
-    specs that do not go together.
+    Without a baseline, bounds on change are removed. Added are the signature to ask, and the number of examples as a metric
+    where no MetricsSpec has it. Raises ConfigError for model specs that do not go together.
     """
     from tensorflow_model_analysis.utils import config_util
 
@@ -125,7 +124,6 @@ def completed(config: Any, signature: str, *, has_baseline: bool) -> Any:
             f"serves now"
         )
     for spec in config.model_specs:
-        spec.model_type = spec.model_type or "tf_generic"
         spec.signature_name = spec.signature_name or signature
     if not any(
         metric.class_name == COUNT.class_name and f'"{EXAMPLE_COUNT}"' in (metric.config or f'"{EXAMPLE_COUNT}"')

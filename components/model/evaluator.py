@@ -19,7 +19,7 @@ from components.model.slices import OVERALL, Slice
 from components.model.thresholds import Threshold
 from components.model.verdict import BASELINE, CANDIDATE
 from schemas.artifacts import Blessing, Evaluation, Examples, Model
-from schemas.component import Baseline, BeamOptions, InputFiles, JsonScalar, Out, Progress
+from schemas.component import Baseline, BeamOptions, InputFiles, JsonScalar, Out, Progress, WantsBaseline
 from schemas.errors import ConfigError, did_you_mean
 from schemas.input_files import expand
 
@@ -51,7 +51,8 @@ class Evaluator:
 
     `eval_config`, or `eval_config_file` in protobuf's text form or in JSON, is TFMA's EvalConfig instead of `label`,
     `slices`, `metrics`, `thresholds` and the like, as people who come from TFX have it, and says all that TFMA can. As in TFX
-    a model spec without a name is used for the baseline too. Left out it may have the signature and the model's type.
+    a model spec without a name is used for the baseline too. Left out it may have the signature and the model's type. With
+    `keras_metrics` that is Keras' where a model brings metrics of its own, as TFMA has it by default in TFX; that is slower.
 
     Where every metric is a sum over examples that is known exactly, with one number as label and as prediction, whole
     batches are added up at once. A metric, option or answer of another kind sends the whole evaluation through TFMA's own
@@ -73,6 +74,10 @@ class Evaluator:
     signature: str = "serving_default"  # takes serialized tf.Example
     prediction: str | None = None  # the output to judge, needed when the signature has several
     batch_size: int = 1000  # examples given to the model at once
+    compare: WantsBaseline = True  # with the model that serves, where there is one
+    keras_metrics: bool = (
+        False  # with eval_config: also those that a model was compiled with, unless that says otherwise
+    )
 
     def __post_init__(self) -> None:
         problems = [
@@ -84,6 +89,8 @@ class Evaluator:
             problems.append(f"label_from: {self.label_from!r} is none of auto, transformed, raw")
         if self.batch_size < 1:
             problems.append(f"batch_size: {self.batch_size} is not a positive number of examples")
+        if self.keras_metrics and not self._is_whole:
+            problems.append("keras_metrics: goes with eval_config alone. Name the metrics in 'metrics'")
         problems += self._problems_of_eval_config() if self._is_whole else self._problems()
         if problems:
             raise ConfigError(*problems)
@@ -245,10 +252,14 @@ class Evaluator:
     def _of_eval_config(self, model: Model, baseline: Baseline) -> _Question:
         given = eval_config.read(self.eval_config, self._file_of_eval_config())
         config = eval_config.completed(given, self.signature, has_baseline=bool(baseline.path))
+        defaults = config.options.include_default_metrics
+        own_metrics = self.keras_metrics and (not config.options.HasField("include_default_metrics") or defaults.value)
         judged = []
         for spec in sorted(config.model_specs, key=lambda spec: spec.is_baseline):
             path = baseline.path if spec.is_baseline else model.serving
             assert path is not None, "without a baseline, the specs of one are removed"
+            own = own_metrics and not spec.model_type and judged_of.has_metrics(path)
+            spec.model_type = spec.model_type or ("tf_keras" if own else "tf_generic")
             judged.append(judged_of.judged(spec, path))
         applied = eval_config.thresholds_of(config)
         dropped = [] if baseline.path else [one for one in eval_config.thresholds_of(given) if one.compares]

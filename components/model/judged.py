@@ -152,3 +152,16 @@ def listed(names: tuple[str, ...] | list[str], limit: int = 30) -> str:
     """Names for a message, not more than a reader will look through."""
     shown = ", ".join(names[:limit]) or "none"
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
+
+
+def has_metrics(saved_model: Path) -> bool:
+    """Whether a SavedModel is one that Keras can load, with the metrics that it was compiled with: TFMA computes those as well."""
+    if not (saved_model / "keras_metadata.pb").is_file():
+        return False
+    import tf_keras
+
+    try:
+        model = tf_keras.models.load_model(saved_model)
+    except Exception:  # noqa: BLE001 as TFMA asks: a class that nobody knows here raises what it likes
+        return False
+    return isinstance(model, tf_keras.Model) and bool(model.metrics)

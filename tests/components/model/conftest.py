@@ -90,9 +90,11 @@ def trips(small_taxi_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Exa
 def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
     """Save a model that answers sigmoid(bias + by_card * paid_by_card + per_mile * trip_miles)."""
 
-    def make(by_card: float, per_mile: float = 0.0, bias: float = 0.0, *, transforms: bool = True) -> Model:
+    def make(
+        by_card: float, per_mile: float = 0.0, bias: float = 0.0, *, transforms: bool = True, compiled: bool = False
+    ) -> Model:
         model = Model(tmp_path_factory.mktemp("model"))
-        save_model(model.serving, by_card, per_mile, bias, transforms=transforms)
+        save_model(model.serving, by_card, per_mile, bias, transforms=transforms, compiled=compiled)
         return model
 
     return make
@@ -177,8 +179,13 @@ def served(model: Model, version: int = 7) -> Baseline:
     return Baseline(path=model.serving, digest="sha256:served", version=version)
 
 
-def save_model(path: Path, by_card: float, per_mile: float, bias: float, *, transforms: bool = True) -> None:
-    """A tf_keras model with the signatures of a trained one; `big_tip` is a transformed feature and not a raw one."""
+def save_model(
+    path: Path, by_card: float, per_mile: float, bias: float, *, transforms: bool = True, compiled: bool = False
+) -> None:
+    """A tf_keras model with the signatures of a trained one; `big_tip` is a transformed feature and not a raw one.
+
+    A `compiled` one is saved so that Keras can load it, with a metric inside.
+    """
     import numpy as np
     import tensorflow as tf
 
@@ -210,7 +217,11 @@ def save_model(path: Path, by_card: float, per_mile: float, bias: float, *, tran
         return transformed(examples)
 
     signatures = {"serving_default": serve, **({"transform_features": transform_features} if transforms else {})}
-    tf.saved_model.save(network, str(path), signatures=signatures)
+    if compiled:
+        network.compile(loss="binary_crossentropy", metrics=["mae"])
+        network.save(str(path), save_format="tf", signatures=signatures)
+    else:
+        tf.saved_model.save(network, str(path), signatures=signatures)
 
 
 def _example(row: dict[str, str]) -> bytes:
