@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from components.io.tfx_components import component_of
+from components.io.tfx_pipelines import LATEST_BLESSED_MODEL
 from schemas.artifact import splits_in_order
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
 
 Steps = Mapping[str, Mapping[str, Any]]  # by id, each as pipeline.yaml has it
 
+_EVALUATOR = "components.model.evaluator.Evaluator"
+_PUSHER = "components.release.pusher.Pusher"
 _TF_EXAMPLE, _TFRECORD_GZIP = 6, 5  # example_gen_pb2.FORMAT_TF_EXAMPLE, FORMAT_TFRECORDS_GZIP
+_SCHEMA = "schema.pbtxt"
 _BY_TIME = (0, 1)  # pusher_pb2.AUTO, UNIX_TIMESTAMP
 _READS = {
     "tfx.components.example_gen.csv_example_gen.executor.Executor": "csv",
@@ -45,6 +51,15 @@ def swapped(steps: Steps) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
         else:
             made[name] |= {"uses": uses, "with": settings, "inputs": inputs}
             said[name] = f"ours for TFX's {known[name].kind.__name__}"
+    for step in made.values():
+        judge = (step["inputs"].get("blessing") or "").partition(".")[0] if step["uses"] == _PUSHER else ""
+        if judge in said and made[judge]["uses"] == _EVALUATOR:
+            step["inputs"]["evaluation"] = f"{judge}.evaluation"  # for the passport
+    for name in [name for name, step in made.items() if step["uses"] == LATEST_BLESSED_MODEL]:
+        if _consumers(name, steps) and not _consumers(name, made):
+            del made[name]
+            for judge in _consumers(name, steps):
+                said[judge] += f", which needs no {name}"
     return made, said
 
 
@@ -141,8 +156,8 @@ def _example_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:
     if problem:
         raise _Differs(problem)
     step.refuse("ours has none", "custom_config")
-    read = _message(step, "input_config", "example_gen_pb2.Input")
-    write = _message(step, "output_config", "example_gen_pb2.Output")
+    read = _message(step, "input_config", "tfx.proto.example_gen_pb2.Input")
+    write = _message(step, "output_config", "tfx.proto.example_gen_pb2.Output")
     if len(read.splits) != 1:
         raise _Differs(f"input_config: has {len(read.splits)} splits of files, and ours divides one set of files")
     pattern = read.splits[0].pattern
@@ -160,7 +175,7 @@ def _example_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:
     }
     if written.HasField("partition_feature_name"):
         settings["split_by"] = written.partition_feature_name
-    spans = _message(step, "range_config", "range_config_pb2.RangeConfig")
+    spans = _message(step, "range_config", "tfx.proto.range_config_pb2.RangeConfig")
     static, rolling = spans.static_range, spans.rolling_range
     if spans.HasField("static_range"):
         settings["last_span"] = static.start_span_number
@@ -173,6 +188,7 @@ def _example_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:
 
 def _statistics_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:
     _check_payload(step, known)
+    _check_schema(step)
     if step.parameters.get("stats_options_json"):
         import tensorflow_data_validation as tfdv
 
@@ -185,12 +201,91 @@ def _statistics_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:
     return settings, step.wires({"examples": "examples", "schema": "schema"})
 
 
+def _transform(step: _Step, known: Mapping[str, _Step]) -> _Translated:
+    _check_payload(step, known)
+    _check_schema(step)
+    step.refuse("ours makes the statistics that TFX makes without one", "stats_options_updater_fn")
+    step.refuse("ours takes the file itself", "module_path")
+    step.refuse("ours traces with TensorFlow 2 alone", "force_tf_compat_v1")
+    file = step.parameters.get("module_file")
+    if file and Path(file).is_file():
+        source = Path(file).read_text(encoding="utf-8")
+        if "stats_options_updater_fn" in source or re.search(r"import\s+\*", source):
+            raise _Differs(f"{file} has, or may have, a stats_options_updater_fn, and ours knows none")
+    given = step.json("custom_config")
+    if "__class__" in json.dumps(given):
+        raise _Differs("custom_config: has values that are no plain data")
+    splits = _message(step, "splits_config", "tfx.proto.transform_pb2.SplitsConfig")
+    if step.parameters.get("splits_config") and len(splits.analyze) != 1:
+        raise _Differs(f"splits_config: analyzes {len(splits.analyze)} splits, and ours one")
+    if step.parameters.get("splits_config") and set(splits.transform) != _splits_taken(step, known):
+        raise _Differs(
+            "splits_config: transforms other splits than all there are, as far as is known before they are made"
+        )
+    statistics = not step.parameters.get("disable_statistics")
+    materialize = "transformed_examples" not in step.parameters["left_out"]
+    if statistics and not materialize:
+        raise _Differs(
+            "materialize: TFX transforms for the statistics alone, ours then makes none. Set disable_statistics"
+        )
+    settings = {
+        "preprocessing_fn": file or step.parameters.get("preprocessing_fn"),
+        "analyze_split": splits.analyze[0] if splits.analyze else "train",
+        "custom_config": given or {},
+        "statistics": statistics,
+        "materialize": materialize,
+    }
+    return settings, step.wires({name: name for name in ("examples", "schema", "analyzer_cache")})
+
+
+def _evaluator(step: _Step, known: Mapping[str, _Step]) -> _Translated:
+    _check_payload(step, known)
+    config = _message(step, "eval_config", "tensorflow_model_analysis.proto.config_pb2.EvalConfig")
+    if not config.metrics_specs:
+        raise _Differs("eval_config: has no metrics_specs, and ours needs some")
+    step.refuse("ours has no functions of the user's", "module_file", "module_path")
+    step.refuse("ours has none", "add_split_name")
+    splits = step.json("example_splits") or ["eval"]
+    if len(splits) != 1:
+        raise _Differs(f"example_splits: {', '.join(splits)} are several, and ours judges by one")
+    if step.inputs.get("schema") is not None:
+        raise _Differs("'schema' is wired, and ours reads the examples without one")
+    step.needs("model")
+    if not config.model_specs or not all(spec.signature_name for spec in config.model_specs):
+        raise _Differs(
+            "eval_config: without a signature_name TFMA may call a Keras model itself, ours asks a signature"
+        )
+    written = str(config)  # protobuf's text form
+    if "change_threshold {" in written and "value_threshold {" not in written:
+        raise _Differs("eval_config: with bounds on change alone TFX blesses no first model, and ours does")
+    settings = {
+        "eval_config": step.json("eval_config"),
+        "split": splits[0],
+        "compare": _compares(step),
+        "keras_metrics": True,
+    }
+    ports = {name: name for name in ("examples", "model")}
+    return settings, {ours: wire for port, ours in ports.items() if (wire := step.inputs.get(port)) is not None}
+
+
+def _compares(step: _Step) -> bool:
+    """Whether the model is compared with the one that serves."""
+    baseline = step.inputs.get("baseline_model")
+    if baseline is None:
+        return False
+    resolver = step.steps.get(baseline.partition(".")[0], {})
+    candidate = resolver.get("inputs", {}).get("candidate")
+    if resolver.get("uses") != LATEST_BLESSED_MODEL or candidate != step.inputs.get("model"):
+        raise _Differs(f"'baseline_model' is {baseline}, and ours compares with what serves")
+    return True
+
+
 def _pusher(step: _Step, known: Mapping[str, _Step]) -> _Translated:
     if step.parameters["executor"] != "tfx.components.pusher.executor.Executor":
         raise _Differs(f"{step.parameters['executor']} is an executor of its own")
     step.refuse("ours has none", "custom_config")
     step.needs("model")
-    filesystem = _message(step, "push_destination", "pusher_pb2.PushDestination").filesystem
+    filesystem = _message(step, "push_destination", "tfx.proto.pusher_pb2.PushDestination").filesystem
     if not filesystem.base_directory:
         raise _Differs("push_destination: names no directory")
     if filesystem.versioning not in _BY_TIME:
@@ -226,24 +321,46 @@ _TWINS: Mapping[str, tuple[str, Callable[[_Step, Mapping[str, _Step]], _Translat
         "components.data.statistics_gen.StatisticsGen",
         _statistics_gen,
     ),
-    "tfx.components.pusher.component.Pusher": ("components.release.pusher.Pusher", _pusher),
+    "tfx.components.transform.component.Transform": ("components.features.transform.Transform", _transform),
+    "tfx.components.evaluator.component.Evaluator": (_EVALUATOR, _evaluator),
+    "tfx.components.pusher.component.Pusher": (_PUSHER, _pusher),
 }
 
 
 def _message(step: _Step, parameter: str, kind: str) -> Any:
-    """A parameter that is a message of `kind` in tfx.proto, empty where it is not set."""
+    """A parameter that is a message of the class at `kind`, empty where it is not set."""
     from google.protobuf import json_format
 
-    return json_format.Parse(step.parameters.get(parameter) or "{}", resolve(f"tfx.proto.{kind}")())
+    return json_format.Parse(step.parameters.get(parameter) or "{}", resolve(kind)())
 
 
 def _consumers(name: str, steps: Steps) -> list[str]:
-    """The steps that take something that `name` makes."""
+    """The steps that take something that `name` makes, or ask it whether they run."""
     return [
         other
         for other, step in steps.items()
-        if any(wire is not None and wire.partition(".")[0] == name for wire in step.get("inputs", {}).values())
+        for wire in (*step.get("inputs", {}).values(), *(wire for one in step.get("when", ()) for wire in one["reads"]))
+        if wire is not None and wire.partition(".")[0] == name
     ]
+
+
+def _splits_taken(step: _Step, known: Mapping[str, _Step]) -> set[str] | None:
+    """The names of the splits of the examples that a step takes; None where that is known only when they are made."""
+    producer = known.get((step.inputs.get("examples") or "").partition(".")[0])
+    if producer is None or "output_config" not in producer.kind.SPEC_CLASS.PARAMETERS:
+        return None
+    written = _message(producer, "output_config", "tfx.proto.example_gen_pb2.Output").split_config.splits
+    read = _message(producer, "input_config", "tfx.proto.example_gen_pb2.Input").splits
+    return {split.name for split in (written or read)}
+
+
+def _check_schema(step: _Step) -> None:
+    """Raise _Differs for a schema that is imported under a name where ours does not look."""
+    producer = step.steps.get((step.inputs.get("schema") or "").partition(".")[0], {})
+    if producer.get("uses", "").endswith("standard_artifacts.Schema"):
+        source = Path(producer.get("with", {}).get("source_uri", ""))
+        if source.name != _SCHEMA and not (source / _SCHEMA).is_file():
+            raise _Differs(f"'schema' is imported from {source}, and ours looks for {_SCHEMA} there")
 
 
 def _check_payload(step: _Step, known: Mapping[str, _Step]) -> None:

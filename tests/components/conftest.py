@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from components.data.example_gen import ExampleGen
 from components.data.schema_gen import ImportSchema
 from components.features.transform import Transform
 from components.model.trainer import Trainer
+from pipeline.contract import build_component, read_contract
 from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples, TransformGraph
-from schemas.component import BeamOptions, PartCache, Progress, Scratch, Seed
+from schemas.component import Baseline, BeamOptions, Lineage, PartCache, PlannedFiles, Progress, Scratch, Seed
+from schemas.dotted_path import resolve
 
 
 class DirectoryParts(PartCache):
@@ -131,6 +133,53 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
         return f"{module}.{name}"
 
     return write
+
+
+@pytest.fixture(scope="session")
+def both_ways(
+    outputs_of: Callable[[type, Path], dict[str, Any]],
+) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
+    """(directory, step of TFX's as in YAML, what each wire brings) -> (outputs of ours in its place, TFX's own outputs).
+
+    `baseline` is the model that ours is given to compare with.
+    """
+
+    def made(
+        directory: Path, step: Mapping[str, Any], wires: Mapping[str, Any], baseline: Baseline | None = None
+    ) -> dict[str, Any]:
+        contract = read_contract(resolve(step["uses"]))
+        outputs = outputs_of(contract.component, directory)
+        asked = {BeamOptions: BeamOptions(), Scratch: Scratch(directory / "scratch"), Progress: Progress()}
+        asked |= {
+            Baseline: baseline or Baseline(),
+            Lineage: Lineage(),
+            PlannedFiles: PlannedFiles(),
+            PartCache: PartCache(),
+        }
+        (directory / "scratch").mkdir()
+        inputs = {port: wires[wire] for port, wire in step["inputs"].items() if wire is not None}
+        build_component(contract.component, step["with"]).run(
+            **inputs, **outputs, **{name: asked[kind] for name, kind in contract.asks.items()}
+        )
+        return outputs
+
+    def run(
+        directory: Path,
+        step: Mapping[str, Any],
+        wires: Mapping[str, Any] | None = None,
+        baseline: Baseline | None = None,
+        **others: Any,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        from components.io.tfx_fast import swapped  # imports TFX
+
+        wires = wires or {}
+        whole = {"with": {}, "inputs": {}, **step}
+        ours = {wire.partition(".")[0]: {"uses": "ExampleGen", "with": {}, "inputs": {}} for wire in wires}
+        steps, said = swapped({**ours, **others, "step": whole})
+        assert said["step"].startswith("ours for TFX's")
+        return made(directory / "ours", steps["step"], wires, baseline), made(directory / "theirs", whole, wires)
+
+    return run
 
 
 AWKWARD_ROWS = (

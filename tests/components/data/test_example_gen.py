@@ -92,6 +92,28 @@ def test_cells_over_several_lines_are_tfxs(external, tfx, records, make_examples
         assert records(ours, split) == records(theirs, split)
 
 
+@pytest.mark.slow
+def test_in_the_place_of_a_CsvExampleGen_it_reads_the_same_span_into_the_same_splits(
+    small_taxi_csv, records, both_ways, tmp_path
+) -> None:
+    header, *rows = small_taxi_csv.read_text().splitlines()
+    for name, kept in {"span-8/v1": rows[:100], "span-9/v1": rows[:200], "span-9/v2": rows[100:]}.items():
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "trips.csv").write_text("\n".join([header, *kept, ""]))
+    weights = [{"name": name, "hash_buckets": weight} for name, weight in {"train": 3, "eval": 1, "test": 1}.items()]
+    settings = {
+        "input_base": str(tmp_path / "data"),
+        "input_config": {"splits": [{"name": "any", "pattern": "span-{SPAN}/v{VERSION}/*"}]},
+        "output_config": {"split_config": {"splits": weights, "partition_feature_name": "company"}},
+    }
+
+    ours, theirs = both_ways(tmp_path, {"uses": "tfx.v1.components.CsvExampleGen", "with": settings})
+
+    assert sum(ours["examples"].properties["records"].values()) == 200
+    for split in ("train", "eval", "test"):
+        assert records(ours["examples"], split) == records(theirs["examples"], split)
+
+
 # The split of a record
 
 

@@ -61,6 +61,23 @@ def test_statistics_with_a_schema_equal_tfxs(assert_equal_statistics, small_exam
     assert_equal_statistics(ours.file("train"), theirs.file("train"))
 
 
+@pytest.mark.slow
+def test_in_the_place_of_TFX_s_it_counts_the_same_splits_with_the_same_schema(
+    assert_equal_statistics, small_examples, schema_of, both_ways, tmp_path
+) -> None:
+    schema = schema_of('feature { name: "trip_start_hour" type: INT int_domain { is_categorical: true } }')
+    step = {
+        "uses": "tfx.v1.components.StatisticsGen",
+        "with": {"exclude_splits": ["train"]},
+        "inputs": {"examples": "example_gen.examples", "schema": "import_schema.schema"},
+    }
+
+    ours, theirs = both_ways(tmp_path, step, {"example_gen.examples": small_examples, "import_schema.schema": schema})
+
+    assert ours["statistics"].splits == theirs["statistics"].splits == ("eval",)
+    assert_equal_statistics(ours["statistics"].file("eval"), theirs["statistics"].file("eval"))
+
+
 def test_the_same_examples_give_the_same_bytes(small_examples, small_statistics, tmp_path) -> None:
     again = run(small_examples, tmp_path / "again")
 

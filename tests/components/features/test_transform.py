@@ -137,6 +137,24 @@ def test_statistics_schemas_and_anomalies_are_those_of_TFX(xf_outputs, tfx_of_ou
 
 
 @pytest.mark.slow
+def test_in_the_place_of_TFX_s_it_makes_all_the_same_of_a_module_file(
+    xf_examples, both_ways, assert_equal_statistics, tmp_path, tfx_testdata
+):
+    schema = FeatureSchema(tfx_testdata / "schema_gen")
+    module_file = tfx_testdata.parents[1] / "examples/chicago_taxi_pipeline/taxi_utils_native_keras.py"
+    step = {
+        "uses": "tfx.v1.components.Transform",
+        "with": {"module_file": str(module_file)},
+        "inputs": {"examples": "example_gen.examples", "schema": "schema_gen.schema"},
+    }
+
+    ours, theirs = both_ways(tmp_path, step, {"example_gen.examples": xf_examples, "schema_gen.schema": schema})
+
+    assert_equal(ours, theirs)
+    assert_equal_reports(ours, theirs, assert_equal_statistics)
+
+
+@pytest.mark.slow
 def test_everything_is_that_of_TFX_on_its_own_artifacts(transform, assert_equal_statistics, tmp_path, tfx_testdata):
     examples, schema = Examples(tmp_path / "examples"), FeatureSchema(tfx_testdata / "schema_gen")
     for split in ("train", "eval"):

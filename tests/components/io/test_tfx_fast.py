@@ -168,6 +168,159 @@ def test_examples_that_are_no_tf_Examples_keep_what_takes_them_TFX_s() -> None:
     assert both(TFX + "StatisticsGen", ours)[1] == "ours for TFX's StatisticsGen"
 
 
+def transform(**settings: Any) -> tuple[dict[str, Any], str]:
+    """As `both`, of a Transform with a schema."""
+    taking = {"examples": "example_gen.examples", "schema": "schema_gen.schema"}
+    steps, said = swapped(
+        {"example_gen": FILES, "step": {"uses": TFX + "Transform", "with": settings, "inputs": taking}}
+    )
+    return steps["step"], said["step"]
+
+
+def test_a_Transform_keeps_its_module_file_its_config_and_what_it_leaves_out(tmp_path: Path) -> None:
+    (tmp_path / "features.py").write_text("def preprocessing_fn(inputs):\n    return inputs\n")
+    file = str(tmp_path / "features.py")
+
+    step, said = transform(module_file=file, custom_config={"rate": 0.5})
+
+    assert said == "ours for TFX's Transform"
+    assert step["uses"] == "components.features.transform.Transform"
+    assert step["with"] == {
+        "preprocessing_fn": file,
+        "analyze_split": "train",
+        "custom_config": {"rate": 0.5},
+        "statistics": True,
+        "materialize": True,
+    }
+    assert step["inputs"] == {
+        "examples": "example_gen.examples",
+        "schema": "schema_gen.schema",
+        "analyzer_cache": None,
+    }
+    step, _ = transform(preprocessing_fn="features.preprocessing_fn", disable_statistics=True, materialize=False)
+    assert step["with"]["preprocessing_fn"] == "features.preprocessing_fn"
+    assert (step["with"]["statistics"], step["with"]["materialize"]) == (False, False)
+    step, _ = transform(preprocessing_fn="f.x", splits_config={"analyze": ["eval"], "transform": ["train", "eval"]})
+    assert step["with"]["analyze_split"] == "eval"
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"materialize": False}, "materialize: TFX transforms for the statistics alone"),
+        ({"force_tf_compat_v1": True}, "force_tf_compat_v1: ours traces with TensorFlow 2 alone"),
+        ({"stats_options_updater_fn": "f.updater"}, "stats_options_updater_fn: ours makes the statistics that TFX"),
+        (
+            {"splits_config": {"analyze": ["train", "eval"], "transform": ["train", "eval"]}},
+            "analyzes 2 splits, and ours",
+        ),
+        (
+            {"splits_config": {"analyze": ["train"], "transform": ["train"]}},
+            "splits_config: transforms other splits than",
+        ),
+    ],
+)
+def test_a_Transform_that_ours_would_not_follow_stays_with_its_reason(settings: dict[str, Any], why: str) -> None:
+    step, said = transform(preprocessing_fn="features.preprocessing_fn", **settings)
+
+    assert step["uses"] == TFX + "Transform"
+    assert said.startswith("TFX's own: ")
+    assert why in said
+
+
+@pytest.mark.parametrize(
+    "text", ["def stats_options_updater_fn(stats_type, options):\n    return options\n", "from elsewhere import *\n"]
+)
+def test_a_module_file_that_may_change_the_statistics_keeps_its_Transform_TFX_s(tmp_path: Path, text: str) -> None:
+    (tmp_path / "features.py").write_text(text)
+
+    _, said = transform(module_file=str(tmp_path / "features.py"))
+
+    assert said.endswith("features.py has, or may have, a stats_options_updater_fn, and ours knows none")
+
+
+def metric(**threshold: Any) -> dict[str, Any]:
+    """An EvalConfig with a metric that has this threshold."""
+    spec = {"signature_name": "serving_default", "label_key": "tip"}
+    return {"model_specs": [spec], "metrics_specs": [{"metrics": [{"class_name": "AUC", "threshold": threshold}]}]}
+
+
+VALUE = {"value_threshold": {"lower_bound": 0.6}}
+CHANGE = {"change_threshold": {"direction": "HIGHER_IS_BETTER", "absolute": 0.0}}
+JUDGED = {"examples": "example_gen.examples", "model": "train.model"}
+
+
+def evaluator(inputs: dict[str, str], **settings: Any) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """What becomes of an Evaluator, a Resolver of the latest blessed model and a Pusher."""
+    return swapped(
+        {
+            "example_gen": FILES,
+            "latest": {"uses": "components.io.tfx_nodes.LatestBlessedModel", "inputs": {"candidate": "train.model"}},
+            "judge": {"uses": TFX + "Evaluator", "with": settings, "inputs": inputs},
+            "pusher": {
+                "uses": TFX + "Pusher",
+                "with": {"push_destination": {"filesystem": {"base_directory": "serving"}}},
+                "inputs": {"model": "train.model", "model_blessing": "judge.blessing"},
+            },
+        }
+    )
+
+
+def test_an_Evaluator_keeps_its_EvalConfig_and_compares_with_what_serves_where_a_Resolver_gave_that() -> None:
+    steps, said = evaluator(JUDGED | {"baseline_model": "latest.model"}, eval_config=metric(**VALUE, **CHANGE))
+
+    assert "latest" not in steps
+    assert said["judge"] == "ours for TFX's Evaluator, which needs no latest"
+    assert steps["judge"]["uses"] == "components.model.evaluator.Evaluator"
+    assert steps["judge"]["inputs"] == JUDGED
+    assert build_component(resolve(steps["judge"]["uses"]), steps["judge"]["with"])
+    assert {name: steps["judge"]["with"][name] for name in ("split", "compare", "keras_metrics")} == {
+        "split": "eval",
+        "compare": True,
+        "keras_metrics": True,
+    }
+    assert steps["pusher"]["inputs"]["evaluation"] == "judge.evaluation"
+
+
+def test_an_Evaluator_without_a_baseline_compares_with_none() -> None:
+    steps, said = evaluator(JUDGED, eval_config=metric(**VALUE), example_splits=["test"])
+
+    assert said["judge"] == "ours for TFX's Evaluator"
+    assert (steps["judge"]["with"]["split"], steps["judge"]["with"]["compare"]) == ("test", False)
+
+
+def unsigned() -> dict[str, Any]:
+    return metric(**VALUE) | {"model_specs": [{"label_key": "tip"}]}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "settings", "why"),
+    [
+        ({}, {"eval_config": metric(**CHANGE)}, "eval_config: with bounds on change alone TFX blesses no first model"),
+        ({}, {"eval_config": unsigned()}, "eval_config: without a signature_name TFMA may call a Keras model itself"),
+        ({}, {}, "eval_config: has no metrics_specs"),
+        ({}, {"eval_config": metric(**VALUE), "example_splits": ["a", "b"]}, "example_splits: a, b are several"),
+        (
+            {},
+            {"eval_config": metric(**VALUE), "module_file": "f.py"},
+            "module_file: ours has no functions of the user's",
+        ),
+        ({"schema": "schema_gen.schema"}, {"eval_config": metric(**VALUE)}, "'schema' is wired, and ours reads"),
+        ({"model": ""}, {"eval_config": metric(**VALUE)}, "'model' is not wired, and ours needs it"),
+        ({"baseline_model": "train.other"}, {"eval_config": metric(**VALUE)}, "'baseline_model' is train.other"),
+    ],
+)
+def test_an_Evaluator_that_ours_would_not_follow_stays_with_its_reason(
+    inputs: dict[str, str], settings: dict[str, Any], why: str
+) -> None:
+    wired = {port: wire for port, wire in (JUDGED | inputs).items() if wire}
+    steps, said = evaluator(wired, **settings)
+
+    assert steps["judge"]["uses"] == TFX + "Evaluator"
+    assert why in said["judge"]
+    assert steps["pusher"]["inputs"]["evaluation"] is None
+
+
 def test_a_Pusher_pushes_to_the_same_directory_and_nothing_beside_the_model() -> None:
     to = {"push_destination": {"filesystem": {"base_directory": "serving/taxi"}}}
     pusher = {"uses": TFX + "Pusher", "with": to, "inputs": {"model": "train.model"}}

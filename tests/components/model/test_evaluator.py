@@ -415,6 +415,51 @@ def test_we_compute_the_same_as_tfx_on_its_own_examples_and_model(taxi_csv: Path
     ]
 
 
+def bounds(lower: float, change: float) -> dict[str, Any]:
+    """A metric's threshold, as TFMA's MetricThreshold."""
+    direction = {"direction": "HIGHER_IS_BETTER", "absolute": change}
+    return {"value_threshold": {"lower_bound": lower}, "change_threshold": direction}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiled", [False, True])
+def test_in_the_place_of_TFX_s_it_computes_and_blesses_the_same(
+    compiled: bool, trips: Examples, make_model: Callable[..., Model], both_ways: Callable[..., Any], tmp_path: Path
+) -> None:
+    good, poor = make_model(2.0, 0.05, -1.0, compiled=compiled), make_model(0.0, 0.05, -1.0, compiled=compiled)
+    per_slice = {"slicing_specs": [{"feature_keys": ["trip_start_hour"]}], "threshold": bounds(0.4, -1)}
+    metrics = [
+        {"class_name": "AUC", "threshold": bounds(0.5, -0.01), "per_slice_thresholds": [per_slice]},
+        {"class_name": "BinaryAccuracy", "threshold": bounds(0.1, -1)},
+    ]
+    asked = {"signature_name": "serving_default", "preprocessing_function_names": ["transform_features"]}
+    config = {
+        "model_specs": [{**asked, "label_key": "big_tip"}],
+        "slicing_specs": [{}, {"feature_keys": ["trip_start_hour"]}],
+        "metrics_specs": [{"metrics": metrics}],
+    }
+    step = {
+        "uses": "tfx.v1.components.Evaluator",
+        "with": {"eval_config": config},
+        "inputs": {"examples": "example_gen.examples", "model": "train.model", "baseline_model": "latest.model"},
+    }
+    latest = {"uses": "components.io.tfx_nodes.LatestBlessedModel", "inputs": {"candidate": "train.model"}}
+    wires = {"example_gen.examples": trips, "train.model": poor, "latest.model": good}
+
+    ours, theirs = both_ways(tmp_path, step, wires, served(good), latest=latest)
+
+    found, expected = numbers(ours["evaluation"].path), numbers(theirs["evaluation"].path)
+    assert set(found) == set(expected)
+    for key, values in expected.items():
+        for metric, value in values.items():
+            assert found[key][metric] == pytest.approx(value, rel=1e-5, abs=1e-7, nan_ok=True)
+    inside = [any(b"mae" in name for name in of[b""]) for of in (found, expected)]
+    assert inside == [compiled, compiled]  # what a model was compiled with
+    assert failures(ours["evaluation"].path) == failures(theirs["evaluation"].path)
+    assert [file.name for file in ours["blessing"].path.iterdir()] == ["NOT_BLESSED"]
+    assert [file.name for file in theirs["blessing"].path.iterdir()] == ["NOT_BLESSED"]
+
+
 def test_the_blessing_has_tfxs_file_names(alone: tuple[Result, Path], compared: tuple[Result, Path]) -> None:
     from tfx.components.evaluator import constants
 
