@@ -36,6 +36,7 @@ class Definition:
     kubeflow: KubeflowConfig | None = None
     tfx: TfxConfig | None = None  # the TFX pipeline that steps are of, and what it was made with
     target: str = ""  # what the user named, for messages and for commands to repeat
+    names: Mapping[str, str] = field(default_factory=dict)  # what that one calls the steps, and '' the pipeline itself
     notes: tuple[str, ...] = ()  # what of another framework's pipeline is not followed, in sentences
     fast: Mapping[str, str] = field(default_factory=dict)  # what --fast made of each step of TFX's, in words
     source: Source | None = None  # where each value was written; None for a pipeline in Python

@@ -43,7 +43,7 @@ class LineageReader:
             )
         return RunLineage(
             run=record.id,
-            pipeline=record.pipeline,
+            pipeline=record.names.get("", record.pipeline),
             began_at=_time(record.started_at),
             ended_at=_time(record.ended_at) if record.ended_at else None,
             steps=tuple(_in_order([self._step(record, step, orders, read) for step in steps])),
@@ -81,7 +81,7 @@ class LineageReader:
         facts = {"key": step.key, "action": step.action, "reason": step.reason} | ({"files": files} if files else {})
         stopped = step.action == "running" and record.state == "interrupted"
         return RanStep(
-            step=step.step,
+            step=record.names.get(step.step, step.step),
             state="canceled" if stopped else _STATES[step.action],
             component=component,
             settings=settings,

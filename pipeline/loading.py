@@ -62,9 +62,9 @@ def load(target: str, overrides: Iterable[str] = (), root: str | None = None) ->
         definition = _load_object(target, list(overrides))
     else:
         config, source = read_config(Path(target), overrides)
-        config, notes = _with_tfx(config, source)
+        config, notes, names = _with_tfx(config, source)
         config, fast = _with_twins(config, source.at) if config.tfx and config.tfx.fast else (config, {})
-        definition = replace(definition_of(config, source), notes=notes, fast=fast)
+        definition = replace(definition_of(config, source), notes=notes, fast=fast, names=names)
     definition = replace(definition, target=target)
     return replace(definition, root=Path(root)) if root else definition
 
@@ -199,7 +199,7 @@ def find_component(uses: str, place: str) -> tuple[type[Any], Contract]:
             + (did_you_mean(uses, COMPONENTS) or f" Short names: {', '.join(COMPONENTS)}; or give a dotted path")
         )
     try:
-        with _quiet_imports():
+        with quiet_imports():
             contract = read_contract(resolve(dotted))
         return contract.component, contract
     except ConfigError as error:
@@ -222,6 +222,7 @@ def _raised(error: BaseException) -> str:
 
 _TFX_PIPELINE = "tfx.orchestration.pipeline.Pipeline"
 _AS_DEFINITION = "components.io.tfx_pipelines.as_definition"
+_NAMES_OF = "components.io.tfx_pipelines.names_of"
 _SWAPPED = "components.io.tfx_fast.swapped"
 _FAST = "tfx.fast"
 _HOME = Path(__file__).parents[1]
@@ -276,7 +277,7 @@ def _made(target: str, given: dict[str, Any], advice: str) -> tuple[Any, dict[st
     is missing.
     """
     try:
-        with _quiet_imports():
+        with quiet_imports():
             found = resolve(target)
     except ConfigError:
         raise
@@ -327,7 +328,14 @@ def _from_tfx(
     source = Source(target)
     config, swapped = _with_twins(config, source.at) if fast else (config, {})
     definition = definition_of(config, source)
-    return replace(definition, source=None, parameters={**parameters, **runtime}, notes=notes, fast=swapped)
+    return replace(
+        definition,
+        source=None,
+        parameters={**parameters, **runtime},
+        notes=notes,
+        fast=swapped,
+        names=resolve(_NAMES_OF)(found),
+    )
 
 
 def _with_twins(
@@ -353,14 +361,14 @@ def _tfx_config(found: Any, target: str, runtime: Mapping[str, Any]) -> tuple[Pi
     return config, notes
 
 
-def _with_tfx(config: PipelineConfig, source: Source) -> tuple[PipelineConfig, tuple[str, ...]]:
-    """(`config` with the steps of the TFX pipeline that it names before its own, what of that is not followed).
+def _with_tfx(config: PipelineConfig, source: Source) -> tuple[PipelineConfig, tuple[str, ...], Mapping[str, str]]:
+    """(`config` with the steps of the TFX pipeline that it names before its own, what of that is not followed, TFX's names).
 
     Raises ConfigError, each problem with its place, also for a step that is in both.
     """
     asked = config.tfx
     if asked is None or asked.pipeline is None:
-        return config, ()
+        return config, (), {}
     place = source.at(("tfx", "pipeline"))
     try:
         found, _, left = _made(asked.pipeline, dict(asked.arguments), "Give it under tfx.arguments")
@@ -379,7 +387,10 @@ def _with_tfx(config: PipelineConfig, source: Source) -> tuple[PipelineConfig, t
                 for name in both
             )
         )
-    return config.model_copy(update={"steps": {**theirs.steps, **config.steps}}), notes
+    names = {
+        step: name for step, name in resolve(_NAMES_OF)(found).items() if step
+    }  # the pipeline's is the definition's
+    return config.model_copy(update={"steps": {**theirs.steps, **config.steps}}), notes, names
 
 
 _quiet_users = 0  # imports that are kept quiet in this process; two may go on in threads
@@ -388,7 +399,7 @@ _quiet_lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def _quiet_imports() -> Iterator[None]:
+def quiet_imports() -> Iterator[None]:
     """Keep away what libraries warn of while a user's module imports them: from the first that imports to the last that is done."""
     global _quiet_users
     with _quiet_lock:

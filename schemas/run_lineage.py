@@ -33,7 +33,7 @@ class MadeArtifact:
 class RanStep:
     """A step of a run that began, or found its outputs in the store."""
 
-    step: str
+    step: str  # what TFX calls the node, where the pipeline is one of TFX's
     state: State
     component: str  # dotted path; the step's id where nothing tells
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class RunLineage:
     """One run. Steps are in the order in which each comes after those it read from."""
 
     run: str
-    pipeline: str
+    pipeline: str  # as TFX calls it
     began_at: datetime
     ended_at: datetime | None  # None: it goes on, or was stopped before it could say
     steps: tuple[RanStep, ...]

@@ -45,6 +45,12 @@ def as_definition(pipeline: Any, runtime: Mapping[str, Any]) -> tuple[dict[str, 
     return {"name": name if name[:1].isalpha() else f"tfx-{name}", "steps": steps}, _notes(pipeline)
 
 
+def names_of(pipeline: Any) -> dict[str, str]:
+    """What TFX calls each step, its node's id, by what it is called here; and under '' the pipeline's name."""
+    ids, _ = _step_ids(_nodes(pipeline))
+    return {"": str(pipeline.pipeline_name)} | {step: node for node, step in ids.items()}
+
+
 def _nodes(pipeline: Any) -> list[Any]:
     """Every node in an order in which each comes after those it takes from, as they were listed where that leaves a choice."""
     from tfx.orchestration.pipeline import Pipeline

@@ -7,16 +7,15 @@ import os
 import secrets
 import shutil
 import sqlite3
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import locks
-from pipeline.ledger import Ledger, RunRecord, resolve_ledger_url
+from pipeline.ledger import Ledger, RunRecord, recorded_runs, resolve_ledger_url
 from pipeline.lineage import LineageReader
-from pipeline.loading import make_importable
+from pipeline.loading import make_importable, quiet_imports
 from pipeline.store import Store
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, StoreError
@@ -78,7 +77,8 @@ def export_runs(
     if every and run is not None:
         raise ConfigError(f"--all is every run, and {run} is one: give one of them")
     index = Ledger(store, resolve_ledger_url(None, asked=ledger))
-    records = index.runs(None) if every else [index.run(run or "latest")]
+    # As the store has them: the index may have other roots' runs as well, and less of each.
+    records = recorded_runs(store, None if every else {index.run(run or "latest").id})
     if not records:
         raise ConfigError(f"there is no run in {store.root} yet. `pipeline run` makes one.")
     records = sorted(records, key=lambda record: (record.started_at, record.id))
@@ -94,10 +94,7 @@ def _write(file: Path, made: Path, records: list[RunRecord], store: Store) -> Ex
     reader = LineageReader(store)
     lineages = [reader.of(record) for record in records]
     make_importable(Path.cwd())  # the modules of the user's own artifact types
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
+    with quiet_imports():
         written: Mapping[str, Any] = resolve(_WRITE)(made, lineages)
     notes = tuple(dict.fromkeys([*reader.notes, *written["notes"]]))
     return Exported(file, tuple(record.id for record in records), written["executions"], written["artifacts"], notes)

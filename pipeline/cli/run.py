@@ -151,7 +151,7 @@ def _run(
     store.remove_dead_staging()
     notes = definition.notes if definition.notes and never_ran(graph, store) else ()
     index = Ledger(store, resolve_ledger_url(definition.ledger, asked=ledger))
-    record = index.start_run(graph.name, definition.graph.digest, definition.parameters)
+    record = index.start_run(graph.name, definition.graph.digest, definition.parameters, names=definition.names)
     notification.record = record
     try:
         notification.output = store.run_directory(record.id) / "notify.log"

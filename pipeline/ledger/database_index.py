@@ -392,7 +392,8 @@ def _run_from(connection: Connection, row: Row[Any]) -> RunRecord:
 def _as_indexed(record: RunRecord) -> RunRecord:
     """The record as a database can hold it: no text too long, none that is not Unicode, no number that is not JSON's."""
     steps = [replace(step, reason=_text(step.reason), message=_text(step.message)) for step in record.steps]
-    return replace(record, parameters=json.loads(portable_json(dict(record.parameters))), steps=tuple(steps))
+    parameters = json.loads(portable_json(dict(record.parameters)))
+    return replace(record, parameters=parameters, steps=tuple(steps), names={})  # by names nobody searches
 
 
 def _text(said: str) -> str:

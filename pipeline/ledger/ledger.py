@@ -62,18 +62,33 @@ class Ledger:
     # Recording
 
     def start_run(
-        self, pipeline: str, graph_digest: str, parameters: Mapping[str, Any] | None = None, *, run: str | None = None
+        self,
+        pipeline: str,
+        graph_digest: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        run: str | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> RunRecord:
-        """Record that this process starts a run. `run` is its id, by default a new one that sorts by time."""
+        """Record that this process starts a run. `run` is its id, by default a new one that sorts by time.
+
+        `names` are what another framework, whose pipeline it is, calls the steps, and under '' the pipeline.
+        """
         self._index.reach()  # first: a run that cannot be recorded is none
         id_ = run or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-        record = self._new(id_, pipeline, graph_digest, parameters, Owner.current())
+        record = self._new(id_, pipeline, graph_digest, parameters, Owner.current(), names)
         with self._files.locked(id_, make=True):
             self._record(record, new=True)
         return record
 
     def join_run(
-        self, pipeline: str, graph_digest: str, parameters: Mapping[str, Any] | None = None, *, run: str
+        self,
+        pipeline: str,
+        graph_digest: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        run: str,
+        names: Mapping[str, str] | None = None,
     ) -> RunRecord:
         """Take part in run `run`, which is made when it is not recorded yet: each process of a cluster's run does so.
 
@@ -84,7 +99,7 @@ class Ledger:
             record = self._files.find(run)
             new = record is None
             if record is None:
-                record = self._new(run, pipeline, graph_digest, parameters, None)
+                record = self._new(run, pipeline, graph_digest, parameters, None, names)
             elif record.pipeline != pipeline:
                 raise ConfigError(
                     f"run {run} is one of pipeline {record.pipeline} and cannot be one of {pipeline} too; give another id"
@@ -167,7 +182,13 @@ class Ledger:
     # How
 
     def _new(
-        self, run: str, pipeline: str, graph_digest: str, parameters: Mapping[str, Any] | None, owner: Owner | None
+        self,
+        run: str,
+        pipeline: str,
+        graph_digest: str,
+        parameters: Mapping[str, Any] | None,
+        owner: Owner | None,
+        names: Mapping[str, str] | None,
     ) -> RunRecord:
         return RunRecord(
             id=run,
@@ -177,6 +198,7 @@ class Ledger:
             parameters=dict(parameters or {}),
             root=str(self.store.root),
             owner=owner,
+            names=dict(names or {}),
         )
 
     def _change(

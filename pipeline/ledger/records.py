@@ -54,6 +54,9 @@ class RunRecord:
     root: str
     owner: Owner | None  # None: of many processes, none of which is the run's own
     steps: tuple[StepRecord, ...] = ()  # in the order they ended, or began
+    names: Mapping[str, str] = field(
+        default_factory=dict
+    )  # what another framework calls the steps, and '' the pipeline
 
     @property
     def state(self) -> str:

@@ -67,7 +67,7 @@ def end_run(
     ledger = Ledger(store, resolve_ledger_url(definition.ledger if definition else NO_LEDGER, environ))
     if definition is not None:
         graph = definition.graph
-        record = ledger.join_run(graph.name, graph.digest, definition.parameters, run=run)
+        record = ledger.join_run(graph.name, graph.digest, definition.parameters, run=run, names=definition.names)
     else:
         try:
             record = ledger.run(run)

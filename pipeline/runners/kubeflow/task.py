@@ -165,7 +165,9 @@ def definition_of_task(
 def _attempt(task: _Task) -> TaskResult:
     """From joining the run to telling KFP; how it ended is recorded, whatever happens."""
     started = time.monotonic()
-    record = task.ledger.join_run(task.graph.name, task.graph.digest, task.definition.parameters, run=task.run)
+    record = task.ledger.join_run(
+        task.graph.name, task.graph.digest, task.definition.parameters, run=task.run, names=task.definition.names
+    )
     _clear_up_after_earlier_attempts(task, record)
     try:
         result = _result(task, record, started)
