@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli.check import check_pipeline
 from pipeline.definition import Pipeline
 from pipeline.loading import load
 from schemas.dotted_path import resolve
@@ -78,3 +79,23 @@ def test_what_cannot_be_a_step_is_named_with_what_to_do(components: Any) -> None
         mixed.step("reads", components.CsvExampleGen, with_={"input_bas": "data"})
     with pytest.raises(ConfigError, match=r"steps.reads.with.settings: belong to a class"):
         mixed.step("reads", reads, with_={"input_base": "data"})
+
+
+def test_an_output_that_the_settings_leave_out_is_wired_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "features.py").write_text("def preprocessing_fn(inputs):\n    return inputs\n")
+    (tmp_path / "left_out.yaml").write_text(
+        WRITTEN
+        + "  transform: {uses: tfx.v1.components.Transform, with: {module_file: features.py, materialize: false}}\n"
+        "  statistics_after:\n    uses: tfx.v1.components.StatisticsGen\n"
+        "    inputs: {examples: transform.transformed_examples}\n"
+    )
+
+    errors = check_pipeline("left_out.yaml").errors
+
+    assert (
+        "left_out.yaml:11: steps.statistics_after.inputs.examples: transform.transformed_examples is not made with the settings "
+        "that transform has. Change them, or wire 'examples' to something else"
+    ) in errors, errors
