@@ -178,7 +178,7 @@ def _declare(
 def _condition(asked: ConditionConfig, place: str) -> Condition:
     """A condition whose settings are checked. Raises ConfigError, each problem with its place."""
     try:
-        with _quiet_imports():
+        with quiet_imports():
             kind: type[Any] = resolve(asked.uses)
         is_one = dataclasses.is_dataclass(kind) and callable(getattr(kind, "check", None))
         if not is_one:
