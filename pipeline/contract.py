@@ -15,6 +15,7 @@ from schemas.component import (
     Baseline,
     BeamOptions,
     ChoosesFilesMarker,
+    Earlier,
     IfOnlyOneMarker,
     InputFilesMarker,
     LeavesOutMarker,
@@ -38,7 +39,7 @@ from schemas.input_files import FoundFile, expand
 
 T = TypeVar("T")
 
-ASKS = (BeamOptions, Scratch, Seed, Baseline, Progress, Lineage, PlannedFiles, PartCache)
+ASKS = (BeamOptions, Scratch, Seed, Baseline, Progress, Lineage, PlannedFiles, PartCache, Earlier)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pipeline.contract import Contract, artifact_class, build_component, read_contract
 from pipeline.disk import is_disk_full
+from pipeline.earlier import open_earlier
 from pipeline.fingerprint import OURS, is_file, is_ours
 from pipeline.loading import make_importable
 from pipeline.manifest import InputRecord, RefusalRecord
@@ -26,6 +27,7 @@ from schemas.artifacts import Verdict
 from schemas.component import (
     Baseline,
     BeamOptions,
+    Earlier,
     HoldsUserCode,
     InputFile,
     Lineage,
@@ -218,6 +220,7 @@ def _asked(order: Order, contract: Contract, store: Store, progress: Progress, p
         Lineage: lambda: _lineage(order.lineage),
         PlannedFiles: lambda: _planned_files(order.key_parts.get("files", {})),
         PartCache: lambda: parts,
+        Earlier: lambda: open_earlier(store, order.key_parts.get("earlier") or {}),
     }
     return {name: given[kind]() for name, kind in contract.asks.items()}
 

@@ -340,6 +340,7 @@ def what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, .
         reasons.append(
             f"the baseline is {f'version {now}' if now else 'none'}, was {f'version {before}' if before else 'none'}"
         )
+    reasons += _changed_earlier(old.get("earlier") or {}, new.get("earlier") or {})
     anyway = new.get("anyway")
     if old.get("anyway") != anyway:
         reasons.append(f"blessed anyway by {anyway['by']}" if anyway else "no longer blessed anyway")
@@ -347,6 +348,14 @@ def what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, .
         if old.get(name) != new.get(name):
             reasons.append(f"{name} {short(old.get(name))} -> {short(new.get(name))}")
     return tuple(reasons)
+
+
+def _changed_earlier(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Why a step is given another artifact of earlier runs, or looks for one anew."""
+    before, now = ((one.get("step"), one.get("key"), one.get("output")) for one in (old, new))
+    if before != now:
+        return [f"the newest is that of run {new['run']}" if new.get("run") else "there is none any more"]
+    return ["what the run is made of changed"] if old.get("of") != new.get("of") else []
 
 
 def _changed_modules(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

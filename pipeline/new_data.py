@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Contract, build_component, read_contract
-from pipeline.fingerprint import file_digest, key_of, what_changed
-from pipeline.graph import Graph, Step, canonical_json
-from pipeline.plan import files_of, parts_of
+from pipeline.fingerprint import file_digest, what_changed
+from pipeline.graph import Graph, Step
+from pipeline.plan import files_of
 from schemas.artifacts import Examples
 from schemas.component import Publisher
 from schemas.dotted_path import resolve
@@ -164,26 +163,6 @@ def _newest(of_steps: Any) -> str:
     spans = [file for files in of_steps for file in files if file.get("span") is not None]
     newest = max(spans, key=lambda file: int(file["span"]), default=None)
     return f"span {newest.get('label') or newest['span']}" if newest else ""
-
-
-def digest_of_run(graph: Graph, digest: Callable[[Path], str] = file_digest) -> str:
-    """sha256, in hex, of everything that a run begun now would be made of.
-
-    That is each step's code, the user's code, settings, libraries, seed and files, but not the settings that only choose files,
-    nor the model that is served. Raises ConfigError and DataError as a plan does.
-    """
-    of_steps = {}
-    for step in graph.steps:
-        contract = read_contract(resolve(step.component))
-        parts = parts_of(
-            contract, step.component, step.settings, inputs={}, seed=graph.seed, baseline=None, digest=digest
-        )
-        of_steps[step.id] = [
-            key_of(parts),
-            sorted((port, str(wire)) for port, wire in step.inputs.items()),
-            *([condition.as_json() for condition in step.when]),
-        ]
-    return hashlib.sha256(canonical_json([graph.name, of_steps]).encode()).hexdigest()
 
 
 def unsettled(

@@ -99,6 +99,7 @@ class Order:
             seed=self.seed,
             baseline=self.key_parts.get("baseline"),
             anyway=self.anyway,
+            earlier=self.key_parts.get("earlier"),
             digest=self._digest,
         )
         libraries = {**self.lineage.get("libraries", {}), **parts["libraries"]}

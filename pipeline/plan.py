@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,12 +11,13 @@ from typing import Any, Literal
 
 from pipeline.conditions import needs_of, unmet, with_what_is_there, without
 from pipeline.contract import Contract, build_component, read_contract
+from pipeline.earlier import find_earlier
 from pipeline.fingerprint import code_closure, file_digest, key_of, what_changed
-from pipeline.graph import Graph, Step, as_anywhere
+from pipeline.graph import Graph, Step, as_anywhere, canonical_json
 from pipeline.remembered_digests import RememberedDigests
 from pipeline.store import Execution, Store
 from schemas.artifacts import Hyperparameters
-from schemas.component import Baseline, Publisher, Seed
+from schemas.component import Baseline, Earlier, Publisher, Seed
 from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError, DataError, NotNeeded
 from schemas.location import Location, ObjectUrl
@@ -100,8 +102,9 @@ def decide(
     store: Store,
     force: Collection[str] = (),
     anyway: Mapping[str, str] | None = None,
+    run: str | None = None,
 ) -> StepPlan:
-    """The plan of one step whose inputs are all there. `executions` holds the steps before it.
+    """The plan of one step whose inputs are all there. `executions` holds the steps before it; `run` is the run, if it has begun.
 
     `anyway` is {"by", "at", "reason"} of who has models blessed whatever the gates say.
 
@@ -114,7 +117,8 @@ def decide(
     contract = read_contract(resolve(step.component))
     takes_baseline = contract.takes_baseline(step.settings)
     baseline = find_baseline(graph, step, contract, executions, store) if takes_baseline else Baseline()
-    parts = key_parts(graph, step, contract, executions, store, baseline, anyway)
+    earlier = _find_earlier(graph, step, contract, store, run)
+    parts = key_parts(graph, step, contract, executions, store, baseline, anyway, earlier)
     key = key_of(parts)
     kept = _kept(graph, step, store, force)
     if kept is not None and kept.key != key:
@@ -170,6 +174,7 @@ def key_parts(
     store: Store,
     baseline: Baseline,
     anyway: Mapping[str, str] | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything the step's outputs depend on, as JSON data; `fingerprint.key_of` turns it into the key."""
     return parts_of(
@@ -180,8 +185,18 @@ def key_parts(
         seed=graph.seed,
         baseline={"digest": baseline.digest, "version": baseline.version} if baseline.digest else None,
         anyway=anyway,
+        earlier=earlier,
         digest=RememberedDigests(store.root),
     )
+
+
+def _find_earlier(
+    graph: Graph, step: Step, contract: Contract, store: Store, run: str | None
+) -> Mapping[str, Any] | None:
+    if contract.ask(Earlier) is None:
+        return None
+    whole = graph.whole or graph
+    return find_earlier(whole, step, contract, store, digest_of_run(whole, RememberedDigests(store.root)), run)
 
 
 def parts_of(
@@ -193,6 +208,7 @@ def parts_of(
     seed: int | None,
     baseline: Mapping[str, Any] | None,
     anyway: Mapping[str, str] | None = None,
+    earlier: Mapping[str, Any] | None = None,
     digest: Callable[[Path], str] = file_digest,
 ) -> dict[str, Any]:
     """The parts of a key: what is given, and code, libraries and input files as they are now.
@@ -223,9 +239,31 @@ def parts_of(
         parts["seed"] = seed
     if contract.takes_baseline(settings):
         parts["baseline"] = baseline
+    if contract.ask(Earlier):
+        parts["earlier"] = earlier
     if anyway and contract.blesses:
         parts["anyway"] = {"by": anyway["by"], "reason": anyway["reason"]}
     return parts
+
+
+def digest_of_run(graph: Graph, digest: Callable[[Path], str] = file_digest) -> str:
+    """sha256, in hex, of everything that a run begun now would be made of.
+
+    That is each step's code, the user's code, settings, libraries, seed and files, but not the settings that only choose files,
+    nor the model that is served. Raises ConfigError and DataError as a plan does.
+    """
+    of_steps = {}
+    for step in graph.steps:
+        contract = read_contract(resolve(step.component))
+        parts = parts_of(
+            contract, step.component, step.settings, inputs={}, seed=graph.seed, baseline=None, digest=digest
+        )
+        of_steps[step.id] = [
+            key_of(parts),
+            sorted((port, str(wire)) for port, wire in step.inputs.items()),
+            *([condition.as_json() for condition in step.when]),
+        ]
+    return hashlib.sha256(canonical_json([graph.name, of_steps]).encode()).hexdigest()
 
 
 def files_of(
@@ -326,7 +364,9 @@ def _baseline_before(
         return None
     recorded: Mapping[str, Any] = execution.manifest.key_parts.get("baseline") or {}
     then = Baseline(digest=recorded.get("digest"), version=recorded.get("version"))
-    return recorded if key_of(key_parts(graph, step, contract, executions, store, then)) == made else None
+    earlier = _find_earlier(graph, step, contract, store, None)
+    now = key_of(key_parts(graph, step, contract, executions, store, then, earlier=earlier))
+    return recorded if now == made else None
 
 
 def _publisher_below(graph: Graph, step: Step) -> Publisher | None:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from schemas.errors import UnknownSplit, did_you_mean
 
+ABSENT = "absent"  # property of an output that its step did not make
+
 
 @dataclass(frozen=True)
 class Artifact:

@@ -19,7 +19,7 @@ The types of `run`'s parameters are the contract, and nothing else declares port
 | `IfOnlyOne[Statistics] = None` | an input that may stay unwired, and does where several earlier steps make one and none is named |
 | `Out[Statistics]` | an output: an existing empty directory to fill |
 | `Out[ModelRun] \\| None = None` | an output likewise, which only who calls `run` from Python may leave out |
-| `BeamOptions`, `Scratch`, `Seed`, `Baseline`, `Progress`, `Lineage`, `PlannedFiles`, `PartCache` | what the step asks of the framework |
+| `BeamOptions`, `Scratch`, `Seed`, `Baseline`, `Progress`, `Lineage`, `PlannedFiles`, `PartCache`, `Earlier` | what the step asks of the framework |
 
 Types of settings that the framework acts on:
 
@@ -38,7 +38,8 @@ A step that publishes outside the store (Pusher) also has the two methods of `Pu
 another form than they are kept in has that of `ReadsSettings`, one whose settings choose among
 the files that an `InputFiles` setting names has that of `SelectsFiles`, and one that loads the user's modules in its own way that of
 `HoldsUserCode`. A class attribute `LEAST_MEMORY`
-says how many bytes a step's process takes whatever the data: libraries, and buffers of a fixed size.
+says how many bytes a step's process takes whatever the data: libraries, and buffers of a fixed size; `PASSES_ON = True`, that
+what the step puts out is of an earlier run and no result of this one.
 
 Whether a step runs at all is no business of its component: a definition has a `Condition` for that.
 """
@@ -258,6 +259,37 @@ class Lineage:
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     baseline: Baseline = field(default_factory=Baseline)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sought:
+    """What a step looks for among all that earlier runs of the pipeline made, whatever definition they were of."""
+
+    type: str  # the type's name
+    step: str | None = None  # None: whatever step made it
+    output: str | None = None  # None: under whatever name
+    besides: tuple[str, ...] = ()  # what the dotted paths of components begin with that only pass artifacts on
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The newest artifact of what a step `sought`, from before this run; `path` is None where there is none.
+
+    While nothing that a run is made of changes, what was made of the one that a step was given does not take its place: an
+    unchanged run changes nothing.
+    """
+
+    path: Path | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    run: str | None = None  # that made it
+
+
+@runtime_checkable
+class LooksBack(Protocol):
+    """A component that asks for `Earlier`."""
+
+    def sought(self) -> Sequence[Sought]:
+        """What it is given comes first. There is none unless there is one of each."""
 
 
 @runtime_checkable

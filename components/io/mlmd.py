@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from components.io.tfx_artifacts import ABSENT, CUSTOM, OURS, empty_tfx, to_tfx
-from schemas.artifact import Artifact
+from components.io.tfx_artifacts import CUSTOM, OURS, empty_tfx, to_tfx
+from schemas.artifact import ABSENT, Artifact
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
 from schemas.run_lineage import MadeArtifact, RanStep, RunLineage
@@ -20,7 +20,10 @@ _DIGEST = "penstock_digest"  # custom property of artifacts: a forced run puts a
 _FACT = "__penstock_{}__"  # custom property of executions; TFX takes what begins so for nobody's setting
 _IMPORTER = "tfx.dsl.components.common.importer.Importer"
 _RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
-_RESOLVERS = ("components.io.tfx_nodes.LatestBlessedModel",)
+_RESOLVERS = (
+    "components.io.tfx_nodes.LatestBlessedModel",
+    "components.io.tfx_resolvers.",
+)  # what their dotted paths begin with
 _OWN_SETTINGS = ("executor", "user_code", "left_out", "named_files")  # of a TFX component, beside TFX's parameters
 _FAILED = 13  # google.rpc.Code.INTERNAL
 
@@ -257,7 +260,7 @@ class _Writer:
         """The type by the component's dotted path, as TFX's own have it, with TFX's base type where it names one."""
         pb = _messages()
 
-        if step.component in _RESOLVERS:
+        if step.component.startswith(_RESOLVERS):
             return pb.ExecutionType(name=_RESOLVER)
         made = pb.ExecutionType(name=step.component)
         if not step.component.startswith("components."):
@@ -306,7 +309,7 @@ def _events(step: RanStep) -> Iterator[tuple[Any, Path]]:
     pb = _messages()
     from tfx.orchestration.portable.mlmd import event_lib
 
-    output = pb.Event.INTERNAL_OUTPUT if step.component in _RESOLVERS else pb.Event.OUTPUT
+    output = pb.Event.INTERNAL_OUTPUT if step.component.startswith(_RESOLVERS) else pb.Event.OUTPUT
     for type_, at, artifacts in (
         (pb.Event.INPUT, step.began_at, step.inputs),
         (output, step.ended_at, step.outputs),

@@ -46,7 +46,6 @@ OURS: Mapping[str, type[Artifact]] = {
 }
 """Our class for each of TFX's standard types that we have one for."""
 
-ABSENT = "absent"  # property of an artifact that nobody made: an output that the component's settings leave out
 CUSTOM = "custom_properties"  # property that holds TFX's custom properties, which its types do not declare
 _VALUE_FILE = "value"  # in the directory of a TFX ValueArtifact, whose uri is a file
 _VERSION = "tfx_version"  # custom property: without it TFX takes an artifact for one of an old layout

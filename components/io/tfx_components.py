@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 from components.io import tfx_executor, tfx_modules
-from components.io.tfx_artifacts import ABSENT, artifact_of, out
-from schemas.artifact import Artifact
+from components.io.tfx_artifacts import artifact_of, out
+from schemas.artifact import ABSENT, Artifact
 from schemas.artifacts import TransformAnomalies, TransformedExamples, TransformSchema, TransformStatistics
 from schemas.component import BeamOptions, InputFile, InputFiles, LeavesOut, Lineage, PlannedFiles, Scratch, UserCode
 from schemas.dotted_path import resolve

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.io.tfx_artifacts import ABSENT, to_tfx
-from schemas.artifact import Artifact
+from components.io.tfx_artifacts import to_tfx
+from schemas.artifact import ABSENT, Artifact
 from schemas.artifacts import Verdict
 from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError, NotBlessed, NotNeeded

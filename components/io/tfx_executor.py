@@ -10,9 +10,9 @@ from typing import Any
 
 from components.io.beam_options import IN_MEMORY, check, parsed
 from components.io.keras import spare_libraries_autograph
-from components.io.tfx_artifacts import ABSENT, empty_tfx, finish, location, to_tfx
+from components.io.tfx_artifacts import empty_tfx, finish, location, to_tfx
 from components.io.tfx_outside import Surroundings, is_tfx_s, raise_together
-from schemas.artifact import Artifact
+from schemas.artifact import ABSENT, Artifact
 from schemas.artifacts import ModelRun
 from schemas.component import BeamOptions, Scratch
 from schemas.errors import ArtifactError, DataError, StepFailed

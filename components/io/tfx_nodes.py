@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from components.io.links import link
-from components.io.tfx_artifacts import ABSENT, CUSTOM, artifact_of, location, out
-from schemas.artifact import Artifact
+from components.io.tfx_artifacts import CUSTOM, artifact_of, location, out
+from schemas.artifact import ABSENT, Artifact
 from schemas.artifacts import Model
-from schemas.component import Baseline, InputFiles, Out, PlannedFiles
+from schemas.component import Baseline, Earlier, InputFiles, Out, PlannedFiles, Sought
 from schemas.errors import ConfigError
 from schemas.input_files import FoundFile, check_readable, nearest
 
@@ -29,6 +29,7 @@ class LatestBlessedModel:
     """
 
     EXPLICIT_INPUTS: ClassVar[bool] = True
+    PASSES_ON: ClassVar[bool] = True
 
     def run(
         self,
@@ -41,7 +42,27 @@ class LatestBlessedModel:
         if baseline.path is None:
             model.properties[ABSENT] = True
             return
-        _link_tree(baseline.path, model.serving)
+        link_tree(baseline.path, model.serving)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatestBlessedModelToGoOnFrom:
+    """-> Model: the same, where no model is compared with it: one is made out of it, and serves next.
+
+    Then that would be the one to go on from, and so on for ever. So it is given once something that the run is made of has
+    changed, and until then the one before is given again.
+    """
+
+    EXPLICIT_INPUTS: ClassVar[bool] = True
+    PASSES_ON: ClassVar[bool] = True
+
+    def sought(self) -> Sequence[Sought]:
+        """Nothing but whether the run is made of something new."""
+        return ()
+
+    def run(self, *, baseline: Baseline, earlier: Earlier, model: Out[Model]) -> None:
+        """Put a second name to the served model's files."""
+        LatestBlessedModel().run(baseline=baseline, model=model)
 
 
 class Importer:
@@ -124,7 +145,7 @@ def _root(source: Path) -> Path:
     return source.parent if source.is_file() else source
 
 
-def _link_tree(source: Path, target: Path) -> None:
+def link_tree(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.rglob("*")):
         place = target / path.relative_to(source)

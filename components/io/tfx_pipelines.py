@@ -9,10 +9,13 @@ from typing import Any
 
 from components.io.tfx_components import component_of, runtime_parameters, settings_of_node, stored
 from components.io.tfx_conditions import when
+from components.io.tfx_nodes import RESULT
+from components.io.tfx_resolvers import path_of
 from schemas.component import BeamOptions, Publisher
 from schemas.errors import ConfigError, did_you_mean
 
 LATEST_BLESSED_MODEL = "components.io.tfx_nodes.LatestBlessedModel"
+TO_GO_ON_FROM = "components.io.tfx_nodes.LatestBlessedModelToGoOnFrom"
 _CANDIDATE = "candidate"
 
 
@@ -35,9 +38,14 @@ def as_definition(pipeline: Any, runtime: Mapping[str, Any]) -> tuple[dict[str, 
     steps: dict[str, Any] = {}
     for node in nodes:
         try:
-            steps[ids[node.id]] = _step(node, nodes, ids, pipeline, runtime)
+            made = _steps(node, nodes, ids, pipeline, runtime)
         except ConfigError as error:
             problems.extend(f"{node.id}: {problem}" for problem in error.problems)
+        else:
+            problems.extend(
+                f"{node.id}: there is another step '{name}'. Give it another id" for name in made if name in steps
+            )
+            steps |= made
     if problems:
         raise ConfigError(*problems)
     steps = _in_order(steps, {ids[node.id] for node in nodes if _publishes(node)})
@@ -105,9 +113,7 @@ def _step_ids(nodes: Sequence[Any]) -> tuple[dict[str, str], list[str]]:
     ids: dict[str, str] = {}
     problems = []
     for node in nodes:
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", node.id)
-        made = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
-        made = made if made[:1].isalpha() else f"step_{made}"
+        made = step_id(node.id)
         other = next((known for known, taken in ids.items() if taken == made), None)
         if other is not None:
             problems.append(
@@ -115,6 +121,24 @@ def _step_ids(nodes: Sequence[Any]) -> tuple[dict[str, str], list[str]]:
             )
         ids[node.id] = made
     return ids, problems
+
+
+def step_id(node: str) -> str:
+    """The id of a node of TFX's as that of a step: 'CsvExampleGen' is csv_example_gen."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", node)
+    made = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+    return made if made[:1].isalpha() else f"step_{made}"
+
+
+def _steps(
+    node: Any, nodes: Sequence[Any], ids: Mapping[str, str], pipeline: Any, runtime: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The steps of a node by their ids: one, but for a Resolver of the latest of several artifacts, which is one for each."""
+    if not _is_latest(node):
+        return {ids[node.id]: _step(node, nodes, ids, pipeline, runtime)}
+    conditions = _conditions(node, pipeline, ids)
+    latest = _latest(node, ids)
+    return {_name_of_latest(node, output, ids): step | conditions for output, step in latest.items()}
 
 
 def _step(
@@ -171,8 +195,10 @@ def _wire(what: str, channel: Any, ids: Mapping[str, str]) -> str:
     producer = channel.producer_component_id
     if producer not in ids:
         raise ConfigError(f"{what} comes from {producer}, which is not among the pipeline's components. Add it")
+    if _is_latest(channel.producer_component):
+        return f"{_name_of_latest(channel.producer_component, str(channel.output_key), ids)}.{RESULT}"
     is_import = isinstance(channel.producer_component, Importer)
-    return f"{ids[producer]}.{'result' if is_import else channel.output_key}"
+    return f"{ids[producer]}.{RESULT if is_import else channel.output_key}"
 
 
 def _resolver(node: Any, nodes: Sequence[Any], ids: Mapping[str, str]) -> dict[str, Any]:
@@ -180,13 +206,9 @@ def _resolver(node: Any, nodes: Sequence[Any], ids: Mapping[str, str]) -> dict[s
     from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
     from tfx.types.standard_artifacts import Model, ModelBlessing
 
-    strategy = node.exec_properties.get("resolver_class")
-    if not (isinstance(strategy, type) and issubclass(strategy, LatestBlessedModelStrategy)):
-        said = strategy.__name__ if isinstance(strategy, type) else "a resolver function"
-        raise ConfigError(
-            f"{said} asks ML Metadata for artifacts of earlier runs, and here only LatestBlessedModelStrategy is followed. "
-            f"Connect the output itself where this pipeline makes the artifact; import one that another made: tfx.dsl.Importer"
-        )
+    strategy = _strategy(node)
+    if strategy is not LatestBlessedModelStrategy:
+        raise ConfigError(_not_followed(strategy))
     kinds = {"model": Model, "model_blessing": ModelBlessing}
     odd = [name for name, channel in node.outputs.items() if kinds.get(name) is not channel.type]
     if odd:
@@ -194,15 +216,85 @@ def _resolver(node: Any, nodes: Sequence[Any], ids: Mapping[str, str]) -> dict[s
             f"{odd[0]}: the latest blessed model is resolved as model=Channel(type=Model) and "
             f"model_blessing=Channel(type=ModelBlessing). Name them so"
         )
-    step: dict[str, Any] = {"uses": LATEST_BLESSED_MODEL}
+    step: dict[str, Any] = {"uses": TO_GO_ON_FROM}
     for other in nodes:
         takes = [
             channel for channel in other.inputs.values() if getattr(channel, "producer_component_id", None) == node.id
         ]
         beside = other.inputs.get("model") if takes else None
         if beside is not None and beside not in takes and not _takes_from(beside, node.id, nodes):
-            step["inputs"] = {_CANDIDATE: _wire("input 'model'", beside, ids)}
+            step = {"uses": LATEST_BLESSED_MODEL, "inputs": {_CANDIDATE: _wire("input 'model'", beside, ids)}}
     return step
+
+
+def _not_followed(strategy: Any) -> str:
+    """Why a Resolver cannot be followed, and what to do instead."""
+    from tfx.dsl.input_resolution.strategies.span_range_strategy import SpanRangeStrategy
+
+    name = strategy.__name__ if isinstance(strategy, type) else "a resolver function"
+    if isinstance(strategy, type) and issubclass(strategy, SpanRangeStrategy):
+        return (
+            f"{name} gives the artifacts of several spans, and an input here is one artifact. Have one step read the spans "
+            f"together: ExampleGen, with: {{source: 'data/span-{{SPAN}}/*', window: 3}}"
+        )
+    return (
+        f"{name} asks ML Metadata, and here LatestArtifactStrategy and LatestBlessedModelStrategy are followed, as they are. "
+        f"Connect the output itself where this pipeline makes the artifact; import one that another made: tfx.dsl.Importer"
+    )
+
+
+def _is_latest(node: Any) -> bool:
+    """Whether a node resolves the newest artifacts that earlier runs made."""
+    from tfx.dsl.components.common.resolver import Resolver
+    from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
+
+    return isinstance(node, Resolver) and _strategy(node) is LatestArtifactStrategy
+
+
+def _strategy(node: Any) -> Any:
+    """The strategy of a Resolver by its own class, whatever older name it was called by; None for a resolver function."""
+    from tfx.dsl.components.common.resolver import RESOLVER_STRATEGY_CLASS
+    from tfx.utils.deprecation_utils import get_first_nondeprecated_class
+
+    strategy = node.exec_properties.get(RESOLVER_STRATEGY_CLASS)
+    return get_first_nondeprecated_class(strategy) if isinstance(strategy, type) else None
+
+
+def _name_of_latest(node: Any, output: str, ids: Mapping[str, str]) -> str:
+    return ids[node.id] if len(node.outputs) == 1 else f"{ids[node.id]}_{output.lower()}"
+
+
+def _latest(node: Any, ids: Mapping[str, str]) -> dict[str, Any]:
+    """For each output of a Resolver the step that finds the newest artifact, if there is one for every output."""
+    from tfx.dsl.components.common.resolver import RESOLVER_CONFIG
+    from tfx.types.channel import Channel, OutputChannel
+
+    number = node.exec_properties[RESOLVER_CONFIG].get("desired_num_of_artifacts", 1)
+    if number != 1:
+        raise ConfigError(
+            f"desired_num_of_artifacts is {number}, and an input here is one artifact. Leave it out, or have one step read what "
+            f"there is together"
+        )
+    sought: dict[str, dict[str, str]] = {}
+    for output, channel in node.raw_inputs.items():
+        if not isinstance(channel, Channel) or isinstance(channel, OutputChannel):
+            raise ConfigError(
+                f"{output} is a {type(channel).__name__}, an output of this very run or several. Connect that itself where it is "
+                f"wanted; to look for what earlier runs made: Channel(type=..., producer_component_id='...')"
+            )
+        producer = channel.producer_component_id
+        sought[output] = {
+            "type": channel.type.TYPE_NAME,
+            **({"step": ids.get(producer) or step_id(producer)} if producer else {}),
+            **({"output": channel.output_key} if channel.output_key else {}),
+        }
+    return {
+        output: {
+            "uses": path_of(channel.type),
+            "with": {"looks_for": [sought[output], *(one for other, one in sought.items() if other != output)]},
+        }
+        for output, channel in node.raw_inputs.items()
+    }
 
 
 def _takes_from(channel: Any, producer: str, nodes: Sequence[Any]) -> bool:

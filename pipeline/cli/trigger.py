@@ -19,9 +19,10 @@ from pipeline.cli.run import RunResult, run_definition
 from pipeline.definition import Definition
 from pipeline.graph import Graph
 from pipeline.loading import load
-from pipeline.new_data import NewData, ServedModel, digest_of_run, find_new_data, served_models
+from pipeline.new_data import NewData, ServedModel, find_new_data, served_models
 from pipeline.notifications.ended_run import RunOutcome
 from pipeline.notifications.notification import read_asked, tell_of_failure
+from pipeline.plan import digest_of_run
 from pipeline.remembered_digests import RememberedDigests
 from pipeline.store import Store
 from schemas.config import PipelineConfig

@@ -142,7 +142,7 @@ class LocalRun:
             return
         step = with_what_is_there(whole, self.aside)
         with self._signals.allowed():  # input files may take long to read
-            plan = decide(self.graph, step, self.executions, self.store, self.force, self.anyway)
+            plan = decide(self.graph, step, self.executions, self.store, self.force, self.anyway, self.run)
         if plan.set_aside:
             self._set_aside(step, plan)
             return
@@ -526,11 +526,15 @@ def _how_it_died(exitcode: int | None) -> str:
 
 
 def summary(graph: Graph, executions: Mapping[str, Execution]) -> tuple[dict[str, float | None], dict[str, str]]:
-    """(metrics of the last evaluation, or of the last model where none was made; what was made where)."""
+    """(metrics of the last evaluation, or of the last model where none was made; what was made where).
+
+    What a step only passes on of an earlier run was not made.
+    """
     metrics: dict[str, float | None] = {}
     paths: dict[str, str] = {}
+    making = [step for step in graph.steps if not getattr(resolve(step.component), "PASSES_ON", False)]
     for wanted in ("ModelEvaluation", "Model"):
-        for step in graph.steps:
+        for step in making:
             for output, record in executions[step.id].manifest.outputs.items() if step.id in executions else ():
                 if record.type == wanted and not metrics:
                     metrics = dict(record.properties.get("metrics", {}))

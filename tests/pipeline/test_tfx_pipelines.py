@@ -125,11 +125,48 @@ def same_ids():
     )
 
 
-def latest_artifact():
+LATEST = tfx.dsl.experimental.LatestArtifactStrategy
+SPANS = tfx.dsl.experimental.SpanRangeStrategy
+
+
+class OwnStrategy(LATEST):
+    pass
+
+
+def latest_artifacts():
     resolver = Resolver(
-        strategy_class=tfx.dsl.experimental.LatestArtifactStrategy, examples=tfx.dsl.Channel(type=standard_artifacts.Examples)
+        strategy_class=LATEST,
+        examples=tfx.dsl.Channel(type=standard_artifacts.Examples, producer_component_id="CsvExampleGen", output_key="examples"),
+        schema=tfx.dsl.Channel(type=standard_artifacts.Schema, producer_component_id="Schema-Of-Others"),
     ).with_id("latest")
-    return made([resolver])
+    (example_gen, statistics_gen) = small()
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=resolver.outputs["schema"]
+    )
+    return made([resolver, example_gen, statistics_gen, validator])
+
+
+def resolved(strategy, config=None, channel=None):
+    channel = channel or tfx.dsl.Channel(type=standard_artifacts.Examples)
+    return made([Resolver(strategy_class=strategy, config=config, examples=channel).with_id("latest")])
+
+
+def own_strategy():
+    return resolved(OwnStrategy)
+
+
+def spans():
+    return resolved(SPANS, {"range_config": tfx.proto.RangeConfig(rolling_range=tfx.proto.RollingRange(num_spans=2))})
+
+
+def several():
+    return resolved(LATEST, {"desired_num_of_artifacts": 2})
+
+
+def of_this_run():
+    example_gen = small()[0]
+    resolver = Resolver(strategy_class=LATEST, examples=example_gen.outputs["examples"]).with_id("latest")
+    return made([example_gen, resolver])
 
 
 def joined():
@@ -349,6 +386,17 @@ def test_nodes_under_Cond_are_asked_about_with_every_Cond_around_them(module: Pa
     assert graph.steps[-1].id == "pusher"
 
 
+def test_a_Resolver_of_latest_artifacts_is_a_step_for_each_that_looks_for_all(module: Path) -> None:
+    graph = load(target("latest_artifacts")).graph
+
+    examples = {"type": "Examples", "step": "csv_example_gen", "output": "examples"}
+    schema = {"type": "Schema", "step": "schema_of_others"}
+    assert graph["latest_examples"].settings == {"looks_for": [examples, schema]}
+    assert graph["latest_schema"].settings == {"looks_for": [schema, examples]}
+    assert graph["latest_schema"].component == "components.io.tfx_resolvers.Latest__Schema"
+    assert str(graph["example_validator"].inputs["schema"]) == "latest_schema.result"
+
+
 def test_a_module_file_counts_with_what_it_imports_from_beside_it(module: Path) -> None:
     def digests() -> dict[str, str]:
         return {name: found.digest for name, found in code_closure([str(module / "features.py")]).modules.items()}
@@ -394,7 +442,13 @@ def test_a_module_file_that_is_not_there_is_found_before_anything_runs(module: P
     ("name", "said"),
     [
         ("same_ids", r"ExampleGen: is 'example_gen' as a step, and so is example-gen|example-gen: is 'example_gen' as"),
-        ("latest_artifact", "latest: LatestArtifactStrategy asks ML Metadata .*Importer"),
+        ("own_strategy", "latest: OwnStrategy asks ML Metadata, and here LatestArtifactStrategy .*Importer"),
+        (
+            "spans",
+            "latest: SpanRangeStrategy gives the artifacts of several spans.*ExampleGen, with: {source.*window: 3",
+        ),
+        ("several", "latest: desired_num_of_artifacts is 2, and an input here is one artifact"),
+        ("of_this_run", "latest: examples is a OutputChannel, an output of this very run"),
         ("joined", "StatisticsGen: input 'examples' is a UnionChannel, .*Connect it to one output"),
         ("on_nothing", r"SchemaGen: stands under a Cond whose predicate reads exec_property\('fine'\).*Compare"),
     ],

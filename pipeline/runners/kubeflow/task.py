@@ -227,7 +227,7 @@ def _result(task: _Task, record: RunRecord, started: float) -> TaskResult:
     step = with_what_is_there(step, aside)
     executions = _executions_before(task, keys)
     with task.signals.allowed():  # input files may take long to read
-        plan = decide(task.graph, step, executions, task.store)
+        plan = decide(task.graph, step, executions, task.store, run=task.run)
     if plan.set_aside:
         (why,) = plan.reasons
         how: Outcome = "refused" if plan.action == "refused" else "skipped"

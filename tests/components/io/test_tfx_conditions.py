@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from components.io.tfx_artifacts import ABSENT, artifact_of
+from components.io.tfx_artifacts import artifact_of
 from components.io.tfx_conditions import Predicate, when
 from pipeline.contract import build_component
-from schemas.artifact import Artifact
+from schemas.artifact import ABSENT, Artifact
 from schemas.artifacts import Blessing, InfraBlessing
 from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError, NotBlessed, NotNeeded
