@@ -17,6 +17,7 @@ import pytest
 
 from components.io import tfrecord
 from components.model.evaluator import Evaluator
+from pipeline.contract import read_contract
 from schemas.artifacts import Blessing, Evaluation, Examples, Model
 from schemas.component import Baseline, BeamOptions, Progress
 from schemas.errors import ArtifactError, ConfigError, DataError, UnknownSplit
@@ -413,6 +414,18 @@ def test_we_compute_the_same_as_tfx_on_its_own_examples_and_model(taxi_csv: Path
     assert [file.name for file in (theirs / "blessing").iterdir()] == [
         file.name for file in ours.blessing.path.iterdir()
     ]
+
+
+def test_an_Evaluator_that_compares_with_nothing_is_given_no_baseline() -> None:
+    contract = read_contract(Evaluator)
+
+    assert contract.takes_baseline({"compare": True})
+    assert not contract.takes_baseline({"compare": False})
+
+
+def test_metrics_inside_of_a_Keras_model_are_asked_for_with_an_EvalConfig_alone() -> None:
+    with pytest.raises(ConfigError, match="keras_metrics: goes with eval_config alone"):
+        Evaluator(label="big_tip", keras_metrics=True)
 
 
 def bounds(lower: float, change: float) -> dict[str, Any]:

@@ -580,4 +580,5 @@ class TestTheCommand:
         assert command("trigger", "pipeline.yaml", "--if-new-data").code == 1
         assert command("trigger", "pipeline.yaml", "--kubeflow").code == 2
         assert command("trigger", "pipeline.yaml", "--if-new-data", "--kubeflow", "--root", "x").code == 2
+        assert command("trigger", "pipeline.yaml", "--if-new-data", "--kubeflow", "--fast").code == 2
         assert command("trigger", "pipeline.yaml", "--attempts", "0").code == 2
