@@ -54,7 +54,7 @@ def write(file: Path, runs: Sequence[RunLineage]) -> Mapping[str, Any]:
         writer = _Writer(handle)
         for run in runs:
             writer.add(run)
-    _set_times(file, writer.times)
+    _correct(file, writer.times, writer.floats)
     return {"executions": writer.executions, "artifacts": writer.artifacts, "notes": list(dict.fromkeys(writer.notes))}
 
 
@@ -69,6 +69,7 @@ class _Writer:
         self.executions = self.artifacts = 0  # new or changed
         self.notes: list[str] = []
         self.times: dict[str, dict[int, tuple[datetime, datetime]]] = {"Artifact": {}, "Execution": {}, "Context": {}}
+        self.floats: dict[str, list[tuple[float, int, str, bool]]] = {"Artifact": [], "Execution": []}
         self._handle = handle
         self._store = handle.store
         self._types: dict[str, int] = {}  # ids of artifact types by name
@@ -84,6 +85,8 @@ class _Writer:
         executions: list[tuple[RanStep, Any]] = []
         artifacts = list(placed.values())
         places = {path: at for at, path in enumerate(placed)}
+        for artifact in artifacts:
+            self.floats["Artifact"] += _floats(artifact, artifact.id)
         for step in run.steps:
             execution = self._execution(run, step)
             if execution is None:
@@ -107,7 +110,8 @@ class _Writer:
             reuse_context_if_already_exist=True,
         )
         attributions, associations = [], []
-        for (step, _), id_ in zip(executions, ids, strict=True):
+        for (step, execution), id_ in zip(executions, ids, strict=True):
+            self.floats["Execution"] += _floats(execution, id_)
             self.times["Execution"][id_] = (step.began_at, step.ended_at)
             node = self._context("node", f"{run.pipeline}.{step.step}", run)
             associations.append(pb.Association(execution_id=id_, context_id=node.id))
@@ -368,6 +372,9 @@ def _is_same(wanted: Any, known: Any) -> bool:
         copy.CopyFrom(one)
         for name in own:
             copy.ClearField(name)
+        for value in (*copy.properties.values(), *copy.custom_properties.values()):
+            if value.WhichOneof("value") == "double_value":  # the client reads 15 digits of it
+                value.double_value = float(f"{value.double_value:.15g}")
         copies.append(copy)
     return bool(copies[0] == copies[1])
 
@@ -389,13 +396,31 @@ def _connection(file: Path, *, read_only: bool = False) -> Any:
     return found
 
 
-def _set_times(file: Path, times: Mapping[str, Mapping[int, tuple[datetime, datetime]]]) -> None:
-    """When things were made: ML Metadata's client knows only when it was told of them."""
+def _floats(put: Any, id_: int) -> Iterator[tuple[float, int, str, bool]]:
+    """(value, id, name, whether it is a custom one) of each property of an artifact or execution that is a float."""
+    for values, is_custom in ((put.properties, False), (put.custom_properties, True)):
+        for name, value in values.items():
+            if value.WhichOneof("value") == "double_value":
+                yield value.double_value, id_, name, is_custom
+
+
+def _correct(
+    file: Path,
+    times: Mapping[str, Mapping[int, tuple[datetime, datetime]]],
+    floats: Mapping[str, Sequence[tuple[float, int, str, bool]]],
+) -> None:
+    """Write what ML Metadata's client cannot: when things were made, and floats with more than six decimals."""
     with contextlib.closing(sqlite3.connect(file)) as database, database:
         for table, rows in times.items():
             database.executemany(
                 f"UPDATE {table} SET create_time_since_epoch = ?, last_update_time_since_epoch = ? WHERE id = ?",
                 [(_milliseconds(began), _milliseconds(ended), id_) for id_, (began, ended) in rows.items()],
+            )
+        for table, values in floats.items():
+            database.executemany(
+                f"UPDATE {table}Property SET double_value = ? WHERE {table.lower()}_id = ? AND name = ? "
+                f"AND is_custom_property = ?",
+                values,
             )
 
 

@@ -15,6 +15,7 @@ import pytest
 from components.io.mlmd import write
 from schemas.run_lineage import MadeArtifact, RanStep, RunLineage
 
+RATE = 1.2345678901234567e-7
 BEGAN = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 
 
@@ -59,7 +60,7 @@ def lineage(store: Path, run: str, *, blessed: bool) -> RunLineage:
         split_names='["train", "eval"]',
         custom_properties={"stats_dashboard_link": ""},
     )
-    model = made(store / run / "model", "Model", "model", "components.model.trainer.Trainer", metrics={"auc": 0.8})
+    model = made(store / run / "model", "Model", "model", "components.model.trainer.Trainer", loss=RATE)
     blessing = made(store / run / "blessing", "ModelBlessing", "blessing", "components.model.evaluator.Evaluator")
     (blessing.path / ("BLESSED" if blessed else "NOT_BLESSED")).write_text("[]")
     pushed = made(
@@ -79,7 +80,15 @@ def lineage(store: Path, run: str, *, blessed: bool) -> RunLineage:
             user_code=[],
             left_out=[],
         ),
-        ran("trainer", "components.model.trainer.Trainer", {"examples": examples}, [model], steps=10, layers=[4, 2]),
+        ran(
+            "trainer",
+            "components.model.trainer.Trainer",
+            {"examples": examples},
+            [model],
+            steps=10,
+            layers=[4, 2],
+            rate=RATE,
+        ),
         ran("evaluator", "components.model.evaluator.Evaluator", {"examples": examples, "model": model}, [blessing]),
     ]
     if blessed:
@@ -205,6 +214,19 @@ def test_settings_of_ours_are_numbers_and_text(handle: Any) -> None:
 
     assert trainer.custom_properties["steps"].int_value == 10
     assert trainer.custom_properties["layers"].string_value == "[4, 2]"
+    assert trainer.custom_properties["rate"].double_value == pytest.approx(
+        RATE, rel=1e-14
+    )  # ML Metadata's client would have made a zero of it
+
+
+def test_floats_are_the_same_again(exported: Path) -> None:
+    content = exported.read_bytes()
+    store = exported.parent / "store"
+
+    again = write(exported, [lineage(store, "run-1", blessed=True), lineage(store, "run-2", blessed=False)])
+
+    assert (again["executions"], again["artifacts"]) == (0, 0)
+    assert exported.read_bytes() == content
 
 
 @pytest.mark.slow

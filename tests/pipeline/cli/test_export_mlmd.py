@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -273,6 +275,126 @@ class TestBadInput:
         Store("store-root").open()
         with pytest.raises(ConfigError, match="there is no run in .* yet"):
             export_runs(Path("lineage.db"), every=True, **EXPORT)
+
+
+TFX_PIPELINE = """
+import os
+
+from tfx import v1 as tfx
+from tfx.types.artifact import Artifact, Property, PropertyType
+from tfx.v1.dsl.components import InputArtifact, OutputArtifact, OutputDict, Parameter
+from tfx.v1.types.standard_artifacts import Examples, Schema
+
+
+class Report(Artifact):
+    TYPE_NAME = "Report"
+    PROPERTIES = {
+        "rows": Property(type=PropertyType.INT),
+        "more": Property(type=PropertyType.JSON_VALUE),
+        "who": Property(type=PropertyType.STRING),
+    }
+
+
+@tfx.dsl.components.component
+def Make(examples: OutputArtifact[Examples], rows: Parameter[int] = 3, keep: Parameter[bool] = True) -> OutputDict(count=int):
+    os.makedirs(os.path.join(examples.uri, "Split-train"))
+    examples.split_names = '["train"]'
+    examples.set_int_custom_property("rows", rows)
+    return {"count": rows}
+
+
+@tfx.dsl.components.component
+def Look(examples: InputArtifact[Examples], schema: InputArtifact[Schema], report: OutputArtifact[Report], count: int):
+    report.rows = count
+    report.more = {"a": [1, 2]}
+
+
+def create_pipeline(root, metadata):
+    make = Make(rows=5, keep=False)
+    schema = tfx.dsl.Importer(source_uri="curated", artifact_type=Schema).with_id("CuratedSchema")
+    look = Look(examples=make.outputs["examples"], count=make.outputs["count"], schema=schema.outputs["result"])
+    return tfx.dsl.Pipeline(
+        pipeline_name="tiny_one",
+        pipeline_root=root,
+        components=[make, schema, look],
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(metadata),
+    )
+"""
+
+LOCAL_RUNNER = """
+import tiny_pipeline_of_tfx as tiny
+from tfx import v1 as tfx
+
+tfx.orchestration.LocalDagRunner().run(tiny.create_pipeline("root", "theirs.db"))
+"""
+
+
+@pytest.mark.slow
+def test_a_TFX_pipeline_is_written_as_TFX_s_own_runner_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny_pipeline_of_tfx.py").write_text(TFX_PIPELINE)
+    (tmp_path / "curated").mkdir()
+    (tmp_path / "curated" / "schema.pbtxt").write_text("")
+    pipeline = Path(sys.executable).parent / "pipeline"
+    values = [word for name in ("root=root", "metadata=theirs.db") for word in ("--set", f"parameters.{name}")]
+    for command in (
+        [sys.executable, "-c", LOCAL_RUNNER],
+        [pipeline, "run", "tiny_pipeline_of_tfx:create_pipeline", *values],
+        [pipeline, "export-mlmd", "ours.db"],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    ours, theirs = (written(opened(file)) for file in ("ours.db", "theirs.db"))
+
+    assert ours == theirs
+
+
+def written(store: Any) -> dict[str, Any]:
+    """What a file has of types, contexts, artifacts, executions and events, without ids, times and what only ours says."""
+    artifacts = {artifact.id: artifact for artifact in store.get_artifacts()}
+    tables: dict[str, Any] = {
+        "artifact types": {kind.name: (dict(kind.properties), kind.base_type) for kind in store.get_artifact_types()},
+        "execution types": {kind.name: kind.base_type for kind in store.get_execution_types()},
+        "contexts": sorted(
+            (context.type, context.name) for context in store.get_contexts() if context.type in ("pipeline", "node")
+        ),
+    }
+    for execution in store.get_executions():
+        nodes = [one.name for one in store.get_contexts_by_execution(execution.id) if one.type == "node"]
+        found = store.get_events_by_execution_ids([execution.id])
+        tables[nodes[0]] = {
+            "execution": (execution.type, state(execution), own(execution.custom_properties)),
+            "events": sorted(
+                (
+                    event.type,
+                    event.path.steps[0].key,
+                    event.path.steps[1].index,
+                    artifacts[event.artifact_id].type,
+                    artifacts[event.artifact_id].state,
+                    own(artifacts[event.artifact_id].properties),
+                    own(artifacts[event.artifact_id].custom_properties),
+                )
+                for event in found
+            ),
+            "contexts of artifacts": sorted(
+                (context.type, artifacts[event.artifact_id].type)
+                for event in found
+                for context in store.get_contexts_by_artifact(event.artifact_id)
+                if context.type != "execution_cache"
+            ),
+        }
+    return tables
+
+
+def own(properties: Any) -> list[tuple[str, str]]:
+    """Properties but those that Penstock alone writes, how TFX reads files that a component says nothing of, and where from."""
+    others = ("payload_format", "file_format", "is_external")
+    return sorted(
+        (name, str(value)) for name, value in properties.items() if "penstock" not in name and name not in others
+    )
 
 
 def _seconds(time: str) -> float:
