@@ -17,7 +17,6 @@ from pipeline.contract import Contract, artifact_class, build_component, read_co
 from pipeline.disk import is_disk_full
 from pipeline.earlier import open_earlier
 from pipeline.fingerprint import OURS, is_file, is_ours
-from pipeline.loading import make_importable
 from pipeline.manifest import InputRecord, RefusalRecord
 from pipeline.order import Order, OrderInput
 from pipeline.parts import stored_parts
@@ -37,7 +36,7 @@ from schemas.component import (
     Scratch,
     Seed,
 )
-from schemas.dotted_path import resolve
+from schemas.dotted_path import make_importable, resolve
 from schemas.errors import NotNeeded, PenstockError, Refused, StepFailed, StoreError, UserCodeError
 from schemas.location import parse
 

@@ -8,13 +8,15 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.contract import Contract
 from schemas.artifact import Artifact
 from schemas.component import BeamOptions
-from schemas.config import Cache
 from schemas.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from schemas.config import Cache  # what it imports takes longer than everything else a step's process needs
 
 
 @dataclass(frozen=True)

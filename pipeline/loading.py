@@ -26,7 +26,7 @@ from pipeline.lint import lint
 from pipeline.release import gate_settings
 from schemas.component import BeamOptions, JsonScalar
 from schemas.config import ConditionConfig, KubeflowConfig, PipelineConfig, StepConfig, TfxConfig
-from schemas.dotted_path import resolve
+from schemas.dotted_path import make_importable, resolve
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
 
@@ -67,12 +67,6 @@ def load(target: str, overrides: Iterable[str] = (), root: str | None = None) ->
         definition = replace(definition_of(config, source), notes=notes, fast=fast, names=names)
     definition = replace(definition, target=target)
     return replace(definition, root=Path(root)) if root else definition
-
-
-def make_importable(directory: Path) -> None:
-    """Let modules in `directory` be imported, after everything installed: a user's folder never hides ours."""
-    if str(directory) not in sys.path:
-        sys.path.append(str(directory))
 
 
 def definition_of(config: PipelineConfig, source: Source) -> Definition:

@@ -75,3 +75,9 @@ def _load(module: str, file: Path) -> None:
     except BaseException:
         del sys.modules[module]
         raise
+
+
+def make_importable(directory: Path) -> None:
+    """Let modules in `directory` be imported, after everything installed: a user's folder never hides ours."""
+    if str(directory) not in sys.path:
+        sys.path.append(str(directory))

@@ -15,9 +15,9 @@ from typing import Any
 from pipeline import locks
 from pipeline.ledger import Ledger, RunRecord, recorded_runs, resolve_ledger_url
 from pipeline.lineage import LineageReader
-from pipeline.loading import make_importable, quiet_imports
+from pipeline.loading import quiet_imports
 from pipeline.store import Store
-from schemas.dotted_path import resolve
+from schemas.dotted_path import make_importable, resolve
 from schemas.errors import ConfigError, StoreError
 
 _CHECK = "components.io.mlmd.check"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 
 import pytest
 
-from pipeline.fingerprint import code_closure, is_ours, key_of, what_changed
+from pipeline.fingerprint import code_closure, distributions_by_package, is_ours, key_of, what_changed
 from schemas.errors import ConfigError
 
 
@@ -104,6 +105,15 @@ def test_relative_imports_packages_and_imports_inside_functions_are_followed(pro
 
     assert set(closure.modules) == {"project_package", "project_package.one", "project_package.two", "project_helpers"}
     assert list(closure.libraries) == ["numpy"]
+
+
+def test_which_distribution_provides_a_package_is_what_importlib_finds() -> None:
+    found = {
+        package: sorted(distribution.metadata["Name"] for distribution in provide)
+        for package, provide in distributions_by_package().items()
+    }
+
+    assert found == {package: sorted(names) for package, names in importlib.metadata.packages_distributions().items()}
 
 
 def test_a_computed_import_takes_the_whole_package_along(project: Path) -> None:

@@ -30,6 +30,15 @@ def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_the_process_of_a_step_begins_without_what_reads_definitions() -> None:
+    """There may be hundreds of them, and each would make the models that a definition is checked against."""
+    code = "import sys, pipeline.runners.local\nprint({'schemas.config', 'pipeline.loading', 'pydantic'} & set(sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"
+
+
 def test_the_version_is_the_distributions(command: Command) -> None:
     assert command("--version").out == f"penstock {version('penstock')}\n"
 
