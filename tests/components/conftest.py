@@ -204,35 +204,3 @@ def awkward_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "many.csv").write_bytes("\r\n".join([header, *rows[:200], ""]).encode())
     (directory / "one.csv").write_bytes("\r\n".join([header, *rows[200:]]).encode())
     return directory
-
-
-TEN_DIGITS = 1e-10  # means and deviations depend, in their last digits, on how TFX happens to batch the rows
-
-
-@pytest.fixture(scope="session")
-def assert_equal_statistics() -> Callable[..., None]:
-    """(a FeatureStats.pb of ours, one of theirs, tolerances of floats) -> nothing, when every field is equal."""
-    from tensorflow_metadata.proto.v0 import statistics_pb2
-
-    def fields(message: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-        """Every scalar of a message with its path; features by name, so that their order does not matter."""
-        for field, value in message.ListFields():
-            for index, item in enumerate(value) if field.label == field.LABEL_REPEATED else [("", value)]:
-                at = f"{path}.{field.name}[{item.path.step[0] if field.name == 'features' else index}]"
-                if field.type == field.TYPE_MESSAGE:
-                    yield from fields(item, at)
-                else:
-                    yield at, item
-
-    def read(file: Path) -> dict[str, Any]:
-        (found,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read_bytes()).datasets
-        return dict(fields(found))
-
-    def assert_equal(ours: Path, theirs: Path, relative: float = TEN_DIGITS, absolute: float = 0) -> None:
-        found, expected = read(ours), read(theirs)
-        assert found.keys() == expected.keys()
-        for at, value in expected.items():
-            close = pytest.approx(value, rel=relative, abs=absolute, nan_ok=True) if isinstance(value, float) else value
-            assert found[at] == close, at
-
-    return assert_equal
