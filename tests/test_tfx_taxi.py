@@ -67,7 +67,7 @@ class Project:
     fast: bool = False
     seen: dict[str, Any] = field(default_factory=dict)
 
-    def arguments(self, verb: str) -> list[str]:
+    def arguments(self, verb: str, *more: str) -> list[str]:
         values = {
             "pipeline_name": "chicago_taxi_native_keras",
             "pipeline_root": "nowhere",
@@ -80,7 +80,7 @@ class Project:
         overrides = [word for name, value in values.items() for word in ("--set", f"parameters.{name}={value}")]
         fast = ["--fast"] if self.fast else []
         command = str(Path(sys.executable).parent / "pipeline")
-        return [command, verb, EXAMPLE, "--json", "--root", str(self.root), *fast, *overrides]
+        return [command, verb, EXAMPLE, "--json", "--root", str(self.root), *fast, *more, *overrides]
 
     @property
     def root(self) -> Path:
@@ -90,9 +90,11 @@ class Project:
     def serving(self) -> Path:
         return self.directory / ("serving-fast" if self.fast else "serving")
 
-    def pipeline(self, verb: str) -> Any:
+    def pipeline(self, verb: str, *more: str) -> Any:
         """What `pipeline VERB ... --json` answers about the example."""
-        answer = subprocess.run(self.arguments(verb), cwd=self.directory, capture_output=True, text=True, check=False)
+        answer = subprocess.run(
+            self.arguments(verb, *more), cwd=self.directory, capture_output=True, text=True, check=False
+        )
         assert answer.returncode == 0, answer.stdout + answer.stderr
         return json.loads(answer.stdout)
 
@@ -194,9 +196,19 @@ def theirs(directory: Path, theirs_started: subprocess.Popen[str], ours: Project
     return LocalDagRun(directory)
 
 
-@pytest.fixture(scope="module", params=["TFX's executors"])
-def run(request: pytest.FixtureRequest, ours: Project) -> Project:
-    return ours
+@pytest.fixture(scope="module")
+def fast(ours: Project) -> Project:
+    """The run with `--fast`, and no further than Transform: with the records in another order, another model is trained."""
+    project = Project(ours.directory, fast=True)
+    project.pipeline("run", "--to", "transform")
+    return project
+
+
+@pytest.fixture(scope="module", params=["ours", "fast"])
+def run(request: pytest.FixtureRequest) -> Project:
+    """The run whose data is compared."""
+    found: Project = request.getfixturevalue(request.param)
+    return found
 
 
 def test_steps_that_had_finished_when_the_run_was_killed_are_reused_and_nothing_is_half_published(
@@ -250,6 +262,17 @@ def test_a_change_in_a_helper_of_the_module_file_runs_what_depends_on_it(ours: P
 
     assert {name for name, step in plan.items() if step["action"] == "reuse"} == set(BEFORE_TRANSFORM)
     assert plan["transform"]["reasons"] == [f"{MODULE}: _FEATURE_BUCKET_COUNT changed"]
+
+
+def test_fast_has_our_components_where_they_make_the_same(fast: Project) -> None:
+    made_by = {
+        manifest["step"]: manifest["component"].rpartition(".")[0]
+        for manifest in map(json.loads, (file.read_text() for file in (fast.root / "store").glob("*/*/manifest.json")))
+    }
+
+    assert made_by["csv_example_gen"] == "components.data.example_gen"
+    assert made_by["statistics_gen"] == "components.data.statistics_gen"
+    assert made_by["schema_gen"] == "tfx.components.schema_gen.component"
 
 
 def examples(artifact: Path, split: str) -> list[bytes]:
@@ -337,8 +360,8 @@ def transformed(of: Project | LocalDagRun, split: str) -> dict[str, Any]:
     }
 
 
-def test_metrics_are_those_of_LocalDagRunner(run: Project, theirs: LocalDagRun) -> None:
-    found, expected = (metrics(one.output("evaluator", "evaluation")) for one in (run, theirs))
+def test_metrics_are_those_of_LocalDagRunner(ours: Project, theirs: LocalDagRun) -> None:
+    found, expected = (metrics(one.output("evaluator", "evaluation")) for one in (ours, theirs))
 
     assert expected["binary_accuracy"] > 0.6
     assert found == pytest.approx(expected, rel=1e-5)
@@ -351,14 +374,14 @@ def metrics(evaluation: Path) -> dict[str, float]:
     return {name: value["doubleValue"] for name, value in found[""][""].items()}
 
 
-def test_the_pushed_model_answers_as_LocalDagRunner_s(run: Project, theirs: LocalDagRun) -> None:
+def test_the_pushed_model_answers_as_LocalDagRunner_s(ours: Project, theirs: LocalDagRun) -> None:
     import numpy as np
     import tensorflow as tf
 
     asked = tf.constant(sorted(examples(theirs.output("csv_example_gen", "examples"), "eval")))
     found, expected = (
         tf.saved_model.load(str(version)).signatures["serving_default"](examples=asked)["outputs"].numpy()
-        for one in (run, theirs)
+        for one in (ours, theirs)
         for version in one.versions()
     )
 
