@@ -31,6 +31,7 @@ BENCHMARKS = {  # name: whether it takes numbers of rows
     "evaluator": True,
     "trainer": False,
     "whole_run": False,
+    "tfx_pipeline": False,
     "startup": False,
     "serving": False,
 }
