@@ -275,6 +275,23 @@ def test_fast_has_our_components_where_they_make_the_same(fast: Project) -> None
     assert made_by["schema_gen"] == "tfx.components.schema_gen.component"
 
 
+def test_fast_pushes_a_model_and_says_what_became_of_each_step(fast: Project) -> None:
+    pushed = fast.pipeline("run")
+
+    ours = {"csv_example_gen", "statistics_gen", "transform", "evaluator", "pusher"}
+    assert {name for name, what in pushed["fast"].items() if what.startswith("ours for TFX's ")} == ours
+    assert pushed["outcome"] == "done"
+    assert "latest_blessed_model_resolver" not in pushed["steps"]
+    passport = Passport.read(fast.directory / pushed["paths"]["serving"])
+    assert passport is not None
+    assert 0.6 <= passport.metrics["binary_accuracy"] <= 1
+
+    plan = fast.pipeline("plan")["steps"]
+
+    assert {step["action"] for step in plan} == {"reuse"}
+    assert {step["step"]: step["fast"] for step in plan} == pushed["fast"]
+
+
 def examples(artifact: Path, split: str) -> list[bytes]:
     """The records of a split in their order."""
     return [record for file in sorted((artifact / f"Split-{split}").iterdir()) for record in tfrecord.read(file)]
