@@ -43,7 +43,7 @@ class TfxInfraValidator(_Adapted):
         Raises ConfigError where there is nothing to start a server on, and StepFailed where none was started: TFX's executor would
         say of the model that it is not fit to be served.
         """
-        check_reachable(self._parameters()["serving_spec"])
+        check_reachable(parameters["serving_spec"])
         failures = _Failures()
         absl = logging.getLogger("absl")
         absl.addHandler(failures)
