@@ -51,6 +51,7 @@ _ADAPTED: Mapping[str, str] = {
         "components.release.tfx_infra_validator.TfxInfraValidator"
     ),
     "tfx.components.pusher.component.Pusher": "components.release.tfx_pusher.TfxPusher",
+    "tfx.components.tuner.component.Tuner": "components.model.tfx_tuner.TfxTuner",
 }
 """Components that are more than their executor to us."""
 

@@ -137,6 +137,9 @@ def test_what_TFX_s_Tuner_found_is_for_TFX_s_Trainer_and_for_ours(run, module, p
     assert len(trials) == 3
     assert values in [{name: trial[name] for name in ("learning_rate", "num_layers")} for trial in trials]
 
+    assert best.properties == {"values": values, "trials": 3, "score": trials[0]["score"]}
+    assert best.describe().startswith("best of 3: ")
+
     both = {**inputs, "hyperparameters": best}
     theirs = run("tfx.v1.components.Trainer", {"module_file": module, **steps}, **both)
     ours = run("components.model.trainer.Trainer", {"run_fn": module, "steps": 1}, **both)
