@@ -20,10 +20,7 @@ _DIGEST = "penstock_digest"  # custom property of artifacts: a forced run puts a
 _FACT = "__penstock_{}__"  # custom property of executions; TFX takes what begins so for nobody's setting
 _IMPORTER = "tfx.dsl.components.common.importer.Importer"
 _RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
-_RESOLVERS = (
-    "components.io.tfx_nodes.LatestBlessedModel",
-    "components.io.tfx_resolvers.",
-)  # what their dotted paths begin with
+_RESOLVERS = ("components.io.tfx_nodes.LatestBlessedModel", "components.io.tfx_resolvers.")  # as these begin
 _OWN_SETTINGS = ("executor", "user_code", "left_out", "named_files")  # of a TFX component, beside TFX's parameters
 _FAILED = 13  # google.rpc.Code.INTERNAL
 
@@ -249,6 +246,10 @@ class _Writer:
             _exec_properties(step, type_.name),
             execution_name=f"{run.run}.{step.step}",
         )
+        if step.state == "complete" and _is_tfx(step):
+            for name, value in step.settings.items():
+                if isinstance(value, bool):  # what TFX's executor is done with is written a second time, and so
+                    found.custom_properties[name].int_value = int(value)
         if step.message and step.state in ("failed", "canceled"):
             said = execution_result_pb2.ExecutionResult(  # type: ignore[attr-defined]
                 code=_FAILED, result_message=step.message
@@ -284,11 +285,15 @@ def _exec_properties(step: RanStep, type_: str) -> dict[str, Any]:
     settings = {name: value for name, value in step.settings.items() if value is not None}
     if type_ == _IMPORTER and "source_uri" in settings:
         return {"artifact_uri": settings["source_uri"], "output_key": "result", "reimport": 0, **facts}
-    if settings.keys() >= {"executor", "user_code", "left_out"}:
+    if _is_tfx(step):
         own = {name: _taken(value) for name, value in settings.items() if name not in _OWN_SETTINGS}
     else:
         own = {name: _text(value) for name, value in settings.items()}
     return own | facts
+
+
+def _is_tfx(step: RanStep) -> bool:
+    return step.settings.keys() >= {"executor", "user_code", "left_out"}
 
 
 def _taken(value: Any) -> Any:
