@@ -51,7 +51,8 @@ def write(file: Path, runs: Sequence[RunLineage]) -> Mapping[str, Any]:
         writer = _Writer(handle)
         for run in runs:
             writer.add(run)
-    _correct(file, writer.times, writer.floats)
+    if writer.executions or writer.artifacts:
+        _correct(file, writer.times, writer.floats)
     return {"executions": writer.executions, "artifacts": writer.artifacts, "notes": list(dict.fromkeys(writer.notes))}
 
 
