@@ -40,11 +40,11 @@ def test_your_own_csv_word_for_word_ends_in_a_served_model(tmp_path: Path) -> No
 
 
 def test_the_table_of_verbs_is_the_commands_own_list() -> None:
-    listed = re.findall(r"^\| `(\w+)[^`]*` \|", section("The `pipeline` command"), re.MULTILINE)
+    listed = re.findall(r"^\| `([\w-]+)[^`]*` \|", section("The `pipeline` command"), re.MULTILINE)
     help_text = subprocess.run(
         [str(Path(sys.executable).parent / "pipeline"), "--help"], capture_output=True, text=True, check=True
     ).stdout
-    offered = re.findall(r"^  (\w+)  ", help_text.partition("Commands:")[2], re.MULTILINE)
+    offered = re.findall(r"^  ([\w-]+)  ", help_text.partition("Commands:")[2], re.MULTILINE)
 
     assert sorted(listed) == sorted(offered)
 
