@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from components.io.tfx_artifacts import CUSTOM, OURS, empty_tfx, to_tfx
+from components.io.tfx_artifacts import CUSTOM, OURS, empty_tfx, set_custom, to_tfx
 from schemas.artifact import ABSENT, Artifact
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
@@ -201,7 +201,7 @@ class _Writer:
         others = {**_as_tfx_says(made), **others, **_judged(made, read), _DIGEST: made.digest}
         others.pop(CUSTOM, None)
         for name, value in others.items():
-            _set_custom(found, name, value)
+            set_custom(found, name, value)
         found.is_external = False
         found.state = ArtifactState.PUBLISHED if is_there else ArtifactState.DELETED
         return found
@@ -356,17 +356,6 @@ def _judged(made: MadeArtifact, read: Mapping[str, Any]) -> dict[str, Any]:
         if port in read:
             found |= {name: read[port].uri, f"{name}_id": read[port].id}
     return found
-
-
-def _set_custom(found: Any, name: str, value: Any) -> None:
-    if isinstance(value, bool | int):
-        found.set_int_custom_property(name, int(value))
-    elif isinstance(value, float):
-        found.set_float_custom_property(name, value)
-    elif isinstance(value, str):
-        found.set_string_custom_property(name, value)
-    else:
-        found.set_json_value_custom_property(name, value)
 
 
 def _is_same(wanted: Any, known: Any) -> bool:

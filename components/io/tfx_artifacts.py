@@ -122,7 +122,7 @@ def to_tfx(kind: type[Any], artifact: Artifact, scratch: Path | None = None) -> 
                 raise ArtifactError(f"{artifact.path}: property '{name}' of {kind.TYPE_NAME}: {error}") from error
     given: Mapping[str, Any] = artifact.properties.get(CUSTOM, {})
     for name, value in {**_custom_from_files(artifact), **given, **_decided(artifact)}.items():
-        _set_custom(found, name, value)
+        set_custom(found, name, value)
     if scratch is not None and isinstance(artifact, Hyperparameters):
         found.uri = str(_alone(artifact.file, scratch))
     if hasattr(found, "read") and callable(found.read):
@@ -136,7 +136,7 @@ def empty_tfx(kind: type[Any], path: Path, properties: Mapping[str, Any], custom
     for name, value in properties.items():
         setattr(found, name, value)
     for name, value in custom.items():
-        _set_custom(found, name, value)
+        set_custom(found, name, value)
     return found
 
 
@@ -208,7 +208,8 @@ def _alone(file: Path, scratch: Path) -> Path:
     return directory
 
 
-def _set_custom(found: Any, name: str, value: Any) -> None:
+def set_custom(found: Any, name: str, value: Any) -> None:
+    """Give an artifact of TFX's a custom property, as its own setter for the value's type does."""
     if isinstance(value, bool | int):
         found.set_int_custom_property(name, int(value))
     elif isinstance(value, float):

@@ -56,6 +56,18 @@ _ADAPTED: Mapping[str, str] = {
 """Components that are more than their executor to us."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What an executor is run on: its execution parameters, the step's inputs and outputs by TFX's names, and what the step asked for."""
+
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, Artifact]
+    outputs: Mapping[str, Artifact]
+    beam: BeamOptions
+    scratch: Scratch
+    lineage: Lineage  # for those that tell others where a model came from
+
+
 class TfxComponent:
     """What every adapted class has: its fields are TFX's execution parameters as JSON data, and three more.
 
@@ -122,19 +134,13 @@ class TfxComponent:
         outputs = {name: given[name] for name in spec.OUTPUTS}
         for name in self.left_out:
             outputs.pop(name).properties[ABSENT] = True
-        self._execute(parameters, inputs, outputs, given[BEAM], given[SCRATCH], given[LINEAGE])
+        self._execute(Work(parameters, inputs, outputs, given[BEAM], given[SCRATCH], given[LINEAGE]))
 
-    def _execute(
-        self,
-        parameters: Mapping[str, Any],
-        inputs: Mapping[str, Artifact],
-        outputs: Mapping[str, Artifact],
-        beam: BeamOptions,
-        scratch: Scratch,
-        lineage: Lineage,
-    ) -> None:
-        """Have TFX's executor make `outputs`. `lineage` is for those that tell others where a model came from."""
-        tfx_executor.execute(self.KIND, self.executor, parameters, inputs, outputs, beam, scratch)
+    def _execute(self, work: Work) -> None:
+        """Have TFX's executor make the outputs."""
+        tfx_executor.execute(
+            self.KIND, self.executor, work.parameters, work.inputs, work.outputs, work.beam, work.scratch
+        )
 
     def _parameters(self) -> dict[str, Any]:
         """The execution parameters by name, without those that are None: TFX leaves them out as well."""

@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from components.io.tfx_components import TfxComponent, Work
 from components.model import eval_config, verdict
 from components.model.verdict import BASELINE
-from schemas.artifact import Artifact
 from schemas.artifacts import Blessing, Evaluation
-from schemas.component import BeamOptions, Lineage, Scratch
-
-if TYPE_CHECKING:
-    from components.io.tfx_components import TfxComponent as _Adapted
-else:
-    _Adapted = object
 
 
-class TfxEvaluator(_Adapted):
+class TfxEvaluator(TfxComponent):
     """What TFX's Evaluator is beside its executor: the reasons and metrics in TFMA's files are properties of what it makes.
 
     Whether the model is blessed is what the executor says.
     """
 
-    RUN_BY = (
-        "components.model.tfx_evaluator.TfxEvaluator",
-        "components.io.tfx_components.TfxComponent",
-        "tfx.dsl.components.base.base_component.BaseComponent",
-    )
+    RUN_BY = ("components.model.tfx_evaluator.TfxEvaluator", *TfxComponent.RUN_BY)
 
-    def _execute(
-        self,
-        parameters: Mapping[str, Any],
-        inputs: Mapping[str, Artifact],
-        outputs: Mapping[str, Artifact],
-        beam: BeamOptions,
-        scratch: Scratch,
-        lineage: Lineage,
-    ) -> None:
+    def _execute(self, work: Work) -> None:
         """Evaluate, then read what was found. A configuration of the time before EvalConfig has no thresholds to read."""
-        super()._execute(parameters, inputs, outputs, beam, scratch, lineage)
-        evaluation, blessing = outputs["evaluation"], outputs["blessing"]
+        super()._execute(work)
+        evaluation, blessing = work.outputs["evaluation"], work.outputs["blessing"]
         if not (isinstance(evaluation, Evaluation) and isinstance(blessing, Blessing)):
-            raise TypeError(f"TFX's Evaluator makes an Evaluation and a Blessing, found {outputs}")
+            raise TypeError(f"TFX's Evaluator makes an Evaluation and a Blessing, found {work.outputs}")
         if not (evaluation.path / "eval_config.json").is_file():  # an executor of the user's that evaluates otherwise
             return
         config = eval_config.written(evaluation.path)

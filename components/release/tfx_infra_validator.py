@@ -3,55 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
+from components.io.tfx_components import TfxComponent, Work
 from components.release.tfx_serving_platform import check_reachable, is_platforms
-from schemas.artifact import Artifact
 from schemas.artifacts import InfraBlessing
-from schemas.component import BeamOptions, Lineage, Scratch
 from schemas.errors import StepFailed
-
-if TYPE_CHECKING:
-    from components.io.tfx_components import TfxComponent as _Adapted
-else:
-    _Adapted = object
 
 _LONGEST = 500  # characters of one reason; the step's log has it all
 
 
-class TfxInfraValidator(_Adapted):
+class TfxInfraValidator(TfxComponent):
     """What TFX's InfraValidator is beside its executor, which only logs why it refuses a model."""
 
-    RUN_BY = (
-        "components.release.tfx_infra_validator.TfxInfraValidator",
-        "components.io.tfx_components.TfxComponent",
-        "tfx.dsl.components.base.base_component.BaseComponent",
-    )
+    RUN_BY = ("components.release.tfx_infra_validator.TfxInfraValidator", *TfxComponent.RUN_BY)
 
-    def _execute(
-        self,
-        parameters: Mapping[str, Any],
-        inputs: Mapping[str, Artifact],
-        outputs: Mapping[str, Artifact],
-        beam: BeamOptions,
-        scratch: Scratch,
-        lineage: Lineage,
-    ) -> None:
+    def _execute(self, work: Work) -> None:
         """Validate, and keep what was raised in each attempt. A model that no server could serve is not blessed all the same, either.
 
         Raises ConfigError where there is nothing to start a server on, and StepFailed where none was started: TFX's executor would
         say of the model that it is not fit to be served.
         """
-        check_reachable(parameters["serving_spec"])
+        check_reachable(work.parameters["serving_spec"])
         failures = _Failures()
         absl = logging.getLogger("absl")
         absl.addHandler(failures)
         try:
-            super()._execute(parameters, inputs, outputs, beam, scratch, lineage)
+            super()._execute(work)
         finally:
             absl.removeHandler(failures)
-        blessing = outputs["blessing"]
+        blessing = work.outputs["blessing"]
         if not isinstance(blessing, InfraBlessing):
             raise TypeError(f"TFX's InfraValidator makes an InfraBlessing, found {type(blessing).__name__}")
         if not blessing.blessed and failures.of_platform:

@@ -6,29 +6,24 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components.io import tfx_executor
 from components.io.tfx_artifacts import CUSTOM
+from components.io.tfx_components import TfxComponent, Work
 from components.release.pusher import Pusher
-from schemas.artifact import Artifact
 from schemas.artifacts import Blessing, Evaluation, InfraBlessing, Model, PushedModel, Verdict
-from schemas.component import BeamOptions, Lineage, Scratch
+from schemas.component import Lineage, Scratch
 from schemas.errors import ArtifactError, ConfigError, NotBlessed
 from schemas.location import Location
 from schemas.passport import Passport
-
-if TYPE_CHECKING:
-    from components.io.tfx_components import TfxComponent as _Adapted
-else:
-    _Adapted = object
 
 _TFX_S_OWN = "tfx.components.pusher.executor.Executor"
 _NO_REASON = "whoever judged it left no reason"
 _PORTS = {"model_blessing": "blessing"}  # TFX's name of an input: our Pusher's
 
 
-class TfxPusher(_Adapted):
+class TfxPusher(TfxComponent):
     """What TFX's Pusher is beside its executor: it publishes outside the store, and a refusal ends the run.
 
     The executor pushes into the step's scratch directory. From there our own Pusher publishes the version: whole or not at all,
@@ -37,37 +32,27 @@ class TfxPusher(_Adapted):
     nobody's baseline, and has no passport.
     """
 
-    RUN_BY = (
-        "components.release.tfx_pusher.TfxPusher",
-        "components.io.tfx_components.TfxComponent",
-        "tfx.dsl.components.base.base_component.BaseComponent",
-    )
+    RUN_BY = ("components.release.tfx_pusher.TfxPusher", *TfxComponent.RUN_BY)
 
-    def _execute(
-        self,
-        parameters: Mapping[str, Any],
-        inputs: Mapping[str, Artifact],
-        outputs: Mapping[str, Artifact],
-        beam: BeamOptions,
-        scratch: Scratch,
-        lineage: Lineage,
-    ) -> None:
+    def _execute(self, work: Work) -> None:
         """Push, unless a blessing says no. Raises NotBlessed, and what our Pusher raises."""
-        pushed_model = outputs["pushed_model"]
+        pushed_model = work.outputs["pushed_model"]
         if not isinstance(pushed_model, PushedModel):
             raise TypeError(f"TFX's Pusher makes a PushedModel, found {type(pushed_model).__name__}")
         wired = [
-            one for one in (inputs.get("model_blessing"), inputs.get("infra_blessing")) if isinstance(one, Verdict)
+            one
+            for one in (work.inputs.get("model_blessing"), work.inputs.get("infra_blessing"))
+            if isinstance(one, Verdict)
         ]
         if self.destination is None:
-            super()._execute(parameters, inputs, outputs, beam, scratch, lineage)
+            super()._execute(work)
             _require_pushed(pushed_model, wired)
             return
-        directory = scratch.path / "pushed"
+        directory = work.scratch.path / "pushed"
         shutil.rmtree(directory, ignore_errors=True)
         destination = json.dumps({"filesystem": {"base_directory": str(directory)}})
-        told = {**parameters, "push_destination": destination}
-        tfx_executor.execute(self.KIND, self.executor, told, inputs, outputs, beam, scratch)
+        told = {**work.parameters, "push_destination": destination}
+        tfx_executor.execute(self.KIND, self.executor, told, work.inputs, work.outputs, work.beam, work.scratch)
         pushed_model.properties.clear()  # where the executor pushed to is nobody's business
         versions = [child for child in directory.iterdir() if child.is_dir()] if directory.is_dir() else []
         if not versions and all(one.blessed for one in wired):
@@ -76,20 +61,20 @@ class TfxPusher(_Adapted):
                 f"it write base_directory/<version>/, which then appears in {self.destination} whole; or, where it pushes elsewhere, "
                 f"leave push_destination out, and it runs as it is"
             )
-        candidate = Model(scratch.path / "candidate")
+        candidate = Model(work.scratch.path / "candidate")
         shutil.rmtree(candidate.path, ignore_errors=True)
         candidate.path.mkdir()
         for version in versions[:1]:
             version.rename(candidate.serving)
-        blessing, infra_blessing = inputs.get("model_blessing"), inputs.get("infra_blessing")
-        named = {_PORTS.get(port, port): wire for port, wire in lineage.inputs.items()}
+        blessing, infra_blessing = work.inputs.get("model_blessing"), work.inputs.get("infra_blessing")
+        named = {_PORTS.get(port, port): wire for port, wire in work.lineage.inputs.items()}
         self._pusher.run(
             model=candidate,
             blessing=blessing if isinstance(blessing, Blessing) else None,
-            evaluation=_evaluation(named, lineage, scratch),
+            evaluation=_evaluation(named, work.lineage, work.scratch),
             infra_blessing=infra_blessing if isinstance(infra_blessing, InfraBlessing) else None,
-            lineage=replace(lineage, inputs=named),
-            scratch=scratch,
+            lineage=replace(work.lineage, inputs=named),
+            scratch=work.scratch,
             pushed_model=pushed_model,
         )
 
