@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from pipeline.contract import build_component, read_contract
 from pipeline.graph import Graph, Step
+from pipeline.raised import raised
 from pipeline.store import Execution
 from schemas.component import Condition
 from schemas.dotted_path import resolve
-from schemas.errors import PenstockError, Refused
+from schemas.errors import PenstockError, Refused, UserCodeError
 
 
 def unmet(graph: Graph, step: Step, executions: Mapping[str, Execution]) -> Refused | None:
@@ -33,6 +34,10 @@ def unmet(graph: Graph, step: Step, executions: Mapping[str, Execution]) -> Refu
             return said
         except PenstockError as error:
             raise type(error)(f"{step.id}: {error}") from error
+        except Exception as error:  # whatever the user's code raises: what runs beside it is nobody's fault
+            raise UserCodeError(
+                f"{raised(error)}, when {condition.component} was asked whether {step.id} runs"
+            ) from error
     return None
 
 

@@ -384,7 +384,9 @@ def _order_problems(
     for step in declared:
         for port, wire in wired[step.id].items():
             if position[wire.step] >= position[step.id] and not {step.id, wire.step} <= in_cycle:
-                place = places.get(f"{step.id}.{port}", f"steps.{step.id}.inputs.{port}")
+                setting, _, asked = port.partition(": ")  # of a condition
+                default = f"steps.{step.id}.{setting if asked else f'inputs.{setting}'}"
+                place = places.get(f"{step.id}.{setting}", default)
                 problems.append(f"{place}: '{wire.step}' stands below '{step.id}'; list steps in the order data flows")
     return problems
 

@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -20,9 +19,9 @@ from typing import Any
 from pipeline.config import Source, check_shape, override_section, read_config
 from pipeline.contract import Contract, build_component, read_contract, settings_of
 from pipeline.definition import Definition, Pipeline
-from pipeline.fingerprint import is_installed, shown
 from pipeline.graph import Condition, Declared, Graph, Step, Wire, build_graph, check_wires
 from pipeline.lint import lint
+from pipeline.raised import raised
 from pipeline.release import gate_settings
 from schemas.component import BeamOptions, JsonScalar
 from schemas.config import ConditionConfig, KubeflowConfig, PipelineConfig, StepConfig, TfxConfig
@@ -180,6 +179,8 @@ def _condition(asked: ConditionConfig, place: str) -> Condition:
         settings = settings_of(build_component(kind, asked.with_))
     except ConfigError as error:
         raise ConfigError(*(f"{place}: {problem}" for problem in error.problems)) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{raised(error)}, when '{asked.uses}' was imported ({place})") from error
     reads = tuple(Wire(*wire.split(".")) for wire in asked.reads)
     return Condition(f"{kind.__module__}.{kind.__qualname__}", settings, reads)
 
@@ -199,19 +200,7 @@ def find_component(uses: str, place: str) -> tuple[type[Any], Contract]:
     except ConfigError as error:
         raise ConfigError(*(f"{place}: {problem}" for problem in error.problems)) from error
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{_raised(error)}, when '{dotted}' was imported ({place})") from error
-
-
-def _raised(error: BaseException) -> str:
-    """'project_steps.py:3 in <module>: KeyError: 'x'', with the user's innermost line; the exception alone without one."""
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{shown(Path(error.filename))}:{error.lineno}: not valid Python: {error.msg}"
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
-        if file.is_file() and not is_installed(file) and not any(file.is_relative_to(_HOME / name) for name in _OURS):
-            return f"{shown(file)}:{frame.lineno} in {frame.name}: {said}"
-    return said
+        raise ConfigError(f"{raised(error)}, when '{dotted}' was imported ({place})") from error
 
 
 _TFX_PIPELINE = "tfx.orchestration.pipeline.Pipeline"
@@ -219,8 +208,6 @@ _AS_DEFINITION = "components.io.tfx_pipelines.as_definition"
 _NAMES_OF = "components.io.tfx_pipelines.names_of"
 _SWAPPED = "components.io.tfx_fast.swapped"
 _FAST = "tfx.fast"
-_HOME = Path(__file__).parents[1]
-_OURS = ("pipeline", "components", "schemas")
 
 
 def _load_object(target: str, overrides: list[str]) -> Definition:
@@ -276,7 +263,7 @@ def _made(target: str, given: dict[str, Any], advice: str) -> tuple[Any, dict[st
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{_raised(error)}, when '{target}' was imported") from error
+        raise ConfigError(f"{raised(error)}, when '{target}' was imported") from error
     if not callable(found) or isinstance(found, Pipeline):
         return found, {}, given
     signature = inspect.signature(found)
@@ -299,7 +286,7 @@ def _made(target: str, given: dict[str, Any], advice: str) -> tuple[Any, dict[st
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(*unexpected, f"{_raised(error)}, when '{target}' was called") from error
+        raise ConfigError(*unexpected, f"{raised(error)}, when '{target}' was called") from error
     if left and not _is_tfx_pipeline(found):
         raise ConfigError(*unexpected)
     return found, parameters, left

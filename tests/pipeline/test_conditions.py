@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pipeline.cli.dag import draw
 from pipeline.cli.plan import plan_pipeline, plan_text
 from pipeline.cli.run import RunResult, run_pipeline
 from pipeline.loading import load
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, UserCodeError
 
 
 def run(*overrides: str, **options: Any) -> RunResult:
@@ -148,5 +149,36 @@ def test_a_step_may_not_stand_before_what_its_condition_reads(gated: Path) -> No
     text = (gated / "pipeline.yaml").read_text().replace("reads: [count.statistics]", "reads: [good.statistics]")
     (gated / "pipeline.yaml").write_text(text)
 
-    with pytest.raises(ConfigError, match="'good' stands below 'copy'"):
+    with pytest.raises(ConfigError, match=r"^pipeline\.yaml:10: steps\.copy\.when: 'good' stands below 'copy'"):
         load("pipeline.yaml")
+
+
+def test_a_condition_of_the_user_s_that_raises_is_told_by_its_line_and_lets_what_runs_beside_it_end(
+    gated: Path,
+) -> None:
+    (gated / "project_gates.py").write_text(
+        (gated / "project_gates.py").read_text().replace("if count == 0:", 'if read["other"]:')
+    )
+    events: list[log.Event] = []
+
+    with pytest.raises(UserCodeError) as caught:
+        run(listener=events.append)
+
+    assert re.fullmatch(
+        r"project_gates\.py:\d+ in check: KeyError: 'other', when project_gates\.AtMost was asked whether copy runs",
+        str(caught.value),
+    )
+    begun = {event.step for event in events if isinstance(event, log.StepStarted)}
+    assert "fit" in begun
+    assert begun == {event.step for event in events if isinstance(event, log.StepFinished) and event.action == "run"}
+
+
+def test_a_condition_whose_module_raises_is_told_by_its_line_and_its_place(gated: Path) -> None:
+    (gated / "project_wrong.py").write_text("NOTHING = {}[1]\n")
+    text = (gated / "pipeline.yaml").read_text().replace("project_gates.AtMost", "project_wrong.AtMost")
+    (gated / "pipeline.yaml").write_text(text)
+
+    with pytest.raises(ConfigError) as caught:
+        load("pipeline.yaml")
+
+    assert "project_wrong.py:1 in <module>: KeyError: 1, when 'project_wrong.AtMost' was imported" in str(caught.value)
