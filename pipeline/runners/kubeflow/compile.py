@@ -14,6 +14,7 @@ from pipeline.definition import Definition
 from pipeline.graph import Graph, Step, Wire
 from pipeline.runners.kubeflow.checks import check_on_cluster
 from pipeline.runners.kubeflow.expectation import expected
+from pipeline.runners.kubeflow.gates import gated
 from pipeline.runners.kubeflow.names import (
     BLESSED,
     EXECUTIONS,
@@ -124,11 +125,11 @@ def _add_steps(it: _Compilation, parameters: Mapping[str, Any]) -> None:
     """A task for every step: first those that always run, then those that wait for blessings, in groups."""
     from kfp import dsl
 
-    gated = _gated(it) if it.kubeflow.gate else {}
+    waits = gated(it.graph) if it.kubeflow.gate else {}
 
     def add(conditions: tuple[str, ...] | None) -> None:
         for step in it.graph.steps:
-            if gated.get(step.id) == conditions:
+            if waits.get(step.id) == conditions:
                 _add_step(it, step, parameters)
 
     def within(asked: list[str], then: Callable[[], None]) -> None:
@@ -151,27 +152,9 @@ def _add_steps(it: _Compilation, parameters: Mapping[str, Any]) -> None:
         within([verdict for verdict in conditions if verdict not in outer], then)
 
     # Whoever publishes waits for all that stands before it, so of two groups the one asks for all that the other asks for.
-    groups = sorted(set(gated.values()), key=len)
+    groups = sorted(set(waits.values()), key=len)
     add(None)
     add_group(0, ())
-
-
-def _gated(it: _Compilation) -> dict[str, tuple[str, ...]]:
-    """The steps that publish and all that come after them, each with the steps whose blessing it waits for.
-
-    What a step's own conditions say of a blessing, which may be that there is none, is asked when its task is there.
-    """
-    gated: dict[str, tuple[str, ...]] = {}
-    for step in it.graph.steps:
-        before = it.graph.ancestors(step.id)
-        wanted = {verdict for other in before for verdict in gated.get(other, ())}
-        publishes = it.contract(step.id).publishes
-        if publishes:
-            asked = {wire.step for wire in step.asked}
-            wanted |= {other for other in before - asked if it.contract(other).blesses}
-        if publishes or any(other in gated for other in before):
-            gated[step.id] = tuple(other.id for other in it.graph.steps if other.id in wanted)
-    return gated
 
 
 def _add_step(it: _Compilation, step: Step, parameters: Mapping[str, Any]) -> None:

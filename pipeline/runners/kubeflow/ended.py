@@ -23,6 +23,7 @@ from pipeline.notifications import webhook
 from pipeline.notifications.ended_run import EndedRun, RunOutcome
 from pipeline.runners.kubeflow import executor_output, names, pictures
 from pipeline.runners.kubeflow.executor_input import ExecutorInput
+from pipeline.runners.kubeflow.gates import gated
 from pipeline.runners.kubeflow.on_cluster import NO_LEDGER
 from pipeline.runners.kubeflow.task import definition_of_task
 from pipeline.runners.local import summary as made_by
@@ -126,13 +127,13 @@ def _how_it_ended(record: RunRecord, graph: Graph | None, store: Store, warnings
     refused = [step for step in steps if step.action == "refused"]
     enough = [step for step in steps if step.action == "no need"]
     left_out = [step for step in steps if step.action == "skipped"]
-    gated = any(step.reason.endswith(_NO_BLESSING) for step in left_out)
+    held_back = any(step.reason.endswith(_NO_BLESSING) for step in left_out)
     done = [step.step for step in steps if step.action in ("run", "reuse")]
     outcome: RunOutcome = "done"
     error = ""
     if failed:
         outcome, error = "failed", f"{failed[0].step}: {failed[0].message}"
-    elif refused or (unblessed and gated):
+    elif refused or (unblessed and held_back):
         outcome = "refused"
     elif enough or (graph is not None and kept_from_its_end(graph, done, [step.step for step in left_out])):
         outcome = "skipped"
@@ -189,20 +190,20 @@ def _never_recorded(
 ) -> Iterator[StepRecord]:
     """A record for every step that has none: left out because of one before it, or never begun."""
     actions = {step.step: step.action for step in recorded}
+    waits = gated(graph)
     for step in graph.steps:
         if step.id in actions:
             continue
         before = graph.ancestors(step.id)
-        why = next(
-            (
-                f"{other.id} {_NO_BLESSING if other.id in unblessed else _WHY[actions[other.id]]}"
-                for other in graph.steps
-                if other.id in before and (other.id in unblessed or actions.get(other.id) in _WHY)
-            ),
-            None,
-        )
-        if why is not None:
-            yield StepRecord(step=step.id, action="skipped", reason=why)
+        why = [f"{other} {_NO_BLESSING}" for other in waits.get(step.id, ()) if other in unblessed]
+        # Only then: what a condition kept from running before it kept nothing else.
+        why += [
+            f"{other.id} {_WHY[actions[other.id]]}"
+            for other in graph.steps
+            if other.id in before and actions.get(other.id) in _WHY
+        ]
+        if why:
+            yield StepRecord(step=step.id, action="skipped", reason=why[0])
         else:
             actions[step.id] = "failed"
             yield StepRecord(step=step.id, action="failed", message=NEVER_BEGAN)
