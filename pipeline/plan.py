@@ -13,7 +13,7 @@ from pipeline.conditions import needs_of, unmet, with_what_is_there, without
 from pipeline.contract import Contract, build_component, read_contract
 from pipeline.earlier import find_earlier
 from pipeline.fingerprint import code_closure, file_digest, key_of, what_changed
-from pipeline.graph import Graph, Step, as_anywhere, canonical_json
+from pipeline.graph import Condition, Graph, Step, as_anywhere, canonical_json
 from pipeline.remembered_digests import RememberedDigests
 from pipeline.store import Execution, Store
 from schemas.artifacts import Hyperparameters
@@ -249,8 +249,8 @@ def parts_of(
 def digest_of_run(graph: Graph, digest: Callable[[Path], str] = file_digest) -> str:
     """sha256, in hex, of everything that a run begun now would be made of.
 
-    That is each step's code, the user's code, settings, libraries, seed and files, but not the settings that only choose files,
-    nor the model that is served. Raises ConfigError and DataError as a plan does.
+    That is each step's code, that of its conditions, the user's code, settings, libraries, seed and files, but not the settings that
+    only choose files, nor the model that is served. Raises ConfigError and DataError as a plan does.
     """
     of_steps = {}
     for step in graph.steps:
@@ -261,9 +261,13 @@ def digest_of_run(graph: Graph, digest: Callable[[Path], str] = file_digest) -> 
         of_steps[step.id] = [
             key_of(parts),
             sorted((port, str(wire)) for port, wire in step.inputs.items()),
-            *([condition.as_json() for condition in step.when]),
+            *([condition.as_json(), _code_of(condition)] for condition in step.when),
         ]
     return hashlib.sha256(canonical_json([graph.name, of_steps]).encode()).hexdigest()
+
+
+def _code_of(condition: Condition) -> dict[str, str]:
+    return {name: module.digest for name, module in code_closure([condition.component]).modules.items()}
 
 
 def files_of(

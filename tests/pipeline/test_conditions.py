@@ -13,6 +13,7 @@ from pipeline.cli.dag import draw
 from pipeline.cli.plan import plan_pipeline, plan_text
 from pipeline.cli.run import RunResult, run_pipeline
 from pipeline.loading import load
+from pipeline.plan import digest_of_run
 from schemas.errors import ConfigError, UserCodeError
 
 
@@ -182,3 +183,17 @@ def test_a_condition_whose_module_raises_is_told_by_its_line_and_its_place(gated
         load("pipeline.yaml")
 
     assert "project_wrong.py:1 in <module>: KeyError: 1, when 'project_wrong.AtMost' was imported" in str(caught.value)
+
+
+def test_what_a_run_is_made_of_counts_the_code_of_its_conditions(gated: Path) -> None:
+    gates = gated / "project_gates.py"
+    (gated / "project_asks.py").write_text(gates.read_text())
+    text = (gated / "pipeline.yaml").read_text().replace("project_gates.AtMost", "project_asks.AtMost")
+    (gated / "pipeline.yaml").write_text(text)
+    graph = load("pipeline.yaml").graph
+    before = digest_of_run(graph)
+
+    asks = (gated / "project_asks.py").read_text()
+    (gated / "project_asks.py").write_text(asks.replace("count > self.most", "count >= self.most"))
+
+    assert digest_of_run(graph) != before

@@ -82,8 +82,9 @@ def expected(definition: Definition, step: str | None = None) -> Expectation:
 def _ours(definition: Definition, step: str | None) -> str:
     if step is None:
         return ""
-    component = definition.graph[step].component
-    modules = code_closure([component, *read_contract(resolve(component)).run_by]).modules
+    found = definition.graph[step]
+    conditions = [condition.component for condition in found.when]
+    modules = code_closure([found.component, *read_contract(resolve(found.component)).run_by, *conditions]).modules
     ours = {name: module.digest for name, module in modules.items() if is_ours(name)}
     return hashlib.sha256(canonical_json(ours).encode()).hexdigest()[:_SHOWN]
 
@@ -107,13 +108,14 @@ def _files(definition: Definition, step: str | None) -> list[str]:
 
 
 def _user_code(definition: Definition, step: str | None) -> list[str]:
-    """Dotted paths of the user's functions in a step's settings, and of the component itself when it is the user's."""
+    """Dotted paths of the user's functions in a step's settings, and of the component and conditions that are the user's own."""
     if step is None:
         return []
     found = definition.graph[step]
     contract = read_contract(resolve(found.component))
     paths = contract.paths(found.settings, contract.user_code)
-    return [*paths, *([found.component] if found.component.partition(".")[0] not in OURS else [])]
+    classes = [found.component, *(condition.component for condition in found.when)]
+    return [*paths, *(path for path in classes if path.partition(".")[0] not in OURS)]
 
 
 def _file_of(module: str, user_code: Iterable[str]) -> Path | None:

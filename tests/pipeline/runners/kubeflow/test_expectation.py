@@ -52,6 +52,23 @@ def test_a_file_of_the_users_is_looked_for_with_what_lies_beside_it(definition: 
     assert f"beside_double is {expectation.code['beside_double']} in the package" in problem
 
 
+def test_the_code_of_a_step_s_conditions_is_expected(gated: Path) -> None:
+    file = gated / "pipeline.yaml"
+    file.write_text(
+        file.read_text().replace("project_gates.AtMost", "project_asks.AtMost")
+        + "kubeflow: {image: example.com/toy:1}\n"
+    )
+    asks = gated / "project_asks.py"
+    asks.write_text((gated / "project_gates.py").read_text())
+    expectation = expected(load_on_cluster("pipeline.yaml"), "copy")
+    assert "project_asks" not in expected(load_on_cluster("pipeline.yaml"), "fit").code
+    asks.write_text(asks.read_text().replace("count > self.most", "count >= self.most"))
+
+    (problem,) = problems(expectation, load_on_cluster("pipeline.yaml"), "copy")
+
+    assert f"project_asks is {expectation.code['project_asks']} in the package" in problem
+
+
 def test_a_module_that_the_image_lacks_is_named(definition: str, project: Path) -> None:
     expectation = expected(load_on_cluster(definition), "apply")
     (project / "project_functions.py").unlink()
