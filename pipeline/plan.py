@@ -71,15 +71,16 @@ def make_plan(graph: Graph, store: Store, force: Collection[str] = ()) -> tuple[
             aside.add(whole.id)
             continue
         step = with_what_is_there(whole, aside)
-        kept = _kept(graph, step, store, force)
+        kept = None if step.when else _kept(graph, step, store, force)  # whatever is kept, its conditions come first
         undecided = [wire.step for wire in (*step.inputs.values(), *step.asked) if wire.step not in executions]
         if kept is not None and undecided:
             plans.append(StepPlan(step.id, "reuse", (_origin(kept),), kept.key, execution=kept))
             executions[step.id] = kept
             continue
         if undecided:
-            reason = "forced" if step.id in force else f"after {', '.join(dict.fromkeys(undecided))}"
-            plans.append(StepPlan(step.id, "run" if step.id in force else "wait", (reason,)))
+            forced = step.id in force and not step.when
+            reason = "forced" if forced else f"after {', '.join(dict.fromkeys(undecided))}"
+            plans.append(StepPlan(step.id, "run" if forced else "wait", (reason,)))
             continue
         plan = decide(graph, step, executions, store, force)
         if plan.action == "reuse" and plan.execution is not None:

@@ -16,6 +16,22 @@ from pipeline.loading import load
 from pipeline.plan import digest_of_run
 from schemas.errors import ConfigError, UserCodeError
 
+SEARCH = '''
+from dataclasses import dataclass
+
+from schemas.artifacts import Examples, Hyperparameters
+from schemas.component import Out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Examples -> Hyperparameters."""
+
+    def run(self, examples: Examples, hyperparameters: Out[Hyperparameters]) -> None:
+        hyperparameters.file.write_text("{}")
+        hyperparameters.properties.update(trials=1, values={})
+'''
+
 
 def run(*overrides: str, **options: Any) -> RunResult:
     return run_pipeline("pipeline.yaml", overrides=overrides, **options)
@@ -108,6 +124,31 @@ def test_the_plan_says_whose_condition_does_not_hold_as_soon_as_that_is_known(ga
     }
     assert planned["copy"].reasons == ("3 lines are more than 2",)
     assert "the run ends" not in plan_text(planned.values())
+
+
+def test_the_plan_promises_no_run_of_what_a_condition_may_keep_from_running(gated: Path) -> None:
+    def planned(step: str) -> tuple[str, tuple[str, ...]]:
+        (found,) = [one for one in plan_pipeline("pipeline.yaml", force=["read", step]) if one.step == step]
+        return found.action, found.reasons
+
+    assert planned("copy") == ("wait", ("after read, count",))
+    assert planned("fit") == ("run", ("forced",))
+
+
+def test_the_plan_promises_nothing_kept_of_what_a_condition_may_keep_from_running(gated: Path) -> None:
+    (gated / "project_search.py").write_text(SEARCH)
+    when = "when: [{uses: project_gates.AtMost, with: {most: 2}, reads: [count.statistics]}]"
+    search = "  search: {uses: project_search.Search, cache: latest}\n"
+    text = (gated / "pipeline.yaml").read_text()
+    (gated / "pipeline.yaml").write_text(text + search)
+    run(to="search")
+    (gated / "pipeline.yaml").write_text(text + search.replace("}", f", {when}}}"))
+    (gated / "numbers.txt").write_text("1\n2\n3\n4\n")
+
+    (planned,) = [one for one in plan_pipeline("pipeline.yaml") if one.step == "search"]
+
+    assert planned.action == "wait"
+    assert actions(run(to="search"))["search"] == "skipped"
 
 
 def test_what_is_asked_before_a_step_is_drawn_and_part_of_the_graph_s_digest(gated: Path) -> None:
