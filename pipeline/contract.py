@@ -27,6 +27,7 @@ from schemas.component import (
     PlannedFiles,
     Progress,
     Publisher,
+    ReadsProperties,
     Scratch,
     Seed,
     SelectsFiles,
@@ -129,6 +130,13 @@ class Contract:
     def may_end_run(self, settings: Mapping[str, Any]) -> bool:
         """Whether a step of these settings may find that the steps below it are not needed."""
         return any(settings.get(name) in marker.when for name, marker in self.ends_run.items())
+
+    def properties_read(self, properties: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Of the properties of input artifacts, by port, those that count for the key beside the files; ports with none are left out."""
+        if not issubclass(self.component, ReadsProperties):
+            return {}
+        read = {port: dict(self.component.properties_read(port, found)) for port, found in properties.items()}
+        return {port: found for port, found in read.items() if found}
 
     def ask(self, kind: type[Any]) -> str | None:
         """The parameter of `run` that asks for `kind`, None when it does not."""

@@ -356,6 +356,10 @@ def what_changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, .
         if inputs_before.get(port) != inputs_now.get(port):
             verb = "is new" if port not in inputs_before else "is gone" if port not in inputs_now else "changed"
             reasons.append(f"input {port} {verb}")
+    said_before, said_now = old.get("properties", {}), new.get("properties", {})
+    for port in sorted(inputs_before.keys() & inputs_now.keys()):
+        properties = changed_values(said_before.get(port, {}), said_now.get(port, {}))
+        reasons += [f"input {port}: {change}" for change in properties]
     reasons += changed_values(old.get("libraries", {}), new.get("libraries", {}))
     if (old.get("baseline") or {}).get("digest") != (new.get("baseline") or {}).get("digest"):
         before, now = ((parts.get("baseline") or {}).get("version") for parts in (old, new))

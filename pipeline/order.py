@@ -98,6 +98,7 @@ class Order:
             inputs={port: wire.digest for port, wire in self.inputs.items()},
             seed=self.seed,
             baseline=self.key_parts.get("baseline"),
+            properties=self.key_parts.get("properties"),
             anyway=self.anyway,
             earlier=self.key_parts.get("earlier"),
             digest=self._digest,

@@ -178,11 +178,13 @@ def key_parts(
     earlier: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything the step's outputs depend on, as JSON data; `fingerprint.key_of` turns it into the key."""
+    read = {port: executions[wire.step].manifest.outputs[wire.output] for port, wire in step.inputs.items()}
     return parts_of(
         contract,
         step.component,
         step.settings,
-        inputs={port: executions[wire.step].manifest.outputs[wire.output].digest for port, wire in step.inputs.items()},
+        inputs={port: found.digest for port, found in read.items()},
+        properties=contract.properties_read({port: found.properties for port, found in read.items()}),
         seed=graph.seed,
         baseline={"digest": baseline.digest, "version": baseline.version} if baseline.digest else None,
         anyway=anyway,
@@ -208,13 +210,14 @@ def parts_of(
     inputs: Mapping[str, str],
     seed: int | None,
     baseline: Mapping[str, Any] | None,
+    properties: Mapping[str, Any] | None = None,
     anyway: Mapping[str, str] | None = None,
     earlier: Mapping[str, Any] | None = None,
     digest: Callable[[Path], str] = file_digest,
 ) -> dict[str, Any]:
     """The parts of a key: what is given, and code, libraries and input files as they are now.
 
-    `inputs` maps each wired port to its digest. Settings that name files or the user's code count by content, not by name; those
+    `inputs` maps each wired port to its digest, `properties` some to what else of the artifact decides. Settings that name files or the user's code count by content, not by name; those
     that choose among the files count by what they chose. What is not written for us has absolute paths of a checkout in its settings,
     and has the same key in another (`as_anywhere`).
     That somebody has the model blessed anyway counts for a step that blesses: who and why, not when, so that saying it again
@@ -236,6 +239,8 @@ def parts_of(
         "inputs": dict(inputs),
         "files": files_of(contract, settings, digest),
     }
+    if properties:
+        parts["properties"] = dict(properties)
     if contract.ask(Seed):
         parts["seed"] = seed
     if contract.takes_baseline(settings):

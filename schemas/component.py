@@ -35,7 +35,8 @@ Types of settings that the framework acts on:
 | `Annotated[str, MayEndRunMarker("retrain")]` | where this is "retrain", every step below waits for this one, which may find that it is not needed (NotNeeded) |
 
 A step that publishes outside the store (Pusher) also has the two methods of `Publisher`, one whose settings are written in
-another form than they are kept in has that of `ReadsSettings`, one whose settings choose among
+another form than they are kept in has that of `ReadsSettings`, one that reads what artifacts say of themselves, beside
+their files, that of `ReadsProperties`, one whose settings choose among
 the files that an `InputFiles` setting names has that of `SelectsFiles`, and one that loads the user's modules in its own way that of
 `HoldsUserCode`. A class attribute `LEAST_MEMORY`
 says how many bytes a step's process takes whatever the data: libraries, and buffers of a fixed size; `PASSES_ON = True`, that
@@ -307,6 +308,15 @@ class ReadsSettings(Protocol):
     @classmethod
     def read_settings(cls, written: Mapping[str, Any]) -> Mapping[str, Any]:
         """The settings to keep of those that a user wrote; of kept ones, the same. Raises ConfigError."""
+
+
+@runtime_checkable
+class ReadsProperties(Protocol):
+    """A component that makes something else where an input has the same files and says something else of itself."""
+
+    @classmethod
+    def properties_read(cls, port: str, properties: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Of the `properties` of the artifact at an input those that may decide what is made, as JSON data: they count for the key."""
 
 
 class Condition(Protocol):

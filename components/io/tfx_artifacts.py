@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from schemas.artifact import Artifact, SplitArtifact
+from schemas.artifact import ABSENT, Artifact, SplitArtifact
 from schemas.artifacts import (
     AnalyzerCache,
     Anomalies,
@@ -49,6 +49,12 @@ OURS: Mapping[str, type[Artifact]] = {
 CUSTOM = "custom_properties"  # property that holds TFX's custom properties, which its types do not declare
 _VALUE_FILE = "value"  # in the directory of a TFX ValueArtifact, whose uri is a file
 _VERSION = "tfx_version"  # custom property: without it TFX takes an artifact for one of an old layout
+
+_NOTED: Mapping[str, tuple[str, ...]] = {
+    "Examples": ("input_fingerprint",),  # has the times of the files
+    "ModelBlessing": ("current_model", "current_model_id", "baseline_model", "baseline_model_id"),
+}
+"""Custom properties of TFX's own that are different in another directory, or at another time, by type."""
 
 _custom: dict[str, type[Artifact]] = {}  # by TYPE_NAME, the classes made for types that are not TFX's own
 
@@ -130,6 +136,18 @@ def to_tfx(kind: type[Any], artifact: Artifact, scratch: Path | None = None) -> 
     return found
 
 
+def told_properties(kind: type[Any], properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an artifact's properties those that `to_tfx` passes on to a reader of TFX's class `kind`, and that do not follow from files.
+
+    Left out is what TFX notes of the place and time that an artifact was made at, which says nothing of what it is.
+    """
+    told = {**_spans(properties), **{name: one for name, one in properties.items() if name in (kind.PROPERTIES or {})}}
+    noted = _NOTED.get(kind.TYPE_NAME, ())
+    custom = {name: one for name, one in properties.get(CUSTOM, {}).items() if name not in noted}
+    absent = {ABSENT: True} if properties.get(ABSENT) else {}
+    return told | ({CUSTOM: custom} if custom else {}) | absent
+
+
 def empty_tfx(kind: type[Any], path: Path, properties: Mapping[str, Any], custom: Mapping[str, Any]) -> Any:
     """An output of TFX's class `kind` to be filled at `path`, an existing directory."""
     found = _empty(kind, path)
@@ -178,13 +196,17 @@ def _from_files(kind: type[Any], artifact: Artifact) -> dict[str, Any]:
         from tfx.types import artifact_utils
 
         found["split_names"] = artifact_utils.encode_split_names(list(artifact.splits))
-    spans = artifact.properties.get("spans")
-    if spans:
-        newest = spans[-1]
-        found["span"] = int(newest["span"])
-        if newest.get("version") is not None:
-            found["version"] = int(newest["version"])
-    return found
+    return found | _spans(artifact.properties)
+
+
+def _spans(properties: Mapping[str, Any]) -> dict[str, int]:
+    """TFX's span and version of what our ExampleGen read."""
+    spans = properties.get("spans")
+    if not spans:
+        return {}
+    newest = spans[-1]
+    version = {} if newest.get("version") is None else {"version": int(newest["version"])}
+    return {"span": int(newest["span"]), **version}
 
 
 def _custom_from_files(artifact: Artifact) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 from components.io import tfx_executor, tfx_modules
-from components.io.tfx_artifacts import artifact_of, out
+from components.io.tfx_artifacts import artifact_of, out, told_properties
 from schemas.artifact import ABSENT, Artifact
 from schemas.artifacts import TransformAnomalies, TransformedExamples, TransformSchema, TransformStatistics
 from schemas.component import BeamOptions, InputFile, InputFiles, LeavesOut, Lineage, PlannedFiles, Scratch, UserCode
@@ -113,6 +113,11 @@ class TfxComponent:
             if isinstance(channel, OutputChannel)
         }
         return settings_of_node(node), channels
+
+    @classmethod
+    def properties_read(cls, port: str, properties: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What an executor is told of an input artifact, but for what TFX notes of where and when it was made."""
+        return told_properties(cls.KIND.SPEC_CLASS.INPUTS[port].type, properties)
 
     def hold_user_code(self) -> Collection[str]:
         """Have what the user edits from here on be for the next run. A file that is named to a component of the user's is not loaded."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.run import run_pipeline
 from pipeline.contract import read_contract
+from pipeline.fingerprint import what_changed
 from pipeline.loading import load
 from pipeline.plan import files_of, make_plan
 from pipeline.store import Store
@@ -100,3 +102,61 @@ def test_a_damaged_artifact_is_named_with_the_way_to_rebuild_it(ran: Path) -> No
 
     assert "--force fit" in str(caught.value)
     assert plan(force=("fit",))["fit"] == "run: forced"
+
+
+SAYS = '''
+from dataclasses import dataclass
+
+from schemas.artifacts import Model
+from schemas.component import Out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Say:
+    """-> Model: no file is another, whatever it says."""
+
+    limit: int
+
+    def run(self, model: Out[Model]) -> None:
+        (model.path / "file").write_text("the same")
+        model.properties.update(limit=self.limit, made_at=self.limit * 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """Model -> Model: what the model says."""
+
+    @classmethod
+    def properties_read(cls, port, properties):
+        return {"limit": properties["limit"]}
+
+    def run(self, model: Model, read: Out[Model]) -> None:
+        (read.path / "file").write_text(str(model.properties["limit"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """Model -> Model: what is in its file."""
+
+    def run(self, model: Model, copy: Out[Model]) -> None:
+        (copy.path / "file").write_text((model.path / "file").read_text())
+'''
+
+
+def test_what_an_artifact_says_of_itself_counts_for_a_step_that_reads_it(project: Path) -> None:
+    (project / "project_says.py").write_text(SAYS)
+    (project / "pipeline.yaml").write_text(
+        "name: toy\nroot: store-root\nparameters: {limit: 1}\nsteps:\n"
+        "  say: {uses: project_says.Say, with: {limit: '${parameters.limit}'}}\n"
+        "  read: {uses: project_says.Read, inputs: {model: say.model}}\n"
+        "  copy: {uses: project_says.Copy, inputs: {model: say.model}}\n"
+    )
+    run_pipeline("pipeline.yaml")
+    second = run_pipeline("pipeline.yaml", overrides=["parameters.limit=2"])
+
+    assert {name: step.action for name, step in second.steps.items()} == {"say": "run", "read": "run", "copy": "reuse"}
+    assert (second.steps["read"].outputs["read"] / "file").read_text() == "2"
+    parts = Store(Path("store-root")).latest("read", "toy")
+    assert parts is not None
+    now = dict(parts.key_parts) | {"properties": {"model": {"limit": 3}}}
+    assert what_changed(parts.key_parts, now) == ("input model: limit 2 -> 3",)

@@ -542,6 +542,23 @@ def test_no_input_files_are_an_error_that_names_the_place(tmp_path):
         read_contract(kind).files(kept)
 
 
+def test_what_an_executor_is_told_of_an_artifact_counts_but_for_the_place_and_time_it_was_made_at(parts):
+    say, pusher = (read_contract(resolve(name)) for name in (f"{parts}.Say", "tfx.v1.components.Pusher"))
+    blessed = {"blessed": 1, "current_model": "/here/store", "current_model_id": 7}
+    read = pusher.properties_read(
+        {"model": {"seconds": 3}, "model_blessing": {"blessed": True, "custom_properties": blessed}}
+    )
+
+    assert say.properties_read({"tally": {"files": 3, "custom_properties": {"by": "me"}, "bytes": 2}}) == {
+        "tally": {"files": 3, "custom_properties": {"by": "me"}}
+    }
+    assert say.properties_read({"tally": {"absent": True}}) != say.properties_read({"tally": {}})
+    assert read == {"model_blessing": {"custom_properties": {"blessed": 1}}}
+    assert read_contract(resolve("tfx.v1.components.StatisticsGen")).properties_read(
+        {"examples": {"spans": [{"span": 7, "version": None}], "custom_properties": {"input_fingerprint": "a time"}}}
+    ) == {"examples": {"span": 7}}
+
+
 def test_a_custom_type_keeps_its_name_and_one_derived_from_TFX_s_is_taken_for_that(parts):
     tally = artifact_class(f"{parts}.Tally")
     more = artifact_class(f"{parts}.MoreExamples")
