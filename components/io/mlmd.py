@@ -13,7 +13,7 @@ from typing import Any
 from components.io.tfx_artifacts import CUSTOM, OURS, empty_tfx, set_custom, to_tfx
 from schemas.artifact import ABSENT, Artifact
 from schemas.dotted_path import resolve
-from schemas.errors import ConfigError
+from schemas.errors import ArtifactError, ConfigError
 from schemas.run_lineage import MadeArtifact, RanStep, RunLineage
 
 _DIGEST = "penstock_digest"  # custom property of artifacts: a forced run puts another content at the same uri
@@ -70,7 +70,9 @@ class _Writer:
         self.floats: dict[str, list[tuple[float, int, str, bool]]] = {"Artifact": [], "Execution": []}
         self._handle = handle
         self._store = handle.store
-        self._types: dict[str, int] = {}  # ids of artifact types by name
+        self._types: dict[
+            tuple[str, ...], int
+        ] = {}  # ids of artifact types by name and properties: one that is gone has none
 
     def add(self, run: RunLineage) -> None:
         """Add one run: contexts, artifacts, executions and the events between them."""
@@ -181,10 +183,10 @@ class _Writer:
     def _type(self, found: Any) -> int:
         from tfx.orchestration.portable.mlmd import common_utils
 
-        name = found.type_name
-        if name not in self._types:
-            self._types[name] = common_utils.register_type_if_not_exist(self._handle, found.artifact_type).id
-        return self._types[name]
+        asked = (found.type_name, *sorted(found.artifact_type.properties))
+        if asked not in self._types:
+            self._types[asked] = common_utils.register_type_if_not_exist(self._handle, found.artifact_type).id
+        return self._types[asked]
 
     def _tfx(self, made: MadeArtifact, read: Mapping[str, Any]) -> Any:
         """As an instance of TFX's class, with the properties that TFX, and what else our own step, said of it."""
@@ -193,10 +195,24 @@ class _Writer:
         kind = self._kind(made)
         is_there = made.is_there and made.path.is_dir()
         properties = {name: value for name, value in made.properties.items() if value is not None}
-        if is_there:
-            found = to_tfx(kind, OURS.get(made.type, Artifact)(made.path, dict(properties)))
-        else:
-            found = empty_tfx(kind, made.path, {}, properties.get(CUSTOM, {}))
+
+        def filled() -> Any:
+            if not is_there:
+                return empty_tfx(kind, made.path, {}, properties.get(CUSTOM, {}))
+            return to_tfx(kind, OURS.get(made.type, Artifact)(made.path, dict(properties)))
+
+        try:
+            found = filled()
+            self._type(found)
+        except (ArtifactError, RuntimeError) as error:
+            what = (
+                f"{made.path} has some that it does not take now ({_first_line(error)})"
+                if isinstance(error, ArtifactError)
+                else "the file has a type of this name with other properties"
+            )
+            self.notes.append(f"{made.type}: the properties of this type are written as custom ones, since {what}")
+            kind = _of_name(made.type)
+            found = filled()
         others = {name: value for name, value in properties.items() if name not in (kind.PROPERTIES or {})}
         others = {**_as_tfx_says(made), **others, **_judged(made, read), _DIGEST: made.digest}
         others.pop(CUSTOM, None)
@@ -208,7 +224,6 @@ class _Writer:
 
     def _kind(self, made: MadeArtifact) -> type[Any]:
         """TFX's class for an artifact: a standard one, that of the component, or one that has the name and nothing more."""
-        from tfx.types import artifact as tfx_artifact
         from tfx.types import standard_artifacts
 
         for kind in vars(standard_artifacts).values():
@@ -229,7 +244,7 @@ class _Writer:
                     return port.type
                 if getattr(component, "TYPE_NAME", None) == made.type and hasattr(component, "PROPERTIES"):
                     return component
-        return type(made.type, (tfx_artifact.Artifact,), {"TYPE_NAME": made.type})
+        return _of_name(made.type)
 
     # Executions
 
@@ -278,6 +293,13 @@ class _Writer:
                 if annotation is not None:
                     made.base_type = annotation.MLMD_SYSTEM_BASE_TYPE
         return made
+
+
+def _of_name(name: str) -> type[Any]:
+    """A class for the type that declares no properties."""
+    from tfx.types.artifact import Artifact as TfxArtifact
+
+    return type(name, (TfxArtifact,), {"TYPE_NAME": name})
 
 
 def _exec_properties(step: RanStep, type_: str) -> dict[str, Any]:

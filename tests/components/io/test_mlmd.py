@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -286,3 +287,67 @@ from tfx.types.standard_artifacts import Examples, Model
 def Count(examples: InputArtifact[Examples], model: InputArtifact[Model], answer: Parameter[str]):
     Path(answer).write_text(" ".join([examples.uri, examples.split_names, model.uri]))
 """
+
+
+TALLY = """
+from tfx.dsl.component.experimental.annotations import OutputArtifact
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.artifact import Artifact, Property, PropertyType
+
+
+class Tally(Artifact):
+    TYPE_NAME = "MlmdTally"
+    PROPERTIES = {"files": Property(type=PropertyType.INT)}
+
+
+@component
+def CountFiles(tally: OutputArtifact[Tally]):
+    tally.files = 3
+"""
+
+
+def tallied(directory: Path, run: str, component: str | None, **properties: Any) -> RunLineage:
+    tally = made(directory / run / "tally", "MlmdTally", "tally", component or "", **properties)
+    steps = (ran("count", "tally_of_mlmd.CountFiles", {}, [replace(tally, component=component)]),)
+    return RunLineage(run=run, pipeline="tally", began_at=BEGAN, ended_at=BEGAN, steps=steps)
+
+
+def properties_of_tallies(file: Path) -> list[tuple[Any, Any]]:
+    """Of each tally what its type declares, and what it does not."""
+    from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
+
+    with Metadata(sqlite_metadata_connection_config(str(file))) as opened:
+        return [
+            (
+                {name: value.int_value for name, value in found.properties.items()},
+                {name: value.string_value for name, value in found.custom_properties.items() if name == "files"},
+            )
+            for found in opened.store.get_artifacts_by_type("MlmdTally")
+        ]
+
+
+def test_a_type_of_which_one_artifact_is_gone_has_the_properties_of_one_that_is_there(tmp_path: Path) -> None:
+    module_of(tmp_path / "tally_of_mlmd.py", TALLY)
+
+    write(
+        tmp_path / "lineage.db",
+        [tallied(tmp_path, "run-1", None), tallied(tmp_path, "run-2", "tally_of_mlmd.CountFiles", files=3)],
+    )
+
+    assert properties_of_tallies(tmp_path / "lineage.db") == [({}, {}), ({"files": 3}, {})]
+
+
+def test_what_a_changed_type_does_not_take_is_a_custom_property_and_is_said(tmp_path: Path) -> None:
+    module_of(tmp_path / "tally_of_mlmd.py", TALLY)
+    file = tmp_path / "lineage.db"
+    before = tallied(tmp_path, "run-1", "tally_of_mlmd.CountFiles", files="three")
+    now = tallied(tmp_path, "run-2", "tally_of_mlmd.CountFiles", files=3)
+
+    notes = write(file, [before, now])["notes"]
+    assert properties_of_tallies(file) == [({}, {"files": "three"}), ({"files": 3}, {})]
+    assert "MlmdTally: the properties" in notes[0]
+
+    module_of(tmp_path / "tally_of_mlmd.py", TALLY.replace("INT", "STRING").replace("= 3", "= 'four'"))
+    notes = write(file, [tallied(tmp_path, "run-3", "tally_of_mlmd.CountFiles", files="four")])["notes"]
+    assert properties_of_tallies(file)[2] == ({}, {"files": "four"})
+    assert "has a type of this name with other properties" in notes[0]
