@@ -20,8 +20,9 @@ _STATES: Mapping[str, State] = {
     "failed": "failed",
     "refused": "canceled",
     "running": "running",
+    "skipped": "canceled",
 }
-"""Of a step by what it did. A skipped step is not here: it never began, so that there is no execution."""
+"""Of a step by what it did, where it began."""
 
 
 class LineageReader:
@@ -34,7 +35,7 @@ class LineageReader:
 
     def of(self, record: RunRecord) -> RunLineage:
         """The lineage of a recorded run."""
-        steps = [step for step in record.steps if step.action in _STATES]
+        steps = [step for step in record.steps if _began(step)]
         orders = {step.step: self._order(record.id, step) for step in steps}
         read = {(one.step, one.key, one.output): one for step in steps for one in self._inputs(step, orders).values()}
         if record.state == "running":
@@ -65,7 +66,9 @@ class LineageReader:
             component, parts = execution.manifest.component, execution.manifest.key_parts
             # The key has no settings that name files, since it has the files.
             settings = made_by.settings if made_by else parts.get("settings", {})
-            outputs = {output: self._made(step.step, step.key, output) for output in execution.manifest.outputs}
+            # What is under the key of one that failed or was stopped, another run has made.
+            made = {} if step.action in ("failed", "skipped") else execution.manifest.outputs
+            outputs = {output: self._made(step.step, step.key, output) for output in made}
         else:
             latest = self._store.latest(step.step, record.pipeline) if order is None else None
             component = order.component if order else latest.component if latest else step.step
@@ -139,6 +142,11 @@ class LineageReader:
         except ConfigError:
             return None
         return order if order.key == step.key or not step.key else None
+
+
+def _began(step: StepRecord) -> bool:
+    """Whether there is an execution: not of a step that was skipped or that a condition kept from running, only of one that was stopped."""
+    return bool(step.key) or step.action not in ("skipped", "refused")
 
 
 def _times(record: RunRecord, step: StepRecord, execution: Execution | None) -> tuple[datetime, datetime]:

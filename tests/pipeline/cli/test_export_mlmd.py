@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from pipeline.cli.export_mlmd import export_runs
 from pipeline.cli.run import run_pipeline
 from pipeline.cli.show import show_run
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, StepRecord
 from pipeline.store import Store
 from schemas.errors import ConfigError, StoreError
 
@@ -152,6 +153,55 @@ def test_a_step_that_failed_says_why_and_what_it_read(ran: Path) -> None:
     assert said["resultMessage"] == "project_functions.py:2 in double: ValueError: no"
     assert set(events(store, made["apply"], pb.Event.INPUT)) == {"examples"}
     assert "fit" not in made  # it never began
+
+
+def test_a_step_that_failed_has_not_made_what_a_later_run_made_under_its_key(ran: Path) -> None:
+    numbers = ran / "more.txt"
+    numbers.write_text("7\n")
+    given = ["read.source=more.txt"]
+    helpers = (ran / "project_functions.py").read_text()
+    (ran / "project_functions.py").write_text(
+        "import os\n" + helpers.replace("    return", "    assert not os.path.exists('broken')\n    return", 1)
+    )
+    (ran / "broken").touch()
+    failed = run_pipeline("pipeline.yaml", overrides=given)
+    (ran / "broken").unlink()
+    done = run_pipeline("pipeline.yaml", overrides=given)
+    assert (failed.outcome, done.outcome) == ("failed", "done")
+
+    export_runs(Path("lineage.db"), every=True, **EXPORT)
+
+    store = opened("lineage.db")
+    failing, making = (executions(store, result.run)["apply"] for result in (failed, done))
+    assert (state(failing), state(making)) == ("FAILED", "COMPLETE")
+    assert events(store, failing, pb.Event.OUTPUT) == {}
+    assert set(events(store, failing, pb.Event.INPUT)) == {"examples"}
+    assert set(events(store, making, pb.Event.OUTPUT)) == {"transformed_examples"}
+
+
+def test_a_step_that_was_stopped_is_canceled_and_those_that_never_began_are_left_out(ran: Path) -> None:
+    ledger = Ledger(Store("store-root"))
+    done = show_run("store-root", _first(ran)).record
+    read, fit = (next(step for step in done.steps if step.step == name) for name in ("read", "fit"))
+    record = ledger.start_run("toy", "sha256:0")
+    ledger.record_step(record.id, read, Store("store-root").find("read", read.key))
+    stopped = replace(fit, action="skipped", message="the run was stopped")
+    for step in (
+        stopped,
+        StepRecord(step="judge", action="refused", message="no"),
+        StepRecord(step="count", action="skipped"),
+    ):
+        ledger.record_step(record.id, step, None)
+    ledger.end_run(record.id, "interrupted")
+
+    export_runs(Path("lineage.db"), record.id, **EXPORT)
+
+    store = opened("lineage.db")
+    made = executions(store, record.id)
+    assert {step: state(execution) for step, execution in made.items()} == {"read": "COMPLETE", "fit": "CANCELED"}
+    assert events(store, made["fit"], pb.Event.OUTPUT) == {}
+    said = json.loads(made["fit"].custom_properties["__execution_result__"].string_value)
+    assert said["resultMessage"] == "the run was stopped"
 
 
 def test_a_refusal_is_canceled_and_keeps_its_report(ran: Path) -> None:
