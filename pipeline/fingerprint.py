@@ -66,7 +66,9 @@ class Closure:
         return {name: module.as_json() for name, module in sorted(self.modules.items())}
 
 
-def code_closure(dotted: Iterable[str]) -> Closure:
+def code_closure(
+    dotted: Iterable[str], loaded: Mapping[str, str] | None = None, awaited: Iterable[str] = ()
+) -> Closure:
     """Every module that the objects at these dotted paths import, directly or not, read without running any of it.
 
     Followed are modules outside the standard library and the installed packages, Penstock's own, and those that share
@@ -75,21 +77,27 @@ def code_closure(dotted: Iterable[str]) -> Closure:
 
     A path that ends with `.py` is a file, known by its file name; modules that lie beside it can be imported too, after all others.
 
+    `loaded` has the digests of modules that are in memory already: one whose file is another now is left out, with what
+    only that file imports. `awaited` are modules that count where they are there, since one in memory may import them.
+
     Raises ConfigError for a module that does not exist or is not valid Python.
     """
     paths = list(dotted)
+    loaded = loaded or {}
     files = [Path(path) for path in paths if is_file(path)]
     beside = tuple(str(file.resolve().parent) for file in files)
     roots = [path.replace(":", ".").rpartition(".")[0] for path in paths if not is_file(path)]
     own = {root.partition(".")[0] for root in roots} - set(LIBRARIES) | set(OURS)
     modules: dict[str, ModuleFingerprint] = {}
     outside = {library for root in roots for library in LIBRARIES.get(root.partition(".")[0], ())}
-    waiting = list(roots)
+    waiting = [*roots, *awaited]
     for given in dict.fromkeys(files):
         if not given.is_file():
             raise ConfigError(f"{given}: there is no such file, and its functions are asked for")
         # By file name, which no module has: one of the module's name may be imported as well, from elsewhere.
         name = given.name if given.name not in modules else f"{len(modules)}/{given.name}"
+        if name in loaded and not _is_still(given.resolve(), "", loaded[name]):
+            continue
         modules[name] = fingerprint_module(given.resolve(), "")
         waiting.extend(_imports(given, ""))
     seen: set[str] = set()
@@ -117,9 +125,18 @@ def code_closure(dotted: Iterable[str]) -> Closure:
             waiting.append(parent)  # importing a module runs its packages' __init__ first
         if file.suffix != ".py":
             continue  # a namespace package has no code
+        if name in loaded and not _is_still(file, name, loaded[name]):
+            continue
         modules[name] = fingerprint_module(file, name)
         waiting.extend(_imports(file, name))
     return Closure(modules=modules, libraries=_versions(outside))
+
+
+def _is_still(file: Path, module: str, digest: str) -> bool:
+    try:
+        return fingerprint_module(file, module).digest == digest
+    except ConfigError:  # it is being edited
+        return False
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contract import Contract, read_contract
-from pipeline.fingerprint import OURS, code_closure, is_ours, key_of, what_changed
+from pipeline.fingerprint import OURS, code_closure, is_file, is_ours, key_of, what_changed
 from pipeline.graph import Graph, Step
 from pipeline.plan import StepPlan, files_of, parts_of
 from pipeline.remembered_digests import RememberedDigests
@@ -116,8 +116,11 @@ class Order:
         paths = contract.paths(self.settings, contract.user_code)
         if self.component.partition(".")[0] not in OURS:
             paths.append(self.component)
-        now = code_closure(paths).modules
         before = {**self.key_parts.get("user_code", {}), **self.key_parts.get("code", {})}
+        theirs = {name: module for name, module in before.items() if not is_ours(name)}
+        in_memory = {name: module["digest"] for name, module in theirs.items() if name in loaded}
+        awaited = [name for name in theirs if name not in loaded and not is_file(name)]
+        now = code_closure(paths, in_memory, awaited).modules
         modules = [name for name in {*now, *before} if not is_ours(name) and name not in loaded]
         files = {} if contract.selects_files else self.key_parts.get("files", {})
         others = what_changed(

@@ -74,6 +74,25 @@ class TestTheKey:
         assert published(order)
         assert order_of("apply").key != order.key
 
+    @pytest.mark.parametrize("edit", ["import project_new\n", "def double(line:\n"])
+    def test_is_none_of_an_edit_that_a_loaded_module_shall_have_next(self, ran: Path, edit: str) -> None:
+        write(
+            {
+                "project_functions.py": "from pathlib import Path\n\n\n"
+                "def double(line):\n"
+                "    Path('project_new.py').write_text('x = 1')\n"
+                f"    Path('project_functions.py').write_text({edit!r})\n"
+                "    import project_late\n    return int(line) * project_late.VALUE\n",
+                "project_late.py": "VALUE = 1\n",
+            }
+        )
+        order = order_of("apply")
+
+        outcome = work(order)
+
+        assert (outcome.action, outcome.message) == ("run", "")
+        assert published(order)
+
     def test_is_not_taken_for_a_module_that_was_edited_before_the_step_loaded_it(self, ran: Path) -> None:
         write(
             {
