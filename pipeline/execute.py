@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import linecache
 import os
 import re
 import sys
@@ -87,6 +89,7 @@ def _run(order: Order, progress: Progress, on_wait: Callable[[str], None] | None
     for path in contract.paths(order.settings, contract.user_code):
         if not is_file(path):
             resolve(path)  # imported now, so that what the user edits from here on is for the next run
+    _keep_sources(order)
     held = component.hold_user_code() if isinstance(component, HoldsUserCode) else ()
     _check_unchanged(order, contract, "after this step was planned")
     loaded = frozenset(sys.modules)
@@ -168,6 +171,19 @@ def _check_unchanged(order: Order, contract: Contract, when: str, loaded: Collec
         raise StepFailed(
             f"{', '.join(changes)} {when}. Nothing was published, and everything before it is kept: run again"
         )
+
+
+def _keep_sources(order: Order) -> None:
+    """Have who looks up the source of a loaded function, as AutoGraph does when it first traces it, find what was loaded."""
+    for name in {**order.key_parts.get("code", {}), **order.key_parts.get("user_code", {})}:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None and file.endswith(".py") and not is_ours(name):
+            with contextlib.suppress(
+                OSError, SyntaxError
+            ):  # it has changed since it was loaded, which is about to be said
+                data = Path(file).read_bytes()
+                lines = importlib.util.decode_source(data).splitlines(keepends=True)
+                linecache.cache[file] = (len(data), None, lines, file)  # without a time of change it is not read again
 
 
 def prepare_process(order: Order) -> None:

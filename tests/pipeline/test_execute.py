@@ -93,6 +93,24 @@ class TestTheKey:
         assert (outcome.action, outcome.message) == ("run", "")
         assert published(order)
 
+    def test_is_of_the_source_that_AutoGraph_would_find_of_a_loaded_function(self, ran: Path) -> None:
+        write(
+            {
+                "project_functions.py": "import inspect\nfrom pathlib import Path\n\nimport project_helpers\n\n\n"
+                "def double(line):\n"
+                "    Path('project_helpers.py').write_text('def scale(number):\\n    return 0\\n')\n"
+                "    return inspect.getsource(project_helpers.scale)\n"
+            }
+        )
+        told = Path("project_helpers.py").read_text()
+        order = order_of("apply")
+
+        assert work(order).action == "run"
+        execution = Store(order.root).find(order.step, order.key)
+        assert execution is not None
+        (found, *_) = json.loads((execution.output("transformed_examples") / "Split-train" / "lines.json").read_text())
+        assert found in told
+
     def test_is_not_taken_for_a_module_that_was_edited_before_the_step_loaded_it(self, ran: Path) -> None:
         write(
             {
