@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def in_file(code: str, name: str) -> str:
     """The dotted path under which `resolve` finds the function that `code` names: `code` itself, unless it is a Python file.
 
     A file, `path/to/module.py`, is a module file of TFX's: `name` is the function that is meant, and what lies beside it can be
-    imported, after all else. Its module has the file's name, or where another module has that, one of its own. Loading runs the
+    imported, after all else. Its module has the file's name, or where another module has that or no module can, one of its own. Loading runs the
     module, whose exceptions pass through unchanged. Raises ConfigError where there is no such file.
     """
     if not code.endswith(".py"):
@@ -57,8 +58,9 @@ def in_file(code: str, name: str) -> str:
     module = file.stem
     loaded = sys.modules.get(module)
     spec = importlib.machinery.PathFinder.find_spec(module) if loaded is None else loaded.__spec__
-    if spec is None or spec.origin is None or Path(spec.origin).resolve() != file:
-        module = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    if not module.isidentifier() or spec is None or spec.origin is None or Path(spec.origin).resolve() != file:
+        called = re.sub(r"\W|^(?=\d)", "_", module)  # 2024-taxi.py is a file as good as any to TFX
+        module = f"{called}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
         if module not in sys.modules:
             _load(module, file)
     return f"{module}.{name}"

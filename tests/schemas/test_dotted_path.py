@@ -49,6 +49,13 @@ def test_a_module_file_that_is_called_like_another_module_is_itself(tmp_path: Pa
     assert resolve(in_file(str(tmp_path / "json.py"), "run_fn")) is resolve(dotted)
 
 
+@pytest.mark.parametrize("name", ["pen-module.py", "2024_pen.py", "pen.v2.py"])
+def test_a_module_file_may_be_called_what_no_module_can_be(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("def run_fn(args):\n    return args\n")
+
+    assert resolve(in_file(str(tmp_path / name), "run_fn"))(1) == 1
+
+
 def test_a_module_file_that_fails_is_not_half_there_afterwards(tmp_path: Path) -> None:
     file = tmp_path / "json.py"
     file.write_text("raise KeyError('settings')\n")
