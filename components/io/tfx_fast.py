@@ -51,8 +51,9 @@ def swapped(steps: Steps) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
         else:
             made[name] |= {"uses": uses, "with": settings, "inputs": inputs}
             said[name] = f"ours for TFX's {known[name].kind.__name__}"
-    for step in made.values():
-        judge = (step["inputs"].get("blessing") or "").partition(".")[0] if step["uses"] == _PUSHER else ""
+    for name, step in made.items():
+        swapped_in = name in said and step["uses"] == _PUSHER
+        judge = (step["inputs"].get("blessing") or "").partition(".")[0] if swapped_in else ""
         if judge in said and made[judge]["uses"] == _EVALUATOR:
             step["inputs"]["evaluation"] = f"{judge}.evaluation"  # for the passport
     for name in [name for name, step in made.items() if step["uses"] == LATEST_BLESSED_MODEL]:
@@ -197,7 +198,13 @@ def _statistics_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:
     step.refuse("ours writes one file for each split", "sharded_stats_output")
     if step.json("sample_rate_by_split"):
         raise _Differs("sample_rate_by_split: ours takes other rows for a sample than TFDV")
-    settings = {"skip_splits": tuple(step.json("exclude_splits") or ())}
+    skipped = tuple(step.json("exclude_splits") or ())
+    unknown = [split for split in skipped if split not in (_splits_taken(step, known) or ())]
+    if unknown:
+        raise _Differs(
+            f"exclude_splits: ours refuses a split that is not there, and of {unknown[0]} that is not known before it is made"
+        )
+    settings = {"skip_splits": skipped}
     return settings, step.wires({"examples": "examples", "schema": "schema"})
 
 

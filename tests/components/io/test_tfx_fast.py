@@ -139,6 +139,24 @@ def test_a_StatisticsGen_keeps_what_it_excludes_and_takes_no_schema_that_it_is_n
     assert step["inputs"] == {"examples": "example_gen.examples", "schema": None}
 
 
+def test_a_StatisticsGen_that_excludes_a_split_that_may_not_be_there_stays() -> None:
+    step, said = both(TFX + "StatisticsGen", exclude_splits=["test"])
+
+    assert step["uses"] == TFX + "StatisticsGen"
+    assert said.startswith("TFX's own: exclude_splits: ours refuses a split that is not there, and of test")
+
+
+def test_a_Pusher_of_ours_keeps_its_wires_where_the_Evaluator_before_it_is_swapped() -> None:
+    inputs = {"model": "train.model", "blessing": "judge.blessing", "evaluation": None}
+    pusher = {"uses": "components.release.pusher.Pusher", "with": {"destination": "serving"}, "inputs": inputs}
+    judge = {"uses": TFX + "Evaluator", "with": {"eval_config": metric(**VALUE)}, "inputs": JUDGED}
+
+    steps, said = swapped({"example_gen": FILES, "judge": judge, "pusher": pusher})
+
+    assert said["judge"] == "ours for TFX's Evaluator"
+    assert steps["pusher"] == pusher
+
+
 def test_a_StatisticsGen_with_options_of_its_own_stays() -> None:
     import tensorflow_data_validation as tfdv
     from tfx.v1.components import StatisticsGen
