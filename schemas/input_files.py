@@ -28,10 +28,10 @@ class FoundFile:
     name: str | None = None
 
 
-def expand(source: str) -> list[Path]:
+def expand(source: str, *, hidden: bool = False) -> list[Path]:
     """The files that `source` names, sorted by path.
 
-    `source` is a file, a glob (`**` goes through directories, hidden files are left out) or either of them inside an
+    `source` is a file, a glob (`**` goes through directories, hidden files are left out unless they are asked for) or either of them inside an
     installed package, as in `pkg://tfx/components/testdata/external/csv/*.csv`; the package is found, not imported. Paths
     are relative to the working directory, `~` is the home directory. Raises DataError when there is no such file, the glob
     matches none, or one cannot be read.
@@ -44,7 +44,11 @@ def expand(source: str) -> list[Path]:
         if found[0].is_dir():
             raise DataError(f"{source}: this is a directory. Name its files, as in {source.rstrip('/')}/*")
     else:
-        matches = {Path(match) for place in looked for match in glob.glob(place, recursive=True)}  # noqa: PTH207 (Path.glob takes no absolute patterns)
+        matches = {
+            Path(match)
+            for place in looked
+            for match in glob.glob(place, recursive=True, include_hidden=hidden)  # noqa: PTH207 (Path.glob takes no absolute patterns)
+        }
         found = sorted(match for match in matches if match.is_file())
         if not found:
             raise DataError(f"{source}: no file matches." + nearest(Path(looked[0])))

@@ -184,9 +184,9 @@ class FileBased(TfxComponent):
 
     @staticmethod
     def _matching(told: Mapping[str, Any]) -> Iterator[Path]:
-        """What an executor with these resolved parameters reads. Raises DataError."""
+        """What an executor with these resolved parameters reads, which is hidden files as well. Raises DataError."""
         for split in json.loads(told["input_config"])["splits"]:
-            yield from expand(str(Path(told["input_base"]) / split["pattern"]))
+            yield from expand(str(Path(told["input_base"]) / split["pattern"]), hidden=True)
 
     def select_files(self) -> Mapping[str, Sequence[FoundFile]]:
         """The files of the newest span, or of all there are, split by split. Raises DataError."""

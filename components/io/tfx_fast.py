@@ -14,7 +14,8 @@ from components.io.tfx_components import component_of
 from components.io.tfx_pipelines import LATEST_BLESSED_MODEL
 from schemas.artifact import splits_in_order
 from schemas.dotted_path import resolve
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, DataError
+from schemas.input_files import expand
 
 Steps = Mapping[str, Mapping[str, Any]]  # by id, each as pipeline.yaml has it
 
@@ -164,13 +165,17 @@ def _example_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:
     pattern = read.splits[0].pattern
     if "**" in pattern:
         raise _Differs(f"input_config: '{pattern}' is any directory to ours and one name to TFX")
+    source = os.path.join(step.parameters["input_base"], pattern)  # noqa: PTH118 as TFX joins them
+    hidden = _hidden(source)
+    if hidden is not None:
+        raise _Differs(f"input_config: TFX reads {hidden} as well, and ours leaves hidden files out")
     written = write.split_config
     splits = {split.name: split.hash_buckets for split in written.splits} or {read.splits[0].name: 1}
     if tuple(splits) != splits_in_order(splits):
         cut, ours = ", ".join(splits), ", ".join(splits_in_order(splits))
         raise _Differs(f"output_config: TFX cuts the hash ranges in the order {cut}, and ours always {ours}")
     settings: dict[str, Any] = {
-        "source": os.path.join(step.parameters["input_base"], pattern),  # noqa: PTH118 as TFX joins them
+        "source": source,
         "format": format_,
         "splits": splits,
     }
@@ -185,6 +190,19 @@ def _example_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:
     elif spans.HasField("rolling_range") and (rolling.num_spans != 1 or rolling.start_span_number):
         raise _Differs("range_config: is not the newest span alone")
     return settings, {}
+
+
+def _hidden(source: str) -> Path | None:
+    """A hidden file that a source of TFX's names now, in any span of it; None where there is none."""
+    try:
+        every = expand(re.sub(r"\{[A-Z]+(:\d+)?\}", "*", source), hidden=True)
+    except DataError:  # nothing is there yet, or not here
+        return None
+    given = Path(source).parts
+    return next(
+        (file for file in every if any(part.startswith(".") and part not in given for part in file.parts)),
+        None,
+    )
 
 
 def _statistics_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:

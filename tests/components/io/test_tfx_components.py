@@ -508,6 +508,18 @@ def test_the_newest_span_is_read_and_its_files_count_by_their_content(tmp_path, 
     assert examples.properties["custom_properties"]["span"] == 2
 
 
+def test_a_hidden_file_counts_as_TFX_s_executor_reads_it(tmp_path):
+    from apache_beam.io.filesystems import FileSystems
+
+    for name in ("rows.csv", ".more.csv"):
+        (tmp_path / name).write_text("trip,fare\n1,2.5\n")
+    generate = build_component(resolve("tfx.v1.components.CsvExampleGen"), {"input_base": str(tmp_path)})
+
+    (found,) = FileSystems.match([f"{tmp_path}/*"])
+    counted = {str(file.path) for file in generate.select_files()["input_base"]}
+    assert counted == {file.path for file in found.metadata_list} == {f"{tmp_path}/.more.csv", f"{tmp_path}/rows.csv"}
+
+
 def test_a_file_that_nobody_planned_is_not_read_unseen(tmp_path):
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("a\n1\n")

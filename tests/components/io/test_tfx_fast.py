@@ -114,6 +114,21 @@ def test_a_CsvExampleGen_that_ours_would_not_follow_stays_with_its_reason(writte
     assert why in said
 
 
+@pytest.mark.parametrize("of", ["*", "{SPAN}/*"])
+def test_a_CsvExampleGen_of_hidden_files_stays(tmp_path: Path, of: str) -> None:
+    data = tmp_path / ".project" / "data"
+    place = data / of.replace("{SPAN}", "7")
+    place.parent.mkdir(parents=True)
+    place.with_name("rows.csv").write_text("a\n1\n")
+
+    _, said = only(TFX + "CsvExampleGen", input_base=str(data), input_config=pattern(of))
+    assert said == "ours for TFX's CsvExampleGen"
+
+    place.with_name(".rows.csv").write_text("a\n2\n")
+    _, said = only(TFX + "CsvExampleGen", input_base=str(data), input_config=pattern(of))
+    assert said.startswith(f"TFX's own: input_config: TFX reads {place.with_name('.rows.csv')} as well")
+
+
 def test_an_ImportExampleGen_reads_tf_Examples_and_stays_for_anything_else() -> None:
     step, said = only(TFX + "ImportExampleGen", input_base="records")
     assert said == "ours for TFX's ImportExampleGen"
