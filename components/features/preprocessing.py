@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from components.io.workers import UserFunction
@@ -24,7 +25,8 @@ class Preprocessing:
     user: UserFunction = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "user", UserFunction(in_file(self.dotted, "preprocessing_fn")))
+        file = Path(self.dotted).resolve() if self.dotted.endswith(".py") else None
+        object.__setattr__(self, "user", UserFunction(in_file(self.dotted, "preprocessing_fn"), file=file))
 
     def load(self) -> Any:
         """The function, with custom_config bound when it has such a parameter, as TFX does."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from components.io.keras import arrange
-from schemas.dotted_path import resolve
+from schemas.dotted_path import in_file, resolve
 from schemas.errors import ConfigError
 
 MEND = (
@@ -98,23 +98,32 @@ def _unpack(luggage: Mapping[str, Any], work: bytes) -> Packed:
 
 
 class UserFunction:
-    """A user's function by its dotted path. A worker imports its own copy, which has to be the same as the step's.
+    """A user's function by its dotted path, or the module file that has it. A worker imports its own copy, which has to be the same as the step's.
 
     The same is: equal but for comments and formatting, the modules of the user's that the function's module imports included.
     """
 
-    def __init__(self, dotted: str, modules: Mapping[str, str] | None = None) -> None:
-        """`modules` are the digests, by name, of the modules where it was pickled; none in the step's process."""
+    def __init__(self, dotted: str, modules: Mapping[str, str] | None = None, file: Path | None = None) -> None:
+        """`modules` are the digests, by name, of the modules where it was pickled; none in the step's process.
+
+        `file` is the module file, absolute, of a function that `in_file` found. A worker that does not see it looks for the dotted path.
+        """
         self.dotted = dotted
         self._modules = modules or {}
+        self._file = file
 
     def load(self) -> Any:
         """The function. In the step's process it raises what `resolve` does.
 
         In a worker it raises ConfigError for a module that is not there, or differs from the step's.
         """
+        dotted = self.dotted
+        if self._file is not None and self._file.is_file():
+            dotted = in_file(
+                str(self._file), dotted.rpartition(".")[2]
+            )  # a worker process has loaded nothing of it yet
         if not self._modules:
-            return resolve(self.dotted)
+            return resolve(dotted)
         for name, digest in self._modules.items():
             found = _digest_of(name)
             if found is None:
@@ -125,14 +134,14 @@ class UserFunction:
                     f"machine. {_this_worker()} {MEND}"
                 )
         try:
-            return resolve(self.dotted)
+            return resolve(dotted)
         except ModuleNotFoundError as error:
-            raise missing_module(error.name or self.dotted) from error
+            raise missing_module(error.name or dotted) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         if _luggage.get() is None:
-            return UserFunction, (self.dotted, self._modules)
-        return UserFunction, (self.dotted, self._modules or _own_modules(self.dotted))
+            return UserFunction, (self.dotted, self._modules, self._file)
+        return UserFunction, (self.dotted, self._modules or _own_modules(self.dotted), self._file)
 
 
 def missing_module(name: str, worker: str | None = None) -> ConfigError:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 import components.io.tfrecord  # one of the modules that a worker is asked for  # noqa: F401
 from components.io.workers import Packed, UserFunction, travelling
+from schemas.dotted_path import in_file
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -134,6 +136,24 @@ def test_a_worker_loads_its_own_copy_of_the_users_function(function: bytes, tmp_
     done = unpickled_elsewhere(function, REPOSITORY, there, then="print(it.load()(3), it.load().__code__.co_filename)")
 
     assert done.stdout == f"6 {there}/trips/features.py\n", done.stderr
+
+
+@pytest.mark.parametrize("name", ["pen_features.py", "2024-features.py"])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_worker_loads_a_module_file_from_where_the_step_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, elsewhere: bool
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "pen_two.py").write_text("TWO = 2\n")
+    file = tmp_path / name
+    file.write_text("import pen_two\n\n\ndef preprocessing_fn(n):\n    return pen_two.TWO * n\n")
+    user = UserFunction(in_file(str(file), "preprocessing_fn"), file=file)
+    with travelling([]) if elsewhere else contextlib.nullcontext():
+        pickled = pickle.dumps(user)
+
+    done = unpickled_elsewhere(pickled, REPOSITORY, then="print(it.load()(3))")
+
+    assert done.stdout == "6\n", done.stderr
 
 
 def test_a_worker_whose_copy_of_a_users_module_differs_is_refused(function: bytes, tmp_path: Path) -> None:
