@@ -17,12 +17,12 @@ from schemas.errors import ArtifactError
 _LISTED = 3  # files that a message names
 _TODO = "Have the executor write below the uri that its output artifact comes with"
 
-_State = dict[str, tuple[int, int, int] | None]  # by relative path, (inode, bytes, mtime); None for a directory
+_State = dict[str, tuple[int, int] | None]  # by relative path, (bytes, mtime); None for a directory
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What lay around an executor before it ran. No file is read: what changes has another size, time or inode."""
+    """What lay around an executor before it ran. No file is read: what changes has another size or time. Inodes are not stable on every mount."""
 
     inputs: Mapping[str, tuple[Path, _State]]
     beside: Mapping[Path, frozenset[str]]  # directory that outputs lie in: the names there
@@ -101,7 +101,7 @@ def _state(path: Path) -> _State:
         found.update({str((base / name).relative_to(path)): None for name in directories})
         for name in files:
             status = (base / name).lstat()
-            found[str((base / name).relative_to(path))] = (status.st_ino, status.st_size, status.st_mtime_ns)
+            found[str((base / name).relative_to(path))] = (status.st_size, status.st_mtime_ns)
     return found
 
 
