@@ -204,7 +204,7 @@ def test_a_condition_of_the_user_s_that_raises_is_told_by_its_line_and_lets_what
     events: list[log.Event] = []
 
     with pytest.raises(UserCodeError) as caught:
-        run(listener=events.append)
+        run("parallel=2", listener=events.append)
 
     assert re.fullmatch(
         r"project_gates\.py:\d+ in check: KeyError: 'other', when project_gates\.AtMost was asked whether copy runs",
