@@ -82,11 +82,11 @@ def export_runs(
     if not records:
         raise ConfigError(f"there is no run in {store.root} yet. `pipeline run` makes one.")
     records = sorted(records, key=lambda record: (record.started_at, record.id))
-    file = file.absolute()
-    with _written_whole(file) as new:
+    place = file.absolute()
+    with _written_whole(place) as new:
         exported = _write(file, new, records, store)
-        if exported.is_new or not file.exists():
-            _put_in_place(new, file)
+        if exported.is_new or not place.exists():
+            _put_in_place(new, place)
     return exported
 
 
