@@ -108,6 +108,7 @@ def test_relative_imports_packages_and_imports_inside_functions_are_followed(pro
 
 
 def test_which_distribution_provides_a_package_is_what_importlib_finds() -> None:
+    distributions_by_package.cache_clear()  # other tests' imports put directories on sys.path
     found = {
         package: sorted(distribution.metadata["Name"] for distribution in provide)
         for package, provide in distributions_by_package().items()
