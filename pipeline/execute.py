@@ -178,9 +178,8 @@ def _keep_sources(order: Order) -> None:
     for name in {**order.key_parts.get("code", {}), **order.key_parts.get("user_code", {})}:
         file = getattr(sys.modules.get(name), "__file__", None)
         if file is not None and file.endswith(".py") and not is_ours(name):
-            with contextlib.suppress(
-                OSError, SyntaxError
-            ):  # it has changed since it was loaded, which is about to be said
+            # Where it cannot be read it has changed since it was loaded, which is about to be said.
+            with contextlib.suppress(OSError, SyntaxError):
                 data = Path(file).read_bytes()
                 lines = importlib.util.decode_source(data).splitlines(keepends=True)
                 linecache.cache[file] = (len(data), None, lines, file)  # without a time of change it is not read again

@@ -217,9 +217,9 @@ def parts_of(
 ) -> dict[str, Any]:
     """The parts of a key: what is given, and code, libraries and input files as they are now.
 
-    `inputs` maps each wired port to its digest, `properties` some to what else of the artifact decides. Settings that name files or the user's code count by content, not by name; those
-    that choose among the files count by what they chose. What is not written for us has absolute paths of a checkout in its settings,
-    and has the same key in another (`as_anywhere`).
+    `inputs` maps each wired port to its digest, `properties` some to what else of the artifact decides. Settings that name files or
+    the user's code count by content, not by name; those that choose among the files count by what they chose. What is not written
+    for us has absolute paths of a checkout in its settings, and has the same key in another (`as_anywhere`).
     That somebody has the model blessed anyway counts for a step that blesses: who and why, not when, so that saying it again
     reuses it.
     Raises ConfigError for a module that does not exist, DataError for input files that do not.
