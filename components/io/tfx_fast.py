@@ -19,6 +19,7 @@ from schemas.input_files import expand
 
 Steps = Mapping[str, Mapping[str, Any]]  # by id, each as pipeline.yaml has it
 
+_EXAMPLE_GEN = "components.data.example_gen.ExampleGen"
 _EVALUATOR = "components.model.evaluator.Evaluator"
 _PUSHER = "components.release.pusher.Pusher"
 _TF_EXAMPLE, _TFRECORD_GZIP = 6, 5  # example_gen_pb2.FORMAT_TF_EXAMPLE, FORMAT_TFRECORDS_GZIP
@@ -331,15 +332,15 @@ def _pusher(step: _Step, known: Mapping[str, _Step]) -> _Translated:
 
 _TWINS: Mapping[str, tuple[str, Callable[[_Step, Mapping[str, _Step]], _Translated]]] = {
     "tfx.components.example_gen.csv_example_gen.component.CsvExampleGen": (
-        "components.data.example_gen.ExampleGen",
+        _EXAMPLE_GEN,
         _example_gen,
     ),
     "tfx.components.example_gen.import_example_gen.component.ImportExampleGen": (
-        "components.data.example_gen.ExampleGen",
+        _EXAMPLE_GEN,
         _example_gen,
     ),
     "tfx.components.example_gen.component.FileBasedExampleGen": (
-        "components.data.example_gen.ExampleGen",
+        _EXAMPLE_GEN,
         _example_gen,
     ),
     "tfx.components.statistics_gen.component.StatisticsGen": (
@@ -371,7 +372,14 @@ def _consumers(name: str, steps: Steps) -> list[str]:
 
 def _splits_taken(step: _Step, known: Mapping[str, _Step]) -> set[str] | None:
     """The names of the splits of the examples that a step takes; None where that is known only when they are made."""
-    producer = known.get((step.inputs.get("examples") or "").partition(".")[0])
+    name = (step.inputs.get("examples") or "").partition(".")[0]
+    made_by = step.steps.get(name, {})
+    if made_by.get("uses") in ("ExampleGen", _EXAMPLE_GEN):
+        try:
+            return set(resolve(_EXAMPLE_GEN)(**made_by.get("with", {})).splits)
+        except (ConfigError, TypeError):  # whoever checks the step says what is wrong with it
+            return None
+    producer = known.get(name)
     if producer is None or "output_config" not in producer.kind.SPEC_CLASS.PARAMETERS:
         return None
     written = _message(producer, "output_config", "tfx.proto.example_gen_pb2.Output").split_config.splits

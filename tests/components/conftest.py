@@ -174,7 +174,8 @@ def both_ways(
 
         wires = wires or {}
         whole = {"with": {}, "inputs": {}, **step}
-        ours = {wire.partition(".")[0]: {"uses": "ExampleGen", "with": {}, "inputs": {}} for wire in wires}
+        example_gen = {"uses": "ExampleGen", "with": {"source": "trips.csv"}, "inputs": {}}
+        ours = {wire.partition(".")[0]: example_gen for wire in wires}
         steps, said = swapped({**ours, **others, "step": whole})
         assert said["step"].startswith("ours for TFX's")
         return made(directory / "ours", steps["step"], wires, baseline), made(directory / "theirs", whole, wires)

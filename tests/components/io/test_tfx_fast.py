@@ -161,6 +161,15 @@ def test_a_StatisticsGen_that_excludes_a_split_that_may_not_be_there_stays() -> 
     assert said.startswith("TFX's own: exclude_splits: ours refuses a split that is not there, and of test")
 
 
+@pytest.mark.parametrize(("settings", "there"), [({}, True), ({"splits": {"all": 1}}, False), ({"splits": {}}, False)])
+def test_the_splits_that_an_ExampleGen_of_ours_makes_can_be_excluded(settings: dict[str, Any], there: bool) -> None:
+    example_gen = {"uses": "ExampleGen", "with": {"source": "trips.csv", **settings}, "inputs": {}}
+
+    _, said = both(TFX + "StatisticsGen", example_gen=example_gen, exclude_splits=["eval"])
+
+    assert said.startswith("ours for" if there else "TFX's own: exclude_splits")
+
+
 def test_a_Pusher_of_ours_keeps_its_wires_where_the_Evaluator_before_it_is_swapped() -> None:
     inputs = {"model": "train.model", "blessing": "judge.blessing", "evaluation": None}
     pusher = {"uses": "components.release.pusher.Pusher", "with": {"destination": "serving"}, "inputs": inputs}
