@@ -1,7 +1,7 @@
-"""tfx.v1, imported ahead of the steps that run TFX's executors; with it comes KerasTuner, which has to work with tf_keras."""
+"""tfx.v1, imported ahead of the steps that run TFX's executors."""
 
-from components.io.keras import arrange
+from components.io.tfx_ahead import prepare
 
-arrange()
+prepare()
 
 import tfx.v1  # noqa: E402, F401 after what it depends on
