@@ -26,8 +26,9 @@ class Predicate:
     def check(self, read: Mapping[str, Artifact]) -> None:
         """Evaluate the predicate.
 
-        Raises NotBlessed where it does not hold for want of a blessing, with the reasons against the model; NotNeeded where it
-        does not hold for anything else, with what was found; ArtifactError where it cannot be evaluated.
+        Raises NotBlessed where it does not hold for want of a blessing, with the reasons against the model and what else does
+        not hold; NotNeeded where it does not hold for anything else, with what was found; ArtifactError where it cannot be
+        evaluated.
         """
         from google.protobuf import json_format
         from tfx.proto.orchestration import placeholder_pb2
@@ -40,10 +41,15 @@ class Predicate:
         if reading.holds(expression):
             return
         failing = list(_failing(expression, True, reading))
-        unblessed = {wire for one, wanted in failing for wire in _asked_to_bless(one, wanted, read)}
+        unblessed: dict[str, Artifact] = {}
+        others: list[str] = []
+        for one, wanted in failing:
+            asked = {wire: read[wire] for wire in _asked_to_bless(one, wanted, read)}
+            unblessed |= asked
+            others += [] if asked else [_words(one, wanted, reading)]
+        said = "; ".join(dict.fromkeys(others))
         if unblessed:
-            raise NotBlessed(_refusal({wire: read[wire] for wire in unblessed}))
-        said = "; ".join(_words(one, wanted, reading) for one, wanted in failing)
+            raise NotBlessed(_refusal(unblessed, said))
         raise NotNeeded(f"its condition does not hold: {said}")
 
 
@@ -201,12 +207,15 @@ def _expressions(expression: Any) -> Iterator[Any]:
         yield from _expressions(inner)
 
 
-def _refusal(verdicts: Mapping[str, Artifact]) -> str:
+def _refusal(verdicts: Mapping[str, Artifact], others: str) -> str:
+    """The reasons against the model, then what else of the condition does not hold, if anything."""
     lines = []
     for wire, verdict in sorted(verdicts.items()):
         assert isinstance(verdict, Verdict)
         lines.append(f"{wire} does not bless the model, and this step runs only where it does:")
         lines += [f"  {reason}" for reason in verdict.reasons or ("whoever judged it left no reason",)]
+    if others:
+        lines.append(f"Nor does the rest of its condition hold: {others}")
     return "\n".join([*lines, "Improve the model, or change the thresholds it misses."])
 
 

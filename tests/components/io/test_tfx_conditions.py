@@ -136,6 +136,29 @@ def test_of_several_comparisons_those_are_named_that_fail(tfx: Any, tmp_path: Pa
     assert said == 'its condition does not hold: e.blessing[0].custom_property("blessed") != 1, and it is 1'
 
 
+def test_a_refusal_names_what_else_does_not_hold_beside_the_blessing(tfx: Any, tmp_path: Path) -> None:
+    def blessed(wire: str, kind: str) -> Any:
+        return tfx.output(getattr(tfx.types, kind), wire).future()[0].custom_property("blessed") == 1
+
+    accuracy = tfx.output(tfx.types.Float, "e.accuracy").future()[0].value > 0.9
+    both = tfx.ph.logical_and(blessed("i.blessing", "InfraBlessing"), accuracy)
+    asked = condition(tfx.ph.logical_and(blessed("e.blessing", "ModelBlessing"), both))
+    read = {
+        "e.blessing": blessing(tmp_path / "no", "auc is low"),
+        "i.blessing": blessing(tmp_path / "neither", "it does not load", kind=InfraBlessing),
+        "e.accuracy": value(tfx, tmp_path / "low", "Float", "0.8"),
+    }
+
+    assert refused(asked, read) == (
+        "e.blessing does not bless the model, and this step runs only where it does:\n"
+        "  auc is low\n"
+        "i.blessing does not bless the model, and this step runs only where it does:\n"
+        "  it does not load\n"
+        "Nor does the rest of its condition hold: e.accuracy[0].value > 0.9, and it is 0.8\n"
+        "Improve the model, or change the thresholds it misses."
+    )
+
+
 def test_what_was_not_made_keeps_a_step_from_running(tfx: Any, tmp_path: Path) -> None:
     asked = condition(tfx.output(tfx.types.Float, "m.x").future()[0].value > 0)
 
