@@ -34,7 +34,7 @@ from schemas.component import (
     UserCodeMarker,
     WantsBaselineMarker,
 )
-from schemas.dotted_path import resolve
+from schemas.dotted_path import dotted_path_of, resolve
 from schemas.errors import ConfigError, did_you_mean
 from schemas.input_files import FoundFile, expand
 
@@ -158,7 +158,7 @@ _ARTIFACT_ADAPTERS = {"tfx.types.artifact.Artifact": "components.io.tfx_artifact
 def adapted(component: Any, adapters: Mapping[str, str] = _ADAPTERS) -> Any:
     """`component`, or the component of ours that stands for it. Nothing is imported unless there is one."""
     for base in getattr(component, "__mro__", ()):
-        adapter = adapters.get(f"{base.__module__}.{base.__qualname__}")
+        adapter = adapters.get(dotted_path_of(base))
         if adapter:
             return resolve(adapter)(component)
     return component
@@ -173,7 +173,7 @@ def artifact_class(dotted: str) -> type[Artifact]:
 def read_contract(component: type[Any]) -> Contract:
     """The contract of `component`. Raises ConfigError naming every annotation that is not part of schemas/component.py's table."""
     component = adapted(component)
-    where = f"{component.__module__}.{component.__qualname__}"
+    where = dotted_path_of(component)
     if not dataclasses.is_dataclass(component) or not callable(getattr(component, "run", None)):
         raise ConfigError(f"{where} is not a component: expected a dataclass with a method named run")
     inputs: dict[str, InputPort] = {}

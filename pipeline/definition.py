@@ -18,6 +18,7 @@ from pipeline.contract import adapted, build_component, read_contract, settings_
 from pipeline.graph import Declared, Graph, Wire, build_graph
 from schemas.component import BeamOptions
 from schemas.config import Cache, KubeflowConfig, NotificationConfig, PipelineConfig, TfxConfig
+from schemas.dotted_path import dotted_path_of
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
 
@@ -129,7 +130,7 @@ class Pipeline:
         self._steps.append(
             Declared(
                 id,
-                f"{kind.__module__}.{kind.__qualname__}",
+                dotted_path_of(kind),
                 settings,
                 contract,
                 dict(inputs),

@@ -25,7 +25,7 @@ from pipeline.raised import raised
 from pipeline.release import gate_settings
 from schemas.component import BeamOptions, JsonScalar
 from schemas.config import ConditionConfig, KubeflowConfig, PipelineConfig, StepConfig, TfxConfig
-from schemas.dotted_path import make_importable, resolve
+from schemas.dotted_path import dotted_path_of, make_importable, resolve
 from schemas.errors import ConfigError, did_you_mean
 from schemas.memory import parse_memory
 
@@ -155,7 +155,7 @@ def _declare(
             wrong += error.problems
     declared = Declared(
         id=step_id,
-        component=f"{component.__module__}.{component.__qualname__}",
+        component=dotted_path_of(component),
         settings=settings,
         contract=contract,
         inputs={port: Wire(*wire.split(".")) for port, wire in step.inputs.items() if wire is not None},
@@ -182,7 +182,7 @@ def _condition(asked: ConditionConfig, place: str) -> Condition:
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{raised(error)}, when '{asked.uses}' was imported ({place})") from error
     reads = tuple(Wire(*wire.split(".")) for wire in asked.reads)
-    return Condition(f"{kind.__module__}.{kind.__qualname__}", settings, reads)
+    return Condition(dotted_path_of(kind), settings, reads)
 
 
 def find_component(uses: str, place: str) -> tuple[type[Any], Contract]:
@@ -298,7 +298,7 @@ def _takes(signature: inspect.Signature, name: str) -> bool:
 
 
 def _is_tfx_pipeline(found: Any) -> bool:
-    return any(f"{base.__module__}.{base.__qualname__}" == _TFX_PIPELINE for base in type(found).__mro__)
+    return any(dotted_path_of(base) == _TFX_PIPELINE for base in type(found).__mro__)
 
 
 def _from_tfx(

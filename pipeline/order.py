@@ -16,7 +16,7 @@ from pipeline.plan import StepPlan, files_of, parts_of
 from pipeline.remembered_digests import RememberedDigests
 from pipeline.store import Execution, Store
 from schemas.component import BeamOptions
-from schemas.dotted_path import resolve
+from schemas.dotted_path import dotted_path_of, resolve
 from schemas.errors import ConfigError, StoreError
 
 FORMAT = 1
@@ -174,7 +174,7 @@ def make_order(
             step=wire.step,
             key=execution.key,
             output=wire.output,
-            kind=f"{kind.__module__}.{kind.__qualname__}",
+            kind=dotted_path_of(kind),
             type=output.type,
             digest=output.digest,
         )

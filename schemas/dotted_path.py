@@ -40,6 +40,11 @@ def resolve(dotted: str) -> Any:
     return getattr(module, name)
 
 
+def dotted_path_of(named: Any) -> str:
+    """The dotted path of a class or function at the top of its module: `resolve` finds it there."""
+    return f"{named.__module__}.{named.__qualname__}"
+
+
 def in_file(code: str, name: str) -> str:
     """The dotted path under which `resolve` finds the function that `code` names: `code` itself, unless it is a Python file.
 

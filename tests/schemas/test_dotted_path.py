@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.dotted_path import in_file, resolve
+from schemas.dotted_path import dotted_path_of, in_file, resolve
 from schemas.errors import ConfigError
 
 
@@ -24,6 +24,11 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_dotted_path_is_itself() -> None:
     assert in_file("my.features.preprocessing_fn", "preprocessing_fn") == "my.features.preprocessing_fn"
+
+
+def test_the_dotted_path_of_a_class_is_where_it_is_found() -> None:
+    assert dotted_path_of(ConfigError) == "schemas.errors.ConfigError"
+    assert resolve(dotted_path_of(ConfigError)) is ConfigError
 
 
 def test_a_module_file_has_its_function_and_imports_what_lies_beside_it(tmp_path: Path) -> None:
