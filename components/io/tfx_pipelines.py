@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from components.io.tfx_components import component_of, runtime_parameters, settings_of_node, stored
+from components.io.tfx_components import component_of
 from components.io.tfx_conditions import when
 from components.io.tfx_nodes import RESULT
 from components.io.tfx_resolvers import path_of
+from components.io.tfx_settings import runtime_parameters, settings_of_node, stored
 from schemas.component import BeamOptions, Publisher
 from schemas.errors import ConfigError, did_you_mean
 

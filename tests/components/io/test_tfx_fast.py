@@ -187,7 +187,7 @@ def test_a_StatisticsGen_with_options_of_its_own_stays() -> None:
     from tfx.v1.dsl import Channel
     from tfx.v1.types.standard_artifacts import Examples
 
-    from components.io.tfx_components import settings_of_node
+    from components.io.tfx_settings import settings_of_node
 
     def said(options: Any) -> str:
         node = StatisticsGen(examples=Channel(Examples), stats_options=options)
@@ -424,7 +424,7 @@ def test_what_is_derived_from_TFX_s_or_has_another_executor_stays(own: str) -> N
     from tfx.components.example_gen.component import FileBasedExampleGen
     from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
-    from components.io.tfx_components import settings_of_node
+    from components.io.tfx_settings import settings_of_node
 
     _, said = only(f"{own}.OwnGen", input_base="data")
     assert said == f"TFX's own: {own}.OwnGen is derived from it and may do something else"
