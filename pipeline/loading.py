@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import inspect
-import logging
-import os
-import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +15,7 @@ from pipeline.contract import Contract, build_component, read_contract, settings
 from pipeline.definition import Definition, Pipeline
 from pipeline.graph import Condition, Declared, Graph, Step, Wire, build_graph, check_wires
 from pipeline.lint import lint
+from pipeline.quiet_imports import quiet_imports
 from pipeline.raised import raised
 from pipeline.release import gate_settings
 from schemas.component import BeamOptions, JsonScalar
@@ -372,67 +367,6 @@ def _with_tfx(config: PipelineConfig, source: Source) -> tuple[PipelineConfig, t
         step: name for step, name in resolve(_NAMES_OF)(found).items() if step
     }  # the pipeline's is the definition's
     return config.model_copy(update={"steps": {**theirs.steps, **config.steps}}), notes, names
-
-
-_quiet_users = 0  # imports that are kept quiet in this process; two may go on in threads
-_quiet = contextlib.ExitStack()
-_quiet_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def quiet_imports() -> Iterator[None]:
-    """Keep away what libraries warn of while a user's module imports them: from the first that imports to the last that is done."""
-    global _quiet_users
-    with _quiet_lock:
-        _quiet_users += 1
-        if _quiet_users == 1:
-            _quiet.enter_context(_without_warnings())
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_users -= 1
-            if _quiet_users == 0:
-                _quiet.close()
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
-    before = {name: os.environ.get(name) for name in quiet}
-    os.environ.update(quiet)
-    disabled = logging.root.manager.disable  # by the user's own program, in which this may run
-    logging.disable(max(disabled, logging.WARNING))
-    without_addons: Any = _WithoutAddons(sys.stderr)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(without_addons):
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        logging.disable(disabled)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-class _WithoutAddons:
-    """Standard error without what TFMA writes there whenever it is imported: its wheel lacks a package that it looks for."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        if text.startswith(
-            "Error importing: cannot import name 'addons' from partially initialized module 'tensorflow"
-        ):
-            return len(text)
-        written: int = self._stream.write(text)
-        return written
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 def _yaml_value(text: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline import locks
 from pipeline.ledger import Ledger, RunRecord, recorded_runs, resolve_ledger_url
 from pipeline.lineage import LineageReader
-from pipeline.loading import quiet_imports
+from pipeline.quiet_imports import quiet_imports
 from pipeline.store import Store
 from schemas.dotted_path import make_importable, resolve
 from schemas.errors import ConfigError, StoreError
