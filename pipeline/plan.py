@@ -116,9 +116,9 @@ def decide(
     if against is not None:
         return StepPlan(step.id, "skipped" if isinstance(against, NotNeeded) else "refused", (str(against),))
     contract = read_contract(resolve(step.component))
-    takes_baseline = contract.takes_baseline(step.settings)
-    baseline = find_baseline(graph, step, contract, executions, store) if takes_baseline else Baseline()
     earlier = _find_earlier(graph, step, contract, store, run)
+    takes_baseline = contract.takes_baseline(step.settings)
+    baseline = find_baseline(graph, step, contract, executions, store, earlier) if takes_baseline else Baseline()
     parts = key_parts(graph, step, contract, executions, store, baseline, anyway, earlier)
     key = key_of(parts)
     kept = _kept(graph, step, store, force)
@@ -308,14 +308,19 @@ def _counted(file: Path, digest: Callable[[Path], str]) -> dict[str, Any]:
 
 
 def find_baseline(
-    graph: Graph, step: Step, contract: Contract, executions: Mapping[str, Execution], store: Store
+    graph: Graph,
+    step: Step,
+    contract: Contract,
+    executions: Mapping[str, Execution],
+    store: Store,
+    earlier: Mapping[str, Any] | None = None,
 ) -> Baseline:
     """The model that the serving directory of the graph's first publishing step serves now.
 
     Where that is the very candidate (its passport names the digest of the Model that `step` takes), the baseline is the one
     recorded in the passport, so that an unchanged run changes nothing. For the same reason a step that made the served model
     itself, out of what it would be given now, keeps the baseline that it had then. With several publishing steps the first
-    one below `step` counts.
+    one below `step` counts. `earlier` is what it is given of earlier runs, as its key has it.
     """
     publisher = _publisher_below(graph, step)
     served = publisher.served() if publisher else None
@@ -324,7 +329,7 @@ def find_baseline(
     version, passport, path = served
     if passport is None:  # pushed by another tool: its version is all there is to know it by
         return _baseline(path, f"version:{version}", version)
-    before = _baseline_before(graph, step, contract, executions, store, passport)
+    before = _baseline_before(graph, step, contract, executions, store, passport, earlier)
     if before is not None:
         return Baseline() if not before else _recorded(before, path.parent)
     candidates = {
@@ -360,6 +365,7 @@ def _baseline_before(
     executions: Mapping[str, Execution],
     store: Store,
     passport: Passport,
+    earlier: Mapping[str, Any] | None,
 ) -> Mapping[str, Any] | None:
     """What `step` recorded as its baseline, {} for none, when it made the served model; None when it did not.
 
@@ -374,7 +380,6 @@ def _baseline_before(
         return None
     recorded: Mapping[str, Any] = execution.manifest.key_parts.get("baseline") or {}
     then = Baseline(digest=recorded.get("digest"), version=recorded.get("version"))
-    earlier = _find_earlier(graph, step, contract, store, None)
     now = key_of(key_parts(graph, step, contract, executions, store, then, earlier=earlier))
     return recorded if now == made else None
 
