@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import log
+from pipeline.cli.answer import overridden
 from pipeline.cli.kubeflow_options import with_image
 from pipeline.cli.runs import as_columns
 from pipeline.log import duration
@@ -23,6 +25,7 @@ def run_on_kubeflow(
     *,
     image: str | None = None,
     overrides: Iterable[str] = (),
+    fast: bool = False,
     endpoint: str | None = None,
     namespace: str | None = None,
     experiment: str | None = None,
@@ -32,13 +35,13 @@ def run_on_kubeflow(
 ) -> tuple[Api, Started]:
     """Have the definition or package uploaded, and start a run of it with parameters as in `parameters.x=value`.
 
-    With `image` the definition is compiled for that, with `overrides`, which may be of the section `kubeflow` as well. Nothing is
-    asked of Kubeflow before the package and the parameters are known to be right. Raises ConfigError with every problem, and
-    KubeflowError.
+    With `image` the definition is compiled for that, with `overrides`, which may be of the section `kubeflow` as well; with `fast` it
+    is compiled as by `compile --fast`. Nothing is asked of Kubeflow before the package and the parameters are known to be right.
+    Raises ConfigError with every problem, and KubeflowError.
     """
     given = tuple(overrides)
     compiled_with = () if image is None else with_image(image, given)
-    with prepared(target, warn, compiled_with) as ready:
+    with prepared(target, warn, overridden(compiled_with, fast)) as ready:
         arguments = ready.package.arguments(() if compiled_with else given)
         api = connect(Access.found(endpoint, namespace, section=ready.section), warn)
         started = start(
@@ -49,7 +52,7 @@ def run_on_kubeflow(
             experiment=experiment or (ready.section.experiment if ready.section else None),
             service_account=service_account or ready.service_account,
         )
-    return api, started
+    return api, replace(started, fast=ready.fast)
 
 
 def wait_for(

@@ -72,6 +72,7 @@ def compile_package(target: str, overrides: Iterable[str] = ()) -> Package:
         service_account=checked.resources.service_account,
         warnings=checked.warnings,
         unused=checked.resources.unused,
+        fast=definition.fast,
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Package:
     service_account: str | None  # that a run is to be started with; no package can hold it
     warnings: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()  # steps of a shared resources file that this definition lacks
+    fast: Mapping[str, str] = field(default_factory=dict)  # what --fast made of each step of TFX's, in words
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -39,6 +40,7 @@ class Package:
             "service_account": self.service_account,
             "warnings": list(self.warnings),
             "unused": list(self.unused),
+            **({"fast": dict(self.fast)} if self.fast else {}),
         }
 
     def as_text(self) -> str:
@@ -53,6 +55,7 @@ class Package:
             "account": self.service_account and f"{self.service_account}, when a run is started",
         }
         lines = [f"  {name:<10}  {value}" for name, value in said.items() if value]
+        lines += [f"  {step}: {what}" for step, what in self.fast.items()]
         return "\n".join([*(f"warning: {warning}" for warning in self.warnings), *lines])
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.runners.kubeflow.package_file import PackageFile, is_package, read_package
@@ -13,6 +13,7 @@ from schemas.config import KubeflowConfig
 from schemas.errors import ConfigError
 
 Warn = Callable[[str], None]
+_OPTIONS = {"kubeflow.image": "--image", "tfx.fast": "--fast"}  # by the setting that each stands for
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Prepared:
     package: PackageFile
     section: KubeflowConfig | None = None
     service_account: str | None = None
+    fast: Mapping[str, str] = field(
+        default_factory=dict
+    )  # what --fast made of each step of TFX's; of a package nobody knows
 
 
 @contextlib.contextmanager
@@ -33,8 +37,9 @@ def prepared(target: str, warn: Warn, overrides: Iterable[str] = ()) -> Iterator
     given = tuple(overrides)
     if names_package(target):
         if given:
+            asked = _OPTIONS.get(setting := given[0].partition("=")[0], setting)
             raise ConfigError(
-                f"{target}: is compiled, with the image that it names. Name the definition, or leave {given[0].partition('=')[0]} out"
+                f"{target}: is compiled, with the image that it names and the steps that it has. Name the definition, or leave {asked} out"
             )
         yield Prepared(read_package(Path(target)))
         return
@@ -47,7 +52,7 @@ def prepared(target: str, warn: Warn, overrides: Iterable[str] = ()) -> Iterator
     with tempfile.TemporaryDirectory() as directory:
         written = Path(directory) / f"{compiled.name}.yaml"
         written.write_text(compiled.text, encoding="utf-8")
-        yield Prepared(read_package(written), load(target, given).kubeflow, compiled.service_account)
+        yield Prepared(read_package(written), load(target, given).kubeflow, compiled.service_account, compiled.fast)
 
 
 def section_of(target: str) -> KubeflowConfig | None:

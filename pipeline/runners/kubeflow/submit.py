@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +35,7 @@ class Started:
     arguments: Mapping[str, Any]
     page: str | None  # where the UI shows it
     endpoint: str
+    fast: Mapping[str, str] = field(default_factory=dict)  # what --fast made of each step of TFX's, in words
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -47,6 +48,7 @@ class Started:
             "experiment": self.experiment,
             "parameters": dict(self.arguments),
             "url": self.page,
+            **({"fast": dict(self.fast)} if self.fast else {}),
         }
 
     def as_text(self) -> str:
@@ -57,6 +59,7 @@ class Started:
         ]
         if self.arguments:
             lines.append("parameters: " + ", ".join(f"{name}={value}" for name, value in self.arguments.items()))
+        lines += [f"{step}: {what}" for step, what in self.fast.items()]
         lines.append(self.page or f"{self.endpoint} has no pages: the UI shows it at #/runs/details/{self.run}")
         return "\n".join(lines)
 
