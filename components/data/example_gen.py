@@ -15,7 +15,7 @@ from components.data import chunks
 from components.data import splits as hash_split
 from components.data.csv_scans import CsvScans
 from components.data.shards import ShardWriter
-from components.data.span_parts import SpanShards, by_span, shards_of, types_of
+from components.data.span_parts import SpanShards, by_span, check_scanned, shards_of, types_of
 from components.io import csv, parquet
 from components.io.beam import RowCount, pipeline, place
 from components.io.workers import Packed
@@ -164,6 +164,10 @@ class ExampleGen:
         with RowCount(progress) as rows:
             writer = ShardWriter(examples, weights, counts, rows)
             new = [span for span in shards if not span.find(parts, writer)]
+            if format_ == "csv":
+                scans.of([file for span in new for file in span.span.files])  # of all of them at once
+                for span in new:
+                    check_scanned(span.span, found[spans.index(span.span)], scans)
             self._write(new, format_, types, scans, writer)
         for span in new:
             span.keep(parts, writer)

@@ -16,6 +16,7 @@ from components.io.content import digest
 from components.io.content import name as name_of
 from components.io.links import link
 from schemas.component import InputFile, PartCache
+from schemas.errors import DataError
 from schemas.input_files import FoundFile
 
 _TYPES = "types.json"
@@ -80,6 +81,16 @@ def types_of(spans: Sequence[SpanFiles], scans: CsvScans, parts: PartCache) -> l
         _keep_types(parts, span, scans.layout, scanned)
         found[spans.index(span)] = scanned
     return [kept for kept in found if kept is not None]
+
+
+def check_scanned(span: SpanFiles, known: Sequence[FileTypes], scans: CsvScans) -> None:
+    """Raise DataError where a scan finds something else in a file of `span` than what is known of it: what was kept of that file."""
+    for file, before, scan in zip(span.files, known, scans.of(span.files), strict=True):
+        if FileTypes(scan.types, len(scan.parts)) != before:
+            raise DataError(
+                f"{file}: it changed while it was read, after this run was planned. Run again once it is written whole; to replace "
+                f"a file that runs read, write the new one beside it and rename it"
+            )
 
 
 def _find_types(parts: PartCache, span: SpanFiles, layout: csv.Layout) -> list[FileTypes] | None:

@@ -316,6 +316,32 @@ def test_nothing_is_kept_of_a_file_that_is_not_what_was_planned_any_more(day, ma
     assert same(make(part_cache, planned, window=2), make(window=2))
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param(["1,half,three"], id="another type"),
+        pytest.param(  # 67.5 MB, and 64 MB are a shard
+            [f"{row},{row / 4},{'long ' * 5000}" for row in range(2700)],
+            id="another number of shards",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_file_that_is_replaced_while_what_is_known_of_it_is_used_is_named(
+    day, make, part_cache, rows: list[str]
+) -> None:
+    day(1)
+    day(2)
+    make(part_cache, window=2)
+    planned = plan(ExampleGen(source=DAYS, window=2))
+    day(2, *rows)
+
+    with pytest.raises(
+        DataError, match=r"^data/2/0\.csv: it changed while it was read, after this run was planned\. Run again"
+    ):
+        make(part_cache, planned, window=2, splits={"train": 9, "eval": 1})
+
+
 def test_who_plans_nothing_reads_what_is_there_and_keeps_nothing(day, tmp_path, part_cache) -> None:
     day(1)
     examples = Examples(tmp_path / "examples")
