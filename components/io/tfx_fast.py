@@ -25,6 +25,7 @@ _PUSHER = "components.release.pusher.Pusher"
 _TF_EXAMPLE, _TFRECORD_GZIP = 6, 5  # example_gen_pb2.FORMAT_TF_EXAMPLE, FORMAT_TFRECORDS_GZIP
 _SCHEMA = "schema.pbtxt"
 _BY_TIME = (0, 1)  # pusher_pb2.AUTO, UNIX_TIMESTAMP
+_PACKED = {".bz2", ".deflate", ".lzma", ".xz", ".zst", ".zstd"}  # what Beam unpacks besides gzip, by extension
 _READS = {
     "tfx.components.example_gen.csv_example_gen.executor.Executor": "csv",
     "tfx.components.example_gen.import_example_gen.executor.Executor": "tfrecord",
@@ -167,9 +168,14 @@ def _example_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:
     if "**" in pattern:
         raise _Differs(f"input_config: '{pattern}' is any directory to ours and one name to TFX")
     source = os.path.join(step.parameters["input_base"], pattern)  # noqa: PTH118 as TFX joins them
-    hidden = _hidden(source)
-    if hidden is not None:
-        raise _Differs(f"input_config: TFX reads {hidden} as well, and ours leaves hidden files out")
+    there = _there(source)
+    given = Path(source).parts
+    hidden = [file for file in there if any(part.startswith(".") and part not in given for part in file.parts)]
+    if hidden:
+        raise _Differs(f"input_config: TFX reads {hidden[0]} as well, and ours leaves hidden files out")
+    packed = [file for file in there if file.suffix in _PACKED]
+    if packed:
+        raise _Differs(f"input_config: Beam unpacks {packed[0]} by its name, and ours does not")
     written = write.split_config
     splits = {split.name: split.hash_buckets for split in written.splits} or {read.splits[0].name: 1}
     if tuple(splits) != splits_in_order(splits):
@@ -193,17 +199,12 @@ def _example_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:
     return settings, {}
 
 
-def _hidden(source: str) -> Path | None:
-    """A hidden file that a source of TFX's names now, in any span of it; None where there is none."""
+def _there(source: str) -> list[Path]:
+    """The files that a source of TFX's names now, hidden ones too, in any span of it."""
     try:
-        every = expand(re.sub(r"\{[A-Z]+(:\d+)?\}", "*", source), hidden=True)
+        return expand(re.sub(r"\{[A-Z]+(:\d+)?\}", "*", source), hidden=True)
     except DataError:  # nothing is there yet, or not here
-        return None
-    given = Path(source).parts
-    return next(
-        (file for file in every if any(part.startswith(".") and part not in given for part in file.parts)),
-        None,
-    )
+        return []
 
 
 def _statistics_gen(step: _Step, known: Mapping[str, _Step]) -> _Translated:

@@ -129,6 +129,16 @@ def test_a_CsvExampleGen_of_hidden_files_stays(tmp_path: Path, of: str) -> None:
     assert said.startswith(f"TFX's own: input_config: TFX reads {place.with_name('.rows.csv')} as well")
 
 
+def test_an_ImportExampleGen_of_files_that_Beam_unpacks_and_ours_does_not_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.tfrecord.gz").touch()
+    _, said = only(TFX + "ImportExampleGen", input_base=str(tmp_path))
+    assert said == "ours for TFX's ImportExampleGen"
+
+    (tmp_path / "b.tfrecord.bz2").touch()
+    _, said = only(TFX + "ImportExampleGen", input_base=str(tmp_path))
+    assert said == f"TFX's own: input_config: Beam unpacks {tmp_path}/b.tfrecord.bz2 by its name, and ours does not"
+
+
 def test_an_ImportExampleGen_reads_tf_Examples_and_stays_for_anything_else() -> None:
     step, said = only(TFX + "ImportExampleGen", input_base="records")
     assert said == "ours for TFX's ImportExampleGen"
