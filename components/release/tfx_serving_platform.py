@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 from schemas.errors import ConfigError
 
 _INSTEAD = "our InfraValidator needs none, since it starts a model server of its own: uses: InfraValidator"
-_LIBRARIES = ("docker", "kubernetes")
+_LIBRARIES = ("docker", "kubernetes", "requests", "urllib3")  # the latter two carry what the former two ask
 
 
 def check_reachable(serving_spec: str) -> None:
@@ -50,12 +51,35 @@ def _check_docker(config: Any) -> None:
 
 
 def _check_cluster() -> None:
+    from kubernetes.client.rest import ApiException
     from kubernetes.config import ConfigException
     from tfx.utils import kube_utils
+    from urllib3.exceptions import HTTPError
 
+    where = "serving_spec: kubernetes"
     try:
-        kube_utils.make_core_v1_api()
+        api = kube_utils.make_core_v1_api()
     except ConfigException as error:
         raise ConfigError(
-            f"serving_spec: kubernetes: no cluster is known here ({error}). Run the step in one, or write a kubeconfig; {_INSTEAD}"
+            f"{where}: no cluster is known here ({error}). Run the step in one, or write a kubeconfig; {_INSTEAD}"
+        ) from error
+    if not kube_utils.is_inside_cluster():
+        raise ConfigError(
+            f"{where}: TFX starts its server from a pod on Kubeflow alone, and this process is in none, though it knows a cluster. "
+            f"Run the pipeline there; {_INSTEAD}"
+        )
+    missing = [name for name in (kube_utils.KFP_POD_NAME, kube_utils.KFP_NAMESPACE) if name not in os.environ]
+    if missing:
+        raise ConfigError(
+            f"{where}: TFX looks for its own pod by the environment variables {kube_utils.KFP_POD_NAME} and "
+            f"{kube_utils.KFP_NAMESPACE}, and there is no {' and no '.join(missing)}. Kubeflow sets the first; the second is for the "
+            f"step's env, under kubeflow.steps; {_INSTEAD}"
+        )
+    try:
+        kube_utils.get_current_kfp_pod(api)
+    except (ApiException, HTTPError) as error:
+        said = " ".join(str(error).split())
+        raise ConfigError(
+            f"{where}: the cluster does not show this pod to its service account, and TFX asks for it ({said}). Let it read and "
+            f"create pods; {_INSTEAD}"
         ) from error

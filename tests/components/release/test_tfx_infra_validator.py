@@ -212,3 +212,44 @@ def test_without_an_engine_or_a_cluster_our_InfraValidator_is_named(
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="^serving_spec: kubernetes: no cluster is known here .*uses: InfraValidator"):
         validate({"kubernetes": {}}, model=model)
+
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: somewhere
+clusters: [{name: somewhere, cluster: {server: "http://127.0.0.1:1"}}]
+contexts: [{name: somewhere, context: {cluster: somewhere, user: somebody}}]
+users: [{name: somebody, user: {token: secret}}]
+"""
+
+
+def test_what_TFX_s_server_on_a_cluster_lacks_is_said_before_a_model_is_blamed_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validate: Callable[..., InfraBlessing], model: Model
+) -> None:
+    import certifi
+    from tfx.utils import kube_utils
+
+    def said() -> str:
+        monkeypatch.setattr(kube_utils, "_factory", kube_utils._KubernetesClientFactory())  # as in a fresh process
+        with pytest.raises(ConfigError) as caught:
+            validate({"kubernetes": {}}, model=model)
+        assert str(caught.value).endswith("uses: InfraValidator")
+        return str(caught.value)
+
+    for name in ("KUBERNETES_SERVICE_HOST", "KFP_POD_NAME", "KFP_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "config").write_text(KUBECONFIG)
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    assert "TFX starts its server from a pod on Kubeflow alone, and this process is in none" in said()
+
+    (tmp_path / "token").write_text("secret")
+    monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr("kubernetes.config.incluster_config.SERVICE_CERT_FILENAME", certifi.where())
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+    monkeypatch.setenv("KFP_POD_NAME", "penstock-1")
+    assert "there is no KFP_NAMESPACE. Kubeflow sets the first; the second is for the step's env" in said()
+
+    monkeypatch.setenv("KFP_NAMESPACE", "kubeflow")
+    assert "the cluster does not show this pod to its service account" in said()
