@@ -11,6 +11,11 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from schemas.dotted_path import resolve
+
+_PREPARED = (
+    "components.io.tfx_ahead.prepared"  # most of the time that reading a definition of TFX's takes is importing TFX
+)
 _quiet_users = 0  # imports that are kept quiet in this process; two may go on in threads
 _quiet = contextlib.ExitStack()
 _quiet_lock = threading.Lock()
@@ -42,7 +47,7 @@ def _without_warnings() -> Iterator[None]:
     logging.disable(max(disabled, logging.WARNING))
     without_addons: Any = _WithoutAddons(sys.stderr)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(without_addons):
+        with warnings.catch_warnings(), contextlib.redirect_stderr(without_addons), resolve(_PREPARED)():
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.machinery
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +27,20 @@ def prepare() -> None:
     arrange()
     if not any(isinstance(finder, _ExtensionsFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _ExtensionsFinder())
+
+
+@contextlib.contextmanager
+def prepared() -> Iterator[None]:
+    """The same for what is imported inside, in a process that is the user's own."""
+    before = tuple(sys.meta_path)
+    prepare()
+    ours = [finder for finder in sys.meta_path if finder not in before]
+    try:
+        yield
+    finally:
+        for finder in ours:
+            with contextlib.suppress(ValueError):  # whoever took it out has what we want
+                sys.meta_path.remove(finder)
 
 
 class _ExtensionsFinder(importlib.abc.MetaPathFinder):

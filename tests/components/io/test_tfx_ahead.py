@@ -46,3 +46,17 @@ print(named is tfx.extensions.google_cloud_ai_platform)
         "BigQueryExampleGen",
         "True",
     ]
+
+
+def test_what_was_prepared_for_one_import_is_gone_after_it() -> None:
+    program = """
+import sys
+from components.io.tfx_ahead import prepared
+before = list(sys.meta_path)
+with prepared():
+    with prepared():
+        within = len(sys.meta_path)
+    print(len(sys.meta_path) == within > len(before))
+print(sys.meta_path == before)
+"""
+    assert python(program) == ["True", "True"]
