@@ -216,10 +216,12 @@ def show_schedule(
     version = None
     if reference:
         try:
-            version = api.version_name(reference.get("pipeline_id", ""), reference.get("pipeline_version_id", ""))
+            version = api.pipelines.version_name(
+                reference.get("pipeline_id", ""), reference.get("pipeline_version_id", "")
+            )
         except NotThere:
             version = f"{newest.version}, which was deleted: no run can start. `apply` puts another there"
-    runs = tuple(itertools.islice(api.runs_of(newest.id), _RUNS_SHOWN))
+    runs = tuple(itertools.islice(api.runs.of_recurring(newest.id), _RUNS_SHOWN))
     return Shown(row, version, runs, tuple(old))
 
 
@@ -255,7 +257,7 @@ def pause_schedule(
     found = _ours(api, name)
     for each in found:
         if each.on:
-            api.switch_recurring_run(each.id, on=False)
+            api.recurring_runs.switch(each.id, on=False)
     return Switched(name, "paused", (found[-1].id,), "`apply` turns it on again, unless its file says paused: true")
 
 
@@ -266,7 +268,7 @@ def resume_schedule(
     api = connect(Access.found(endpoint, namespace), warn)
     newest = _ours(api, name)[-1]
     if not newest.on:
-        api.switch_recurring_run(newest.id, on=True)
+        api.recurring_runs.switch(newest.id, on=True)
     missed = "all firings that were" if newest.catch_up else "the latest firing, if one was"
     return Switched(name, "resumed", (newest.id,), f"Kubeflow makes up for {missed} missed while it was off, at once")
 

@@ -222,7 +222,7 @@ class Follower:
         lost = False
         while True:
             try:
-                answer = self.api.run(self.run)
+                answer = self.api.runs.get(self.run)
                 if lost:
                     self.tell(log.StepNote("kubeflow", "it answers again"))
                 return answer
@@ -244,7 +244,7 @@ class Follower:
         if failed == self._failed_pods and not (waits and due):
             return self._with_whys(view)
         try:
-            workflow = self.api.workflow(self.run)
+            workflow = self.api.runs.workflow(self.run)
         except KubeflowError:
             return self._with_whys(view)  # nothing depends on it
         self._failed_pods, self._looked = failed, time.monotonic()
@@ -342,12 +342,12 @@ def _with_step(shown: TaskView, step: StepRecord | None) -> TaskView:
 def find_run(api: Api, run: str) -> Any:
     """The run of this id, or of this name if only one has it. Raises ConfigError when there is none, or several."""
     try:
-        return api.run(run)
+        return api.runs.get(run)
     except NotThere:
         pass
-    named = api.runs_named(run)
+    named = api.runs.named(run)
     if len(named) == 1:
-        return api.run(named[0]["run_id"])
+        return api.runs.get(named[0]["run_id"])
     if named:
         listed = "\n".join(f"  {found['run_id']}  {found['state']}  {found['created_at']}" for found in named[:5])
         raise ConfigError(f"{api.endpoint}: {len(named)} runs are called '{run}'; give the id of one:\n{listed}")
@@ -362,7 +362,7 @@ def layout_of_run(api: Api, run: Any) -> Layout:
     reference = run.pipeline_version_reference
     if reference and reference.pipeline_id and reference.pipeline_version_id:
         try:
-            return layout_of(api.specification(reference.pipeline_id, reference.pipeline_version_id))
+            return layout_of(api.pipelines.specification(reference.pipeline_id, reference.pipeline_version_id))
         except NotThere:  # the version was deleted after the run had begun
             pass
     return Layout(_by_nodes(run), {})

@@ -52,7 +52,7 @@ def start_once(
     Raises ConfigError with every problem, and KubeflowError.
     """
     api = connect(Access.found(endpoint, namespace, section=section_of(target)), warn)
-    there = _needless(api, api.runs_named(name), name, attempts, digest)
+    there = _needless(api, api.runs.named(name), name, attempts, digest)
     if there:
         return there
     with prepared(target, warn) as ready:
@@ -97,13 +97,13 @@ def _only_the_first(api: Api, name: str) -> str | None:
 
     Whoever creates a run last sees all of them, and all choose the same one, so that one is left whoever is quicker.
     """
-    going = [run for run in api.runs_named(name) if outcome_of(run.get("state")) == "running"]
+    going = [run for run in api.runs.named(name) if outcome_of(run.get("state")) == "running"]
     ids = [
         str(run["run_id"]) for run in sorted(going, key=lambda run: (str(run.get("created_at")), str(run["run_id"])))
     ]
     for other in ids[1:]:
         try:
-            api.terminate_run(other)
+            api.runs.terminate(other)
         except NotThere:
             continue
     return ids[0] if ids else None
@@ -114,4 +114,4 @@ def _because(api: Api, run: Mapping[str, Any], state: State, reason: str) -> Onc
 
 
 def _page(api: Api, run: str | None) -> str:
-    return (api.page_of(run) if run else None) or ""
+    return (api.runs.page_of(run) if run else None) or ""

@@ -135,12 +135,12 @@ class Recurring:
 
 def recurring_runs(api: Api, name: str | None = None) -> list[Recurring]:
     """All of them, or those of one name, oldest first."""
-    return sorted((Recurring.of(said) for said in api.recurring_runs(name)), key=lambda found: found.age)
+    return sorted((Recurring.of(said) for said in api.recurring_runs.find(name)), key=lambda found: found.age)
 
 
 def goes_on(api: Api, recurring: Recurring) -> str | None:
     """The id of a run that it started and that has not ended."""
-    runs = api.runs_of(recurring.id)
+    runs = api.runs.of_recurring(recurring.id)
     return next((str(run["run_id"]) for run in runs if outcome_of(run.get("state")) == "running"), None)
 
 
@@ -155,12 +155,12 @@ def retire(api: Api, recurring: Iterable[Recurring]) -> dict[str, str]:
     for old in retired:
         if old.on:
             with contextlib.suppress(NotThere):
-                api.switch_recurring_run(old.id, on=False)
+                api.recurring_runs.switch(old.id, on=False)
     kept = {old.id: run for old in retired if (run := goes_on(api, old))}
     for old in retired:
         if old.id not in kept:
             with contextlib.suppress(NotThere):
-                api.delete_recurring_run(old.id)
+                api.recurring_runs.delete(old.id)
     return kept
 
 

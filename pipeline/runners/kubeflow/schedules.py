@@ -104,12 +104,12 @@ def _change(api: Api, wanted: Wanted, ours: Sequence[Recurring]) -> Change:
 def _differences(api: Api, wanted: Wanted, found: Recurring) -> tuple[str, ...]:
     """What of a recurring run of ours is not as it is to be, in words; nothing of one that is."""
     spec = wanted.spec
-    pipeline = api.find_pipeline(wanted.package.name)
-    version = api.find_version(pipeline, spec.version) if pipeline else None
+    pipeline = api.pipelines.find(wanted.package.name)
+    version = api.pipelines.find_version(pipeline, spec.version) if pipeline else None
     other = []
     if version is None or found.version != version:
         other.append("another package")
-    if found.experiment != api.find_experiment(spec.experiment):
+    if found.experiment != api.experiments.find(spec.experiment):
         other.append(f"experiment '{spec.experiment}'")
     if found.mark is not None and found.mark.digest != spec.digest:
         other += _settings(spec, found)
@@ -144,14 +144,14 @@ def _apply(api: Api, change: Change, scope: str) -> Applied:
         kept = late[-1].id if late else made
         old += late[:-1]
     elif change.keep and change.action in ("pause", "resume"):
-        api.switch_recurring_run(change.keep.id, on=change.action == "resume")
+        api.recurring_runs.switch(change.keep.id, on=change.action == "resume")
     return Applied(change, kept, tuple(retire(api, old).values()))
 
 
 def _create(api: Api, wanted: Wanted, scope: str) -> str:
     spec = wanted.spec
     uploaded = upload(api, wanted.package)
-    return api.create_recurring_run(
+    return api.recurring_runs.create(
         spec.name,
         description=Mark(spec.digest, scope, spec.timezone).as_text(),
         pipeline=uploaded.pipeline,

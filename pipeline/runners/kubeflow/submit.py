@@ -70,31 +70,31 @@ def upload(api: Api, package: PackageFile) -> Uploaded:
     Any number of processes may do so at once: who comes second takes what the first has made. Raises PackageRefused with what
     the API server found wrong, and KubeflowError.
     """
-    pipeline = api.find_pipeline(package.name)
+    pipeline = api.pipelines.find(package.name)
     created = pipeline is None
     if pipeline is None:
         try:
-            pipeline = api.create_pipeline(package.name, "Made by Penstock")
+            pipeline = api.pipelines.create(package.name, "Made by Penstock")
         except AlreadyThere:
             created = False
-            pipeline = api.find_pipeline(package.name)
+            pipeline = api.pipelines.find(package.name)
             if pipeline is None:
                 raise
-    version = api.find_version(pipeline, package.version)
+    version = api.pipelines.find_version(pipeline, package.version)
     if version:
         return Uploaded(pipeline, version, new=False)
     try:
-        version = api.upload_version(
+        version = api.pipelines.upload_version(
             pipeline, package.version, package.file, f"Made by Penstock from {package.file.name}"
         )
     except KubeflowError as error:
         # 2.5 answers 500 where later ones say 409.
-        theirs = None if isinstance(error, PackageRefused) else api.find_version(pipeline, package.version)
+        theirs = None if isinstance(error, PackageRefused) else api.pipelines.find_version(pipeline, package.version)
         if theirs:
             return Uploaded(pipeline, theirs, new=False)
         if created:
             with contextlib.suppress(KubeflowError):  # somebody else's version may be in it by now
-                api.delete_empty_pipeline(pipeline)
+                api.pipelines.delete_empty(pipeline)
         raise
     return Uploaded(pipeline, version, new=True)
 
@@ -116,7 +116,7 @@ def start(
     uploaded = upload(api, package)
     name = name or f"{package.name} {datetime.now():%Y-%m-%d %H-%M-%S}"
     experiment = experiment or package.name
-    run = api.create_run(
+    run = api.runs.create(
         name,
         pipeline=uploaded.pipeline,
         version=uploaded.version,
@@ -133,20 +133,20 @@ def start(
         uploaded=uploaded.new,
         experiment=experiment,
         arguments=arguments,
-        page=api.page_of(run),
+        page=api.runs.page_of(run),
         endpoint=api.endpoint,
     )
 
 
 def have_experiment(api: Api, name: str) -> str:
     """The id of the experiment of this name, made if it is not there. Any number of processes may ask at once."""
-    found = api.find_experiment(name)
+    found = api.experiments.find(name)
     if found:
         return found
     try:
-        return api.create_experiment(name)
+        return api.experiments.create(name)
     except AlreadyThere:
-        theirs = api.find_experiment(name)
+        theirs = api.experiments.find(name)
         if theirs is None:
             raise
         return theirs

@@ -66,7 +66,7 @@ def read_logs(api: Api, run: str, step: str | None = None, root: Path | None = N
     for task in tasks:
         found = _stored(root, answer.run_id, task)
         if found is None:
-            workflow = api.workflow(answer.run_id) if workflow is None else workflow
+            workflow = api.runs.workflow(answer.run_id) if workflow is None else workflow
             found = _of_pods(api, answer, layout, task, pods_of(workflow, task), root)
         logs.append(found)
     return RunLogs(answer.run_id, tuple(logs))
@@ -102,7 +102,7 @@ def follow_log(
             if ended:
                 return RunLogs(answer.run_id, (replace(found, text="") if written else found,))
             sleep(poll_s)
-            answer = api.run(answer.run_id)
+            answer = api.runs.get(answer.run_id)
     except KeyboardInterrupt:
         raise Interrupted(
             f"no longer reading; the run goes on, and `pipeline kubeflow logs {run} {step}` reads again"
@@ -143,7 +143,7 @@ def _of_pods(api: Api, run: Any, layout: Layout, task: Task, pods: Sequence[Pod]
     lost = []
     for pod in reversed(pods):
         try:
-            text = api.pod_log(run.run_id, pod.name, pod.namespace, pod.created)
+            text = api.runs.pod_log(run.run_id, pod.name, pod.namespace, pod.created)
         except NotThere as error:
             if pod.phase in ("Pending", "Running") and not pod.ended and "is waiting to start" in str(error):
                 return TaskLog(task.name, gone=f"{task.name} has not started: {pod.message or 'its pod is being made'}")
