@@ -25,6 +25,9 @@ from components.io.keras import arrange
 from pipeline.contract import read_contract
 from schemas.location import ObjectUrl
 
+# Tests are in no package: what answers as Kubeflow Pipelines' API does is imported by this path.
+sys.path.append(str(Path(__file__).parent / "kfp_api"))
+
 # Tests stop processes of theirs by these, and a shell that runs the tests in the background has some ignored, for all below it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGQUIT, signal.SIGHUP):
@@ -194,28 +197,17 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 @pytest.fixture
 def kfp_api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """Kubeflow Pipelines' API: a KfpApi (tests/kfp_api/server.py), which the environment leads to."""
+    """Kubeflow Pipelines' API: a KfpApi (tests/kfp_api/kfp_server), which the environment leads to."""
     from kfp.client import Client
+    from kfp_server import KfpApi, serving
 
     for name in [name for name in os.environ if name.startswith(("KFP_", "KF_PIPELINES_"))]:
         monkeypatch.delenv(name)
     # kfp.Client's own settings, which it looks for in the home directory when it is imported.
     monkeypatch.setattr(Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "kfp/context.json"))
-    server = load_kfp_api()
-    with server.serving(server.KfpApi()) as api:
+    with serving(KfpApi()) as api:
         monkeypatch.setenv("KFP_ENDPOINT", api.url)
         yield api
-
-
-def load_kfp_api() -> Any:
-    """tests/kfp_api/server.py as a module: tests are in no package."""
-    if "kfp_api_server" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("kfp_api_server", Path(__file__).parent / "kfp_api/server.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules["kfp_api_server"] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules["kfp_api_server"]
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import sys
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kfp_server import serving
 
 Command = Any
 Api = Any
@@ -410,7 +410,7 @@ def test_a_certificate_of_ones_own_authority_is_trusted_when_it_is_given(
 ) -> None:
     certificate = tmp_path / "certificate.pem"
     certificate.write_bytes(self_signed("127.0.0.1"))
-    with sys.modules[type(kfp_api).__module__].serving(kfp_api, certificate):
+    with serving(kfp_api, certificate):
         said = command("kubeflow", "run", str(toy_package), "--endpoint", kfp_api.url)
         assert said.code == 1
         assert "its certificate is not trusted (certificate verify failed: self-signed certificate" in said.err
