@@ -95,6 +95,7 @@ class _Task:
     key: str = ""
     begun: bool = False  # whether the ledger has the step as running
     aside: bool = False  # whether a condition keeps the step from running, and not what ends the run
+    enough: bool = False  # whether a step before this one has found no need to go on, and none has refused
 
     @property
     def graph(self) -> Graph:
@@ -170,6 +171,7 @@ def _attempt(task: _Task) -> TaskResult:
         task.graph.name, task.graph.digest, task.definition.parameters, run=task.run, names=task.definition.names
     )
     _clear_up_after_earlier_attempts(task, record)
+    task.enough = _found_no_need(record, task.step)
     try:
         result = _result(task, record, started)
     except KeyboardInterrupt:
@@ -244,6 +246,12 @@ def _result(task: _Task, record: RunRecord, started: float) -> TaskResult:
     if found is not None:
         return _reused(task, found, plan, started)
     return _run(task, step, plan, executions, started)
+
+
+def _found_no_need(record: RunRecord, step: Step) -> bool:
+    """Whether a run without this step ends for want of a need, and not with a refusal."""
+    actions = {other.action for other in record.steps if other.step != step.id}
+    return "no need" in actions and "refused" not in actions
 
 
 def _set_aside(record: RunRecord, step: Step) -> set[str]:
@@ -385,9 +393,13 @@ def _tell_kubeflow(task: _Task, result: TaskResult) -> None:
         names.EXECUTIONS: json.dumps(keys, sort_keys=True),
     }
     if contract.blesses:
-        # Who waits for the verdict of a step that does not run goes on without, as on one machine.
-        parameters[names.BLESSED] = task.aside or (
-            result.outcome in ("done", "reused") and _is_blessed(found, contract)
+        # Who waits for the verdict of a step that does not run goes on without, as on one machine. It is skipped by itself where the
+        # run ends for want of a need: kept from beginning, it would look refused to who cannot read the store.
+        parameters[names.BLESSED] = (
+            task.aside
+            or result.outcome == "no need"
+            or (result.outcome == "skipped" and task.enough)
+            or (result.outcome in ("done", "reused") and _is_blessed(found, contract))
         )
     metadata: dict[str, dict[str, Any]] = {names.SUMMARY: {"outcome": result.outcome, "run": task.run}}
     pages: dict[str, str] = {
