@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ def arrange() -> None:
     """From now on, whoever imports keras_tuner first gets one that works with tf_keras.
 
     KerasTuner imports the standalone `keras`, which is Keras 3 whatever TF_USE_LEGACY_KERAS says. While it is being
-    imported, and only then, `keras` is tf_keras. Nothing is imported here, so this costs nothing where no user's module
+    imported, and only then, `keras` is tf_keras. A grid search of it that was killed goes on. Nothing is imported here, so this costs nothing where no user's module
     needs it; calling it again changes nothing. To be called before any module of the user's is loaded.
     """
     if not any(isinstance(finder, _KerasTunerFinder) for finder in sys.meta_path):
@@ -131,7 +131,7 @@ def load_keras(model: Model, *, compiled: bool = True) -> tf_keras.Model:
         return tf_keras.models.load_model(file, compile=compiled)
 
 
-@cache
+@functools.cache
 def warm_up_class() -> Any:
     """The schedule WarmUp, known to Keras by name so that a saved model's optimizer can be loaded; made here since Keras is
     imported late."""
@@ -198,6 +198,30 @@ class _WithTfKeras(importlib.abc.Loader):
                 del sys.modules["keras"]
             else:
                 sys.modules["keras"] = before
+        _let_grids_go_on(module)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)  # get_source, get_data, ...: importlib.resources and tracebacks ask for them
+
+
+def _let_grids_go_on(keras_tuner: Any) -> None:
+    """Have a grid search that was killed go on: KerasTuner 1.4 has the order of its trials in memory alone, and cannot ask it any more.
+
+    The order is that of the trials' values, and which of them still has a next one to try the oracle finds out by itself.
+    """
+    oracle = keras_tuner.oracles.GridSearchOracle
+    reload_without_order = oracle.reload
+
+    def reload(self: Any) -> None:
+        reload_without_order(self)
+
+        def compared(one: str, other: str) -> int:
+            values = [self.trials[trial].hyperparameters.values for trial in (one, other)]
+            return int(self._compare(*values))
+
+        self._ordered_ids = type(self._ordered_ids)()
+        for trial in sorted(self.start_order, key=functools.cmp_to_key(compared)):
+            self._ordered_ids.insert(trial)
+        self._populate_next = list(self.start_order)
+
+    oracle.reload = reload
