@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -172,6 +175,46 @@ def two_outputs(tmp_path_factory: pytest.TempPathFactory, hours: tuple[Transform
             model=model,
         )
     return model
+
+
+class StepProcess:
+    """Steps in another process, one after the other in the same one, until it is killed; see step_process.py."""
+
+    def __init__(self) -> None:
+        program = str(Path(__file__).with_name("step_process.py"))
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        # A session of its own, so that all of it can be killed at once.
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        self.process = subprocess.Popen([sys.executable, program], env=environment, start_new_session=True, **pipes)
+
+    def send(
+        self, step: str, settings: dict[str, Any], examples: Examples, graph: TransformGraph, **others: Any
+    ) -> None:
+        """Begin a step. `others` are `to`, `scratch`, `modules` (where the user's are), `seed`, `end_at` and `kill_at`."""
+        paths = {"examples": examples.path, "graph": graph.path, **others}
+        request = {"step": step, "settings": settings, "raw": not isinstance(examples, TransformedExamples), **paths}
+        assert self.process.stdin is not None
+        print(json.dumps(request, default=str), file=self.process.stdin, flush=True)
+
+    def answer(self) -> dict[str, Any]:
+        """What the step that was begun says when it has ended."""
+        assert self.process.stdout is not None
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+
+@pytest.fixture(scope="session")
+def start_step_process() -> type[StepProcess]:
+    """() -> a process that runs steps."""
+    return StepProcess
+
+
+@pytest.fixture(scope="module")
+def step_process() -> Iterator[StepProcess]:
+    """One for all steps of a module of tests."""
+    made = StepProcess()
+    yield made
+    made.process.communicate()
 
 
 def served(model: Model, version: int = 7) -> Baseline:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import csv
-import multiprocessing
-import os
-import sys
 from typing import Any
 
 import numpy as np
@@ -14,9 +11,8 @@ import pytest
 from components.io import saved_model
 from components.io.keras import load_keras
 from components.model.checkpoints import WEIGHTS
-from components.model.trainer import Trainer
 from schemas.artifacts import Model
-from schemas.component import Progress, Scratch, Seed
+from schemas.component import Scratch
 
 # What a worker computes leaves a file with the worker's number.
 LINE = """
@@ -38,42 +34,26 @@ def build_model(hp):
 """
 
 
-class Ended(Exception):
-    pass
-
-
-class Told(Progress):
-    """Notes what it is told, and ends the step once `until` steps are done."""
-
-    def __init__(self, until: int | None = None) -> None:
-        self.until = until
-        self.done: list[int] = []
-
-    def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
-        self.done.append(done)
-        if self.until is not None and done >= self.until:
-            raise Ended
-
-
 @pytest.mark.slow
-def test_two_workers_and_a_parameter_server_train_and_go_on_after_an_end(tmp_path, hours, monkeypatch):
+def test_two_workers_and_a_parameter_server_train_and_go_on_after_an_end(tmp_path, hours, monkeypatch, step_process):
     (tmp_path / "user_line.py").write_text(LINE.format(directory=str(tmp_path)), encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     model, scratch = Model(tmp_path / "model"), Scratch(tmp_path / "scratch")
     model.path.mkdir()
     scratch.path.mkdir()
     settings: dict[str, Any] = {"label": "fare_again", "sample_weight": "heavy", "epochs": 8, "batch_size": 20}
-    trainer = Trainer(build_model="user_line.build_model", strategy="parameter_server", workers=2, **settings)
-    given = {"seed": Seed(13), "scratch": scratch, "model": model}
+    settings |= {"build_model": "user_line.build_model", "strategy": "parameter_server", "workers": 2}
+    given = {"to": model.path, "scratch": scratch.path, "modules": tmp_path, "seed": 13}
 
-    with pytest.raises(Ended):
-        trainer.run(hours[1], hours[0], progress=Told(until=30), **given)
-    told = Told()
-    trainer.run(hours[1], hours[0], progress=told, **given)
+    step_process.send("Trainer", settings, hours[1], hours[0], **given, end_at=30)
+    ended = step_process.answer()
+    step_process.send("Trainer", settings, hours[1], hours[0], **given)
+    told = step_process.answer()
 
-    assert not multiprocessing.active_children()
-    assert told.done[0] >= 20
+    assert ended["error"] == "Ended"
+    assert ended["left"] == told["left"] == 0
+    model.properties.update(told["properties"])
+    assert told["progress"][0][0] >= 20
     with model.curves.open(encoding="utf-8", newline="") as file:
         curve = list(csv.DictReader(file))
     assert [int(row["step"]) for row in curve] == [10, 20, 30, 40, 50, 60, 70, 80]

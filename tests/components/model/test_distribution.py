@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,28 +45,30 @@ TWO_WORKERS = {"strategy": "multi_worker_mirrored", "workers": 2}
 
 
 @pytest.fixture(scope="module")
-def linear(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The dotted path of a model that every process can import."""
+def user_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the module `user_linear`."""
     directory = tmp_path_factory.mktemp("user")
     (directory / "user_linear.py").write_text(LINEAR, encoding="utf-8")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def linear(user_directory: Path) -> Any:
+    """The dotted path of a model that every process can import."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(directory))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(directory), *sys.path]))
+        patch.syspath_prepend(str(user_directory))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(user_directory), *sys.path]))
         yield "user_linear.build_model"
 
 
-def train(
-    directory: Path, hours: Any, progress: Progress | None = None, *, scratch: Path | None = None, **settings: Any
-) -> Model:
-    """A model in a new directory, going on from `scratch` where it is given."""
+def train(directory: Path, hours: Any, **settings: Any) -> Model:
+    """A model in a new directory, trained in this process."""
     directory.mkdir()
-    model = Model(directory / "model")
+    model, scratch = Model(directory / "model"), Scratch(directory / "scratch")
     model.path.mkdir()
-    if scratch is None:
-        scratch = directory / "scratch"
-        scratch.mkdir()
+    scratch.path.mkdir()
     Trainer(**SETTINGS, **settings).run(
-        hours[1], hours[0], seed=Seed(13), scratch=Scratch(scratch), progress=progress or Progress(), model=model
+        hours[1], hours[0], seed=Seed(13), scratch=scratch, progress=Progress(), model=model
     )
     return model
 
@@ -76,24 +79,38 @@ def alone(tmp_path_factory: pytest.TempPathFactory, hours: Any, linear: str) -> 
     return train(tmp_path_factory.mktemp("alone") / "run", hours, build_model=linear)
 
 
-class Told(Progress):
-    def __init__(self) -> None:
-        self.last: tuple[int, int | None] = (0, None)
+@pytest.fixture(scope="module")
+def order(linear: str, hours: Any, user_directory: Path) -> Callable[..., Model]:
+    """(process, directory, scratch, ...) -> the model to be, which two workers train that the step in the process starts."""
 
-    def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
-        self.last = (done, total)
+    def begin(process: Any, directory: Path, scratch: Path, **others: Any) -> Model:
+        model = Model(directory / "model")
+        model.path.mkdir(parents=True)
+        scratch.mkdir(exist_ok=True)
+        settings = {"build_model": linear, **TWO_WORKERS, **SETTINGS}
+        places = {"to": model.path, "scratch": scratch, "modules": user_directory}
+        process.send("Trainer", settings, hours[1], hours[0], seed=13, **places, **others)
+        return model
+
+    return begin
 
 
 @pytest.fixture(scope="module")
-def told() -> Told:
-    return Told()
+def told() -> dict[str, Any]:
+    """What the step that trained `together` answered."""
+    return {}
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory, hours: Any, linear: str, told: Told) -> Model:
+def together(
+    tmp_path_factory: pytest.TempPathFactory, order: Callable[..., Model], step_process: Any, told: dict[str, Any]
+) -> Model:
     """The model trained by two processes that the step starts."""
-    directory = tmp_path_factory.mktemp("together") / "run"
-    return train(directory, hours, told, build_model=linear, **TWO_WORKERS)
+    directory = tmp_path_factory.mktemp("together")
+    model = order(step_process, directory, directory / "scratch")
+    told |= step_process.answer()
+    model.properties.update(told["properties"])
+    return model
 
 
 @pytest.mark.slow
@@ -101,44 +118,24 @@ def test_workers_on_this_machine_train_as_one_process_does(together, alone, told
     for found, expected in zip(load_keras(together).get_weights(), load_keras(alone).get_weights(), strict=True):
         assert found == pytest.approx(expected, rel=1e-4)
     assert together.properties["metrics"] == pytest.approx(alone.properties["metrics"], rel=1e-4)
-    assert told.last == (24, 24)
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from components.model.trainer import Trainer
-from schemas.artifacts import Model, TransformedExamples, TransformGraph
-from schemas.component import Progress, Scratch, Seed
-
-class KilledAfter8(Progress):
-    def __call__(self, done, total=None, unit="rows"):
-        if done >= 8:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-examples, graph, scratch, model = map(Path, sys.argv[1:])
-model.mkdir()
-Trainer(build_model="user_linear.build_model", strategy="multi_worker_mirrored", workers=2, **{settings!r}).run(
-    TransformedExamples(examples), TransformGraph(graph), seed=Seed(13), scratch=Scratch(scratch), progress=KilledAfter8(),
-    model=Model(model),
-)
-"""
+    assert told["progress"][-1][:2] == [24, 24]
+    assert told["left"] == 0
 
 
 @pytest.mark.slow
 def test_workers_of_a_step_that_is_killed_go_on_from_its_checkpoint_to_the_same_weights(
-    tmp_path, hours, linear, together
+    tmp_path, order, step_process, start_step_process, together
 ):
     scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    command = [sys.executable, "-c", KILLED.format(settings=SETTINGS)]
-    command += map(str, (hours[1].path, hours[0].path, scratch, tmp_path / "never"))
-    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # its workers hold the pipe, too
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    killed = start_step_process()
+    order(killed, tmp_path / "never", scratch, kill_at=8)
+    assert killed.process.communicate()[0] == ""  # its workers hold the pipe, too
+    assert killed.process.returncode == -signal.SIGKILL
     steps = [int(file.stem.split("-")[1]) for file in (scratch / "checkpoints").glob("ckpt-*.index")]
     assert 0 < max(steps) < 24
 
-    resumed = train(tmp_path / "run", hours, scratch=scratch, build_model=linear, **TWO_WORKERS)
+    resumed = order(step_process, tmp_path / "run", scratch)
+    assert "error" not in step_process.answer()
 
     found, whole = ([array.tobytes() for array in load_keras(one).get_weights()] for one in (resumed, together))
     assert found == whole
@@ -147,6 +144,7 @@ def test_workers_of_a_step_that_is_killed_go_on_from_its_checkpoint_to_the_same_
 
 PROCESS = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from components.model.trainer import Trainer
 from schemas.artifacts import Model, TransformedExamples, TransformGraph

@@ -7,10 +7,8 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pytest
 
 from components.model.tuner import Tuner
 from schemas import errors
-from schemas.artifacts import Hyperparameters, TransformedExamples, TransformGraph
+from schemas.artifacts import Examples, Hyperparameters, TransformedExamples, TransformGraph
 from schemas.component import Progress, Scratch, Seed
 from schemas.errors import ConfigError, UserCodeError
 
@@ -82,47 +80,41 @@ class Request:
     examples: TransformedExamples
     graph: TransformGraph
     modules: Path
-    process: subprocess.Popen[str]
+    steps: Any  # conftest.py's StepProcess
 
     def send(
-        self, directory: Path, seed: int | None = 13, modules: Path | None = None, **settings: Any
+        self,
+        directory: Path,
+        seed: int | None = 13,
+        modules: Path | None = None,
+        examples: Examples | None = None,
+        **settings: Any,
     ) -> Hyperparameters:
         """Begin a search whose artifact and scratch lie in `directory`; gives the artifact to be."""
         (directory / "scratch").mkdir(parents=True, exist_ok=True)
         found = Hyperparameters(directory / "tuned")
-        request = {
-            "settings": {"label": "big_tip", "max_trials": 3, **settings},
-            "examples": str(self.examples.path),
-            "graph": str(self.graph.path),
-            "modules": str(modules or self.modules),
-            "scratch": str(directory / "scratch"),
-            "to": str(found.path),
-            "seed": seed,
-        }
-        assert self.process.stdin is not None
-        print(json.dumps(request), file=self.process.stdin, flush=True)
+        self.steps.send(
+            "Tuner",
+            {"label": "big_tip", "max_trials": 3, **settings},
+            examples or self.examples,
+            self.graph,
+            modules=modules or self.modules,
+            scratch=directory / "scratch",
+            to=found.path,
+            seed=seed,
+        )
         return found
 
     def __call__(self, directory: Path, **settings: Any) -> tuple[Hyperparameters, list[Any]]:
         """The finished artifact and the reports of progress. Raises what the search raised, its cause as a note."""
         found = self.send(directory, **settings)
-        assert self.process.stdout is not None
-        answer = json.loads(self.process.stdout.readline())
+        answer = self.steps.answer()
         if "error" in answer:
             error = getattr(errors, answer["error"], RuntimeError)(answer["message"])
             error.add_note(answer["cause"])
             raise error
         found.properties.update(answer["properties"])
         return found, answer["progress"]
-
-
-def processes(examples: TransformedExamples, graph: TransformGraph, modules: Path) -> Request:
-    program = str(Path(__file__).with_name("tuning.py"))
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    # A session of its own, so that all of it can be killed at once.
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
-    process = subprocess.Popen([sys.executable, program], env=environment, start_new_session=True, **pipes)
-    return Request(examples, graph, modules, process)
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +127,9 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def search(modules: Path, xf_graph: TransformGraph, xf_transformed: TransformedExamples) -> Iterator[Request]:
+def search(modules: Path, xf_graph: TransformGraph, xf_transformed: TransformedExamples, step_process: Any) -> Request:
     """(directory, seed, settings) -> what a search found, and its reports of progress."""
-    found = processes(xf_transformed, xf_graph, modules)
-    yield found
-    found.process.communicate()
+    return Request(xf_transformed, xf_graph, modules, step_process)
 
 
 SETTINGS: dict[str, Any] = {"build_model": "tuned_small.build_model", "objective": "val_auc", "steps": 3}
@@ -265,6 +255,13 @@ class TestTheSearches:
 
     def test_trials_in_parallel_give_a_random_search_the_same_files(self, search, tmp_path, tuned):
         found, _ = search(tmp_path, **SETTINGS, parallel_trials=2)
+
+        assert {f.name: f.read_bytes() for f in found.path.iterdir()} == {
+            f.name: f.read_bytes() for f in tuned[0].path.iterdir()
+        }
+
+    def test_on_raw_examples_they_give_the_same_files(self, search, tmp_path, tuned, xf_examples):
+        found, _ = search(tmp_path, examples=xf_examples, **SETTINGS)
 
         assert {f.name: f.read_bytes() for f in found.path.iterdir()} == {
             f.name: f.read_bytes() for f in tuned[0].path.iterdir()
@@ -398,10 +395,10 @@ class TestFailures:
 
 @pytest.mark.slow
 def test_killed_in_a_trial_it_keeps_the_finished_ones_and_ends_as_if_it_had_not_been(
-    tmp_path, bayesian, search, modules, xf_graph, xf_transformed
+    tmp_path, bayesian, search, modules, xf_graph, xf_transformed, start_step_process
 ):
-    killed = processes(xf_transformed, xf_graph, modules)
-    killed.send(tmp_path, **BAYESIAN)
+    killed = start_step_process()
+    Request(xf_transformed, xf_graph, modules, killed).send(tmp_path, **BAYESIAN)
     state = tmp_path / "scratch" / "search.json"
     # Four have ended, the last of them chosen by what the others found, and the fifth has begun.
     wait_for(lambda: state.is_file() and len(json.loads(state.read_text())["trials"]) == 5)
