@@ -16,6 +16,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import ComponentSpec, DagSpec, Pipeline
 from kfp_backend.conditions import condition_holds
 from kfp_backend.driver import PIPELINE_ROOT, Execution, Run, executor_input, local_path, resolve_inputs
 from kfp_backend.launcher import command_line, read_outputs, with_defaults
+from kfp_backend.node import Node
 from kfp_backend.package import EXIT, NEWEST, ROOT, Package, dependencies, read_package, run_parameters
 from kfp_backend.pods import Image, Mount, Pod, namespaces
 from kfp_backend.rules import Rejected, reject
@@ -79,6 +80,7 @@ class Cluster:
     backend: tuple[int, int] = NEWEST
     parallel: int = 2  # pods at a time
     isolated: bool = field(default_factory=namespaces)  # see pods.py
+    node: Node | None = None  # what forks the pods' processes; without one each is started
 
     def __post_init__(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -240,7 +242,7 @@ class _Walk:
             if image is None:
                 raise reject("images_can_be_pulled", f"{container.image}: ImagePullBackOff")
             mounts, environment = self.platform(config, self.cluster.directory / name)
-            pod = Pod(name, self.cluster.directory / name, image, mounts, self.cluster.isolated)
+            pod = Pod(name, self.cluster.directory / name, image, mounts, self.cluster.isolated, self.cluster.node)
             found.input = with_defaults(pod.localised(data), component)
             words = command_line([*container.command, *container.args], found.input)
             outputs = data["outputs"]

@@ -24,11 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from kfp_backend.driver import local_path
+from kfp_backend.node import Entry, Forked, Node
 from kfp_backend.rules import reject
 
 USER = 65532  # in no passwd file
 LAUNCHERS = ("/minio", "/gcs", "/s3", "/.local", "/.cache", "/.config")  # empty directories in every pod of KFP
 SMALL_POLL_S = 0.01
+
+Process = subprocess.Popen[bytes] | Forked
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,12 @@ class Image:
         return {str(path.relative_to(self.app)): (stat.st_size, stat.st_mtime_ns) for path, stat in found}
 
 
-UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--uts", "--pid", "--fork", "--propagation", "private")
+UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--uts", "--pid", "--fork")
 
 # $1: an empty directory for the new root, $2: the host's name, $3: the user; then the command. MOUNTS and WRITABLE are filled in.
 ENTER = """
 set -e
+mount --make-rprivate /
 root=$1 host=$2 user=$3 path=$PATH
 shift 3
 PATH=$PATH:/usr/sbin:/sbin
@@ -89,6 +93,8 @@ for mounted in $(cut -d' ' -f5 /proc/self/mountinfo); do
   case $mounted in WRITABLE/proc|/proc/*|/sys|/sys/*|/dev|/dev/*) ;; *) mount -o remount,bind,ro "$mounted" ;; esac
 done
 PATH=$path
+"""
+START = """
 unshare --user --map-user="$user" --map-group="$user" "$@" && code=0 || code=$?
 exit $code
 """
@@ -103,16 +109,19 @@ class Mount:
     writable: bool = True
 
 
-def entering(root: Path, host: str, mounts: Sequence[Mount]) -> list[str]:
-    """The words before a command that put it into a pod's namespaces; `root` is an empty directory."""
+def entering(root: Path, host: str, mounts: Sequence[Mount], then: str = START) -> list[str]:
+    """The words before a command that put it into a pod's namespaces; `root` is an empty directory.
+
+    With another `then` they are a command of its own, which does what comes before that in namespaces that are there.
+    """
     lines = []
     inner_last = sorted(mounts, key=lambda mount: mount.path.count("/"))  # what lies in another is mounted after it
     for mount in inner_last:
         inside = f'"$root"{shlex.quote(mount.path)}'
         lines.append(f"mkdir -p {inside}\nmount --bind {shlex.quote(str(mount.source))} {inside}")
     writable = "".join(f"{shlex.quote(mount.path)}|" for mount in mounts if mount.writable)
-    script = ENTER.replace("MOUNTS", "\n".join(lines)).replace("WRITABLE", writable)
-    return [*UNSHARE, "sh", "-c", script, "sh", str(root), host, str(USER)]
+    script = ENTER.replace("MOUNTS", "\n".join(lines)).replace("WRITABLE", writable) + then
+    return [*(UNSHARE if then == START else ()), "sh", "-c", script, "sh", str(root), host, str(USER)]
 
 
 @functools.cache
@@ -131,8 +140,18 @@ def namespaces() -> bool:
 class Pod:
     """A pod that is thrown away after its one command."""
 
-    def __init__(self, name: str, directory: Path, image: Image, mounts: Sequence[Mount], isolated: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        image: Image,
+        mounts: Sequence[Mount],
+        isolated: bool,
+        node: Node | None = None,
+    ) -> None:
+        """`node`: what forks the pod's process; without one it is started."""
         self.name = name
+        self.node = node
         self.directory = directory
         self.image = image
         self.isolated = isolated
@@ -194,15 +213,7 @@ class Pod:
         home = "/tmp" if self.isolated else str(self.outside("/tmp"))
         variables = {**self.image.environment, "HOME": home, "TMPDIR": home, "HOSTNAME": self.name, **environment}
         with self.log.open("wb") as log:
-            process = subprocess.Popen(
-                self._entered(command),
-                env=variables,
-                cwd=self.image.app,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            process = self._started(command, variables, log.fileno())
             try:
                 code = self._waited(process, timeout_s, kill_when)
             finally:
@@ -211,30 +222,45 @@ class Pod:
             raise reject("the_image_is_read_only", f"{self.name} wrote into its image")
         return code
 
-    def _entered(self, command: Sequence[str]) -> list[str]:
-        """The command inside the pod's namespaces, where there are some."""
+    def _started(self, command: Sequence[str], variables: Mapping[str, str], log: int) -> Process:
+        entering = self._entering(START if self.node is None else "")
+        if self.node is not None:
+            script = shutil.which(command[0], path=variables["PATH"])
+            assert script is not None, command[0]
+            entry = Entry(entering, USER) if entering else None
+            return self.node.start([script, *command[1:]], variables, self.image.app, log, log, entry)
+        return subprocess.Popen(
+            [*entering, *command],
+            env=variables,
+            cwd=self.image.app,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def _entering(self, then: str) -> list[str]:
+        """What puts a command inside the pod's namespaces, where there are some."""
         if not self.isolated:
-            return list(command)
+            return []
         root = self.directory / "root"
         root.mkdir()
         mounts = [*self.own, Mount(self.image.app, "/app", writable=False)]
         mounts += [Mount(path, str(path), writable=False) for path in self.image.also]
         mounts += [mount for mount in self.mounts if mount not in self.own]
-        return [*entering(root, self.name, mounts), *command]
+        return entering(root, self.name, mounts, then)
 
-    def _waited(
-        self, process: subprocess.Popen[bytes], timeout_s: float | None, kill_when: Callable[[], bool] | None
-    ) -> int:
+    def _waited(self, process: Process, timeout_s: float | None, kill_when: Callable[[], bool] | None) -> int:
         started = time.monotonic()
-        while process.poll() is None:
+        while (code := process.poll()) is None:
             if timeout_s is not None and time.monotonic() - started > timeout_s:
                 return -signal.SIGKILL
             if kill_when is not None and kill_when():
                 return -signal.SIGKILL
             time.sleep(SMALL_POLL_S)
-        return process.returncode if process.returncode < 128 else 128 - process.returncode
+        return code if code < 128 else 128 - code
 
-    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+    def _kill(self, process: Process) -> None:
         """End everything in the pod: with the first process of its namespace all others go."""
         if process.poll() is None:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
