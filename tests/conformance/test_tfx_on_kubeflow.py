@@ -1,4 +1,7 @@
-"""Pipelines written for TFX on Kubeflow, each step in a pod of its own: TFX's taxi example, and a custom component of each kind."""
+"""Pipelines written for TFX on Kubeflow, each step in a pod of its own: TFX's taxi example, and a custom component of each kind.
+
+The first compilation and run of the taxi example, and the first local run, are processes that were started; the others are forked by a node.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from typing import Any
 
 import pytest
 from kfp_backend.backend import Cluster, Finished
+from kfp_backend.node import Node
 from kfp_backend.pods import Image
 
 from schemas.passport import Passport
@@ -25,6 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CHECKOUT = Path(__file__).parents[2]
 IMAGE = "registry.example.com/team/tfx:1"
 PROJECT = Path(__file__).parent / "tfx_project"
+PIPELINE = str(Path(sys.executable).parent / "pipeline")
 HELPER = "taxi_utils_native_keras.py"
 STEPS = (
     "csv-example-gen",
@@ -70,6 +75,7 @@ class Site:
         self.project = directory / "project"
         self.project.mkdir()
         self.cluster = Cluster(directory / "cluster", {}, {"penstock": self.volume})
+        self.environment = {**Image.environment_of(CHECKOUT), "HOME": str(directory)}
 
     def define(self, definition: str) -> None:
         """Write pipeline.yaml, with the volume where it is."""
@@ -87,23 +93,13 @@ class Site:
         assert done.returncode == 0, done.stdout + done.stderr
         self.package = file.read_text()
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """The `pipeline` command on the user's own machine, which has the volume at the same path."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli.main", *arguments],
-            cwd=self.project,
-            env={**Image.environment_of(CHECKOUT), "HOME": str(self.directory)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
     def pipeline(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The same, to its end."""
-        process = self.start(*arguments)
-        said, complained = process.communicate()
-        return subprocess.CompletedProcess(arguments, process.returncode, said, complained)
+        """What the `pipeline` command says on the user's own machine, which has the volume at the same path."""
+        if self.cluster.node is not None:
+            return self.cluster.node.run([PIPELINE, *arguments], self.environment, self.project)
+        return subprocess.run(
+            [PIPELINE, *arguments], cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
+        )
 
     def answer(self, *arguments: str) -> Any:
         """What `pipeline ... --json` says there."""
@@ -144,14 +140,16 @@ def taxi(tmp_path_factory: pytest.TempPathFactory, taxi_csv: Path, small_taxi_cs
 
 
 @pytest.fixture(scope="module")
-def first(taxi: Site) -> Finished:
-    """The first run there, whose trainer is killed once it writes its logs."""
+def first(taxi: Site, node: Node) -> Finished:
+    """The first run there, whose trainer is killed once it writes its logs. What comes after it is forked."""
     scratch = taxi.volume / ".penstock" / "scratch" / "trainer"
 
     def trains() -> bool:
         return scratch.is_dir() and any(scratch.rglob("events.out.*"))
 
-    return taxi.run(kill={"trainer": trains})
+    finished = taxi.run(kill={"trainer": trains})
+    taxi.cluster.node = node
+    return finished
 
 
 def test_a_run_ends_with_a_pushed_model_though_its_trainer_was_killed(taxi: Site, first: Finished) -> None:
@@ -209,9 +207,10 @@ NUMBERS = ("csv-example-gen", "add-up", "fit", "judge", "pusher")
 
 
 @pytest.fixture(scope="module")
-def numbers(tmp_path_factory: pytest.TempPathFactory) -> Site:
+def numbers(tmp_path_factory: pytest.TempPathFactory, node: Node) -> Site:
     """A pipeline with a custom component of each kind and an artifact type of its own."""
     site = Site(tmp_path_factory.mktemp("numbers"))
+    site.cluster.node = node
     (site.volume / "data").mkdir()
     (site.volume / "data" / "data.csv").write_text("number\n" + "".join(f"{number}\n" for number in range(1, 41)))
     for file in PROJECT.glob("*.py"):
@@ -226,14 +225,22 @@ def local(numbers: Site) -> dict[str, str]:
     """What a run on the user's own machine did, that went on from one that was killed."""
     hold = numbers.volume / "hold"
     hold.write_text("")
-    killed = numbers.start("run", "pipeline.yaml")
+    with (numbers.directory / "killed.txt").open("w") as said:
+        killed = subprocess.Popen(
+            [PIPELINE, "run", "pipeline.yaml"],
+            cwd=numbers.project,
+            env=numbers.environment,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     deadline = time.monotonic() + 600
     while not numbers.holding():
-        assert killed.poll() is None, killed.communicate()
+        assert killed.poll() is None, Path(said.name).read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    killed.wait()
     hold.unlink()
     return actions(numbers)
 
