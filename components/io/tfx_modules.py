@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import linecache
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 def hold(paths: Iterable[str]) -> frozenset[str]:
     """Load module files, and keep what they and the modules of dotted paths, which are loaded, say in this process from now on.
 
-    Gives the names that keys know them by: a file's own, a module's dotted one. What a user edits after this is neither read by
+    So are the modules beside a module file that nobody has imported yet, as a function may do while it runs, but they are not
+    loaded. Gives the names that keys know them by: a file's own, a module's dotted one. What a user edits after this is neither read by
     a reload nor by who looks up a function's source, as AutoGraph does when it first traces it. Exceptions of a module that
     is loaded pass through unchanged.
     """
@@ -26,7 +28,7 @@ def hold(paths: Iterable[str]) -> frozenset[str]:
             data = Path(path).read_bytes()
             _HELD.renew(path, data)
             module = _load(path)
-            names.add(Path(path).name)
+            names |= {Path(path).name, *_keep_beside(Path(path).resolve())}
         else:
             module = path.replace(":", ".").rpartition(".")[0]
             file = getattr(getattr(sys.modules.get(module), "__spec__", None), "origin", None)
@@ -49,6 +51,18 @@ def _load(path: str) -> str:
     return str(name)
 
 
+def _keep_beside(file: Path) -> Iterator[str]:
+    """The names of the modules beside a module file that are not imported yet: they are kept as they are now."""
+    for other in sorted(file.parent.glob("*.py")):
+        spec = None if other.stem in sys.modules else importlib.machinery.PathFinder.find_spec(other.stem)
+        if other != file and spec is not None and spec.origin == str(other):
+            with contextlib.suppress(
+                OSError, SyntaxError, UnicodeDecodeError
+            ):  # whoever imports it is told what is wrong with it
+                _HELD.keep(spec, other.read_bytes())
+                yield other.stem
+
+
 class _Held(importlib.abc.MetaPathFinder):
     """Finds the modules that are held, before anybody looks at their files."""
 
@@ -58,9 +72,9 @@ class _Held(importlib.abc.MetaPathFinder):
 
     def keep(self, spec: Any, data: bytes) -> None:
         file = str(spec.origin)
+        lines = importlib.util.decode_source(data).splitlines(keepends=True)
         self._loaders[spec.name] = _AsRead(spec.name, file, data)
         self._places[spec.name] = spec.submodule_search_locations
-        lines = importlib.util.decode_source(data).splitlines(keepends=True)
         linecache.cache[file] = (len(data), None, lines, file)  # without a time of change it is not looked at again
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def edit(file: Path) -> None:
 def test_a_module_file_that_is_edited_is_read_again_as_it_was(module_file: Path) -> None:
     from tfx.utils import import_utils
 
-    assert hold([str(module_file)]) == {"features.py"}
+    assert "features.py" in hold([str(module_file)])
     edit(module_file)
 
     function = import_utils.import_func_from_source(str(module_file), "scale")
@@ -39,6 +40,20 @@ def test_a_module_file_that_is_edited_is_read_again_as_it_was(module_file: Path)
     assert inspect.getsource(function) == "def scale(value):\n    return value * 2\n"
     hold([str(module_file)])  # as the next step does, where it is in the same process
     assert import_utils.import_func_from_source(str(module_file), "scale")(5) == 35
+
+
+def test_a_module_beside_it_that_is_imported_late_is_read_as_it_was_before_it_was_edited(module_file: Path) -> None:
+    late = module_file.with_name("held_late.py")
+    late.write_text("FACTOR = 3\n")
+    module_file.with_name("held_broken.py").write_bytes(b"\n\n\n\xff\n")
+
+    assert hold([str(module_file)]) >= {"features.py", "held_late"}
+    late.write_text("FACTOR = 9\n")
+
+    assert importlib.import_module("held_late").FACTOR == 3
+    sys.modules.pop("held_late")
+    hold([str(module_file)])  # as the next step does, where it is in the same process
+    assert importlib.import_module("held_late").FACTOR == 9
 
 
 def test_a_module_that_is_named_by_its_dotted_path_is_read_again_as_it_was(
