@@ -32,7 +32,11 @@ class Anomalies(SplitArtifact):
         return self.split(split) / self.FILE
 
     def describe(self) -> str:
-        counts = self.properties.get("anomalies", {})
+        if (
+            "anomalies" not in self.properties
+        ):  # nobody has read what is in the files, such as those of a DistributionValidator
+            return ""
+        counts = self.properties["anomalies"]
         found = {split: count for split in splits_in_order(counts) if (count := counts[split])}
         told = ", ".join(f"{split}: {count} with anomalies" for split, count in found.items()) or "no anomalies"
         return f"{told}; {drift}" if (drift := self._drift()) else told
