@@ -121,18 +121,30 @@ def tfx_testdata() -> Path:
     return Path(spec.submodule_search_locations[0]) / "components" / "testdata"
 
 
-@pytest.fixture
-def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
-    """Writes a module of a user's, and gives the dotted path of one name in it."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-
+def _writer(directory: Path) -> Callable[[str, str], str]:
     def write(source: str, name: str) -> str:
         module = f"user_{uuid.uuid4().hex}"
-        (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
+        (directory / f"{module}.py").write_text(source, encoding="utf-8")
         importlib.invalidate_caches()
         return f"{module}.{name}"
 
     return write
+
+
+@pytest.fixture
+def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
+    """Writes a module of a user's, and gives the dotted path of one name in it."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return _writer(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_user_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], str]]:
+    """The same, for what a module of tests makes once."""
+    directory = tmp_path_factory.mktemp("user")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(directory))
+        yield _writer(directory)
 
 
 @pytest.fixture(scope="session")

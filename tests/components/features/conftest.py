@@ -44,8 +44,8 @@ def transforms(
     return run
 
 
-@pytest.fixture
-def tft_transforms(tmp_path: Path) -> Callable[..., Transformed]:
+@pytest.fixture(scope="session")
+def tft_transforms(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Transformed]:
     """TFT's AnalyzeAndTransformDataset on the same records, each shard as one batch, as our step has them.
 
     `deep` is for analyzers in three layers, where FnApiRunner of Beam 2.72 ends in an assertion of its own. The other runner
@@ -61,6 +61,7 @@ def tft_transforms(tmp_path: Path) -> Callable[..., Transformed]:
     from tfx_bsl.tfxio.tf_example_record import TFExampleBeamRecord
 
     def run(examples: Examples, schema: FeatureSchema, dotted: str, *, deep: bool = False) -> Transformed:
+        tmp_path = tmp_path_factory.mktemp("tft")
         graph = TransformGraph(tmp_path / "their_graph")
         shards = [records for file in examples.files("train") if (records := list(tfrecord.read(file)))]
         raw = read_schema(schema.file)

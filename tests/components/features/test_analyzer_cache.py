@@ -87,8 +87,10 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     return examples
 
 
-@pytest.fixture
-def run(examples, schema, outputs_of, tmp_path, user_module) -> Callable[..., tuple[dict[str, Any], int]]:
+@pytest.fixture(scope="module")
+def run(
+    examples, schema, outputs_of, tmp_path_factory, shared_user_module
+) -> Callable[..., tuple[dict[str, Any], int]]:
     """(source of a function, a cache, other examples, part_cache) -> what Transform makes, and how many rows it read."""
 
     def make(
@@ -100,12 +102,24 @@ def run(examples, schema, outputs_of, tmp_path, user_module) -> Callable[..., tu
             def __call__(self, done: int, total: int | None = None, unit: str = "rows") -> None:
                 rows.append(done)
 
-        outputs = outputs_of(Transform, tmp_path / f"made-{len(list(tmp_path.glob('made-*')))}")
-        step = Transform(preprocessing_fn=user_module(source, "preprocessing_fn"), statistics=False)
+        outputs = outputs_of(Transform, tmp_path_factory.mktemp("made"))
+        step = Transform(preprocessing_fn=shared_user_module(source, "preprocessing_fn"), statistics=False)
         step.run(data, schema, BeamOptions(), Reported(), **outputs, analyzer_cache=cache, parts=kept or PartCache())
         return outputs, rows[-1]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def every(run: Callable[..., tuple[dict[str, Any], int]]) -> tuple[dict[str, Any], int]:
+    """A first run of EVERY."""
+    return run(EVERY)
+
+
+@pytest.fixture(scope="module")
+def few(run: Callable[..., tuple[dict[str, Any], int]]) -> tuple[dict[str, Any], int]:
+    """A first run of FEW."""
+    return run(FEW)
 
 
 def cache_of(outputs: dict[str, Any]) -> AnalyzerCache:
@@ -182,8 +196,8 @@ def coders(schema, tmp_path, user_module) -> dict[bytes, Any]:
 
 
 @pytest.mark.slow
-def test_what_is_kept_is_what_TFT_accumulates_of_the_same_data(run, tft_cache, coders):
-    outputs, _ = run(EVERY)
+def test_what_is_kept_is_what_TFT_accumulates_of_the_same_data(every, tft_cache, coders):
+    outputs, _ = every
     theirs, _ = tft_cache(EVERY, "any")
 
     found, expected = accumulators(cache_of(outputs), coders), accumulators(theirs, coders)
@@ -202,10 +216,10 @@ def test_what_is_kept_is_what_TFT_accumulates_of_the_same_data(run, tft_cache, c
 
 
 @pytest.mark.slow
-def test_TFT_takes_everything_from_our_cache_without_the_data(run, tft_cache):
+def test_TFT_takes_everything_from_our_cache_without_the_data(every, tft_cache):
     import tensorflow_transform as tft
 
-    outputs, _ = run(EVERY)
+    outputs, _ = every
     (directory,) = cache_of(outputs).path.iterdir()
 
     _, graph = tft_cache(EVERY, directory.name, known=cache_of(outputs).path)
@@ -235,8 +249,8 @@ def values_of(output: Any) -> dict[str, Any]:
     }
 
 
-def test_what_a_cache_has_is_not_analysed_again_and_comes_to_the_same(run):
-    first, read = run(EVERY)
+def test_what_a_cache_has_is_not_analysed_again_and_comes_to_the_same(run, every):
+    first, read = every
 
     second, read_again = run(EVERY, cache_of(first))
 
@@ -246,9 +260,9 @@ def test_what_a_cache_has_is_not_analysed_again_and_comes_to_the_same(run):
     assert files(cache_of(second)) == files(cache_of(first))
 
 
-def test_an_analyzer_that_is_new_is_analysed_beside_those_of_the_cache(run):
+def test_an_analyzer_that_is_new_is_analysed_beside_those_of_the_cache(run, few):
     more = FEW.replace('{"z":', '{"n": tft.scale_to_0_1(inputs["number"]), "z":')
-    first, _ = run(FEW)
+    first, _ = few
 
     second, read = run(more, cache_of(first))
 
@@ -262,9 +276,9 @@ def test_an_analyzer_that_is_new_is_analysed_beside_those_of_the_cache(run):
     [(" + 2.0", " * 2.0"), ("tf.strings.lower", "tf.strings.upper")],
     ids=["another operation", "another operation on text"],
 )
-def test_what_another_function_learnt_is_not_taken(run, old, new):
+def test_what_another_function_learnt_is_not_taken(run, few, old, new):
     changed = FEW.replace(old, new)
-    first, _ = run(FEW)
+    first, _ = few
 
     second, read = run(changed, cache_of(first))
 
@@ -301,8 +315,8 @@ def test_later_layers_of_analyzers_read_the_data_and_come_to_the_same(run):
     assert learnt(second) == learnt(first)
 
 
-def test_other_records_are_another_data_set(run, examples, tmp_path):
-    first, _ = run(FEW)
+def test_other_records_are_another_data_set(run, few, examples, tmp_path):
+    first, _ = few
     other = Examples(tmp_path / "other")
     shutil.copytree(examples.path, other.path)
     tfrecord.write(other.files("train")[1], [record(7)])
@@ -436,15 +450,16 @@ def test_a_data_set_is_called_by_its_split_its_records_and_the_shapes_of_its_fea
     assert len({first, name("eval", examples, raw), name("train", examples, wider)}) == 3
 
 
-def test_a_cache_that_TFT_wrote_is_not_taken_since_its_keys_do_not_tell_functions_apart(run):
-    first, _ = run(FEW)
-    (made_of,) = cache_of(first).path.rglob(AnalyzerCache.MADE_OF)
+def test_a_cache_that_TFT_wrote_is_not_taken_since_its_keys_do_not_tell_functions_apart(run, few, tmp_path):
+    of_tfts = AnalyzerCache(tmp_path / "cache")
+    shutil.copytree(cache_of(few[0]).path, of_tfts.path)
+    (made_of,) = of_tfts.path.rglob(AnalyzerCache.MADE_OF)
     made_of.unlink()
 
-    _, read = run(FEW, cache_of(first))
+    _, read = run(FEW, of_tfts)
 
     assert read == 202
 
 
-def test_equal_input_gives_equal_files(run):
-    assert files(cache_of(run(FEW)[0])) == files(cache_of(run(FEW)[0]))
+def test_equal_input_gives_equal_files(run, few):
+    assert files(cache_of(run(FEW)[0])) == files(cache_of(few[0]))
