@@ -7,10 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.ledger import RunRecord, StepRecord
-from pipeline.manifest import InputRecord
+from pipeline.manifest import ArtifactRecord, InputRecord
 from pipeline.order import Order, OrderInput
 from pipeline.store import Execution, Store
+from schemas.artifact import ABSENT
+from schemas.artifacts import Model
+from schemas.dotted_path import resolve
 from schemas.errors import ArtifactError, ConfigError
+from schemas.passport import Passport
 from schemas.run_lineage import MadeArtifact, RanStep, RunLineage, State
 
 _STATES: Mapping[str, State] = {
@@ -32,6 +36,7 @@ class LineageReader:
         self.notes: list[str] = []
         self._store = store
         self._found: dict[tuple[str, str], Execution | None] = {}
+        self._passing: dict[str, bool] = {}  # by component: whether it passes on what earlier runs made
 
     def of(self, record: RunRecord) -> RunLineage:
         """The lineage of a recorded run."""
@@ -118,12 +123,34 @@ class LineageReader:
                 component=execution.manifest.component,
                 properties=artifact.properties,
                 made_at=_time(execution.manifest.created_at),
+                original=self._original(execution, output, artifact),
             )
         if named is None:
             raise KeyError(f"{step}.{output}")
         return MadeArtifact(
             path=path, type=named.type, digest=named.digest, output=output, component=None, is_there=False
         )
+
+    def _original(self, execution: Execution, output: str, copy: ArtifactRecord) -> MadeArtifact | None:
+        """What an output is a second name for; None where its step made it, and where nothing tells of what it was given."""
+        named = _named_original(execution, output, copy)
+        if named is None or copy.properties.get(ABSENT) or not self._passes_on(execution.manifest.component):
+            return None
+        found = self._made(named.step, named.key, named.output, named)
+        if found.digest == named.digest:
+            return found
+        # A forced run has put another in its place.
+        return MadeArtifact(
+            path=found.path, type=named.type, digest=named.digest, output=named.output, component=None, is_there=False
+        )
+
+    def _passes_on(self, component: str) -> bool:
+        if component not in self._passing:
+            try:
+                self._passing[component] = bool(getattr(resolve(component), "PASSES_ON", False))
+            except Exception:  # noqa: BLE001 a user's module, which may raise what it likes or be gone
+                self._passing[component] = False
+        return self._passing[component]
 
     def _execution(self, step: str, key: str) -> Execution | None:
         """What is published; None when it is gone, or no longer what was published."""
@@ -142,6 +169,26 @@ class LineageReader:
         except ConfigError:
             return None
         return order if order.key == step.key or not step.key else None
+
+
+def _named_original(execution: Execution, output: str, copy: ArtifactRecord) -> InputRecord | None:
+    """Of what earlier run's artifact a step was given: the key has it, or the passport of the served model that lies in the copy."""
+    parts = execution.manifest.key_parts
+    earlier = parts.get("earlier") or {}
+    if "key" in earlier:
+        return InputRecord(earlier["step"], earlier["key"], earlier["output"], copy.type, earlier["digest"])
+    digest = (parts.get("baseline") or {}).get("digest")
+    if digest is None or copy.type != Model.TYPE_NAME:
+        return None
+    try:
+        passport = Passport.read(Model(execution.output(output)).serving)
+    except ArtifactError:
+        return None
+    for step, found in passport.steps.items() if passport else ():
+        for name, made in found.get("outputs", {}).items():
+            if (made.get("type"), made.get("digest")) == (copy.type, digest) and "key" in found:
+                return InputRecord(step, found["key"], name, copy.type, digest)
+    return None
 
 
 def _began(step: StepRecord) -> bool:

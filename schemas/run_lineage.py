@@ -16,7 +16,7 @@ class MadeArtifact:
     """An output of an execution, in the directory `path` of the store. It may be gone from there since.
 
     `component` is the dotted path of what made it and `output` its name there; None and no properties where only a reader of
-    it is left to tell of it.
+    it is left to tell of it. `original` is what this is a second name for, where a step passed on what an earlier run had made.
     """
 
     path: Path
@@ -27,6 +27,7 @@ class MadeArtifact:
     properties: Mapping[str, Any] = field(default_factory=dict)
     made_at: datetime | None = None
     is_there: bool = True
+    original: MadeArtifact | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,10 @@ _IMPORTER = "tfx.dsl.components.common.importer.Importer"
 _RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 _RESOLVERS = ("components.io.tfx_nodes.LatestBlessedModel", "components.io.tfx_resolvers.")  # as these begin
 _OWN_SETTINGS = ("executor", "user_code", "left_out", "named_files")  # of a TFX component, beside TFX's parameters
+_JUDGED = {
+    "current_model": "model",
+    "baseline_model": "baseline_model",
+}  # of a blessing, by TFX's name: the port of its step
 _FAILED = 13  # google.rpc.Code.INTERNAL
 
 
@@ -83,8 +87,8 @@ class _Writer:
         placed = self._placed(run)
         edges = []
         executions: list[tuple[RanStep, Any]] = []
-        artifacts = list(placed.values())
-        places = {path: at for at, path in enumerate(placed)}
+        artifacts = list({artifact.id: artifact for artifact in placed.values()}.values())
+        places = {artifact.id: at for at, artifact in enumerate(artifacts)}
         for artifact in artifacts:
             self.floats["Artifact"] += _floats(artifact, artifact.id)
         for step in run.steps:
@@ -95,9 +99,9 @@ class _Writer:
                 (event.artifact_id, event.type)
                 for event in (self._store.get_events_by_execution_ids([execution.id]) if execution.id else ())
             }
-            for event, path in _events(step):
-                if path in places and (placed[path].id, event.type) not in known:
-                    edges.append((len(executions), places[path], event))
+            for event, artifact in _events(step, {path: artifact.id for path, artifact in placed.items()}):
+                if (artifact, event.type) not in known:
+                    edges.append((len(executions), places[artifact], event))
             executions.append((step, execution))
         if not executions:
             return
@@ -117,7 +121,8 @@ class _Writer:
             associations.append(pb.Association(execution_id=id_, context_id=node.id))
             used = {made.path for made in (*step.inputs.values(), *step.outputs.values())}
             attributions += [
-                pb.Attribution(artifact_id=placed[path].id, context_id=node.id) for path in sorted(used & set(placed))
+                pb.Attribution(artifact_id=id_, context_id=node.id)
+                for id_ in sorted({placed[path].id for path in used & set(placed)})
             ]
         self._store.put_attributions_and_associations(attributions, associations)
 
@@ -138,12 +143,24 @@ class _Writer:
         for step in run.steps:
             for made in step.inputs.values():
                 if made.path not in placed and not made.properties.get(ABSENT):
-                    placed[made.path] = self._artifact(made, {})
+                    placed[made.path] = self._artifact(self._itself(made), {})
             judged = {port: placed[made.path] for port, made in step.inputs.items() if made.path in placed}
             for made in step.outputs.values():
                 if made.path not in placed and not made.properties.get(ABSENT):
-                    placed[made.path] = self._artifact(made, judged)
+                    placed[made.path] = self._artifact(self._itself(made), judged)
         return placed
+
+    def _itself(self, made: MadeArtifact) -> MadeArtifact:
+        """What is written: for what a Resolver passed on the original, as TFX's does, or the copy where that is all that is known."""
+        original = made.original
+        return original if original is not None and (original.is_there or self._known(original) is not None) else made
+
+    def _known(self, made: MadeArtifact) -> Any:
+        """The very artifact as the database has it; None where it has none."""
+        for other in self._store.get_artifacts_by_uri(str(made.path)):
+            if _DIGEST in other.custom_properties and other.custom_properties[_DIGEST].string_value == made.digest:
+                return other
+        return None
 
     def _artifact(self, made: MadeArtifact, read: Mapping[str, Any]) -> Any:
         """The artifact in the database, put there if need be. `read` is what its step read, by port."""
@@ -170,6 +187,10 @@ class _Writer:
             wanted = pb.Artifact()
             wanted.CopyFrom(known)
             wanted.state = pb.Artifact.DELETED
+        elif not read:  # who only reads a blessing does not know of which model it is
+            for name in _JUDGED.keys() & known.custom_properties.keys():
+                wanted.custom_properties[name].CopyFrom(known.custom_properties[name])
+                wanted.custom_properties[f"{name}_id"].CopyFrom(known.custom_properties[f"{name}_id"])
         wanted.id = known.id
         if not _is_same(wanted, known):
             self._put_artifact(wanted)
@@ -336,25 +357,28 @@ def _text(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def _events(step: RanStep) -> Iterator[tuple[Any, Path]]:
-    """(event, the directory of its artifact): what was read twice has one event with both names."""
+def _events(step: RanStep, ids: Mapping[Path, int]) -> Iterator[tuple[Any, int]]:
+    """(event, the id of its artifact, by its directory in `ids`): what was read twice has one event with both names."""
     pb = _messages()
     from tfx.orchestration.portable.mlmd import event_lib
 
-    output = pb.Event.INTERNAL_OUTPUT if step.component.startswith(_RESOLVERS) else pb.Event.OUTPUT
+    passes_on = step.component.startswith(_RESOLVERS) or any(made.original for made in step.outputs.values())
+    output = pb.Event.INTERNAL_OUTPUT if passes_on else pb.Event.OUTPUT  # which is for the step that made it
     for type_, at, artifacts in (
         (pb.Event.INPUT, step.began_at, step.inputs),
         (output, step.ended_at, step.outputs),
     ):
-        events: dict[Path, Any] = {}
+        events: dict[int, Any] = {}
         for port, made in artifacts.items():
-            if made.path in events:
-                event_lib.add_event_path(events[made.path], key=port, index=0)
+            if made.path not in ids:
+                continue
+            if ids[made.path] in events:
+                event_lib.add_event_path(events[ids[made.path]], key=port, index=0)
             else:
                 event = event_lib.generate_event(type_, key=port, index=0)
                 event.milliseconds_since_epoch = _milliseconds(at)
-                events[made.path] = event
-        yield from ((event, path) for path, event in events.items())
+                events[ids[made.path]] = event
+        yield from ((event, artifact) for artifact, event in events.items())
 
 
 def _as_tfx_says(made: MadeArtifact) -> dict[str, Any]:
@@ -374,7 +398,7 @@ def _judged(made: MadeArtifact, read: Mapping[str, Any]) -> dict[str, Any]:
     if made.type != "ModelBlessing":
         return {}
     found: dict[str, Any] = {}
-    for name, port in (("current_model", "model"), ("baseline_model", "baseline_model")):
+    for name, port in _JUDGED.items():
         if port in read:
             found |= {name: read[port].uri, f"{name}_id": read[port].id}
     return found

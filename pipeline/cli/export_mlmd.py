@@ -92,9 +92,9 @@ def export_runs(
 
 def _write(file: Path, made: Path, records: list[RunRecord], store: Store) -> Exported:
     reader = LineageReader(store)
-    lineages = [reader.of(record) for record in records]
-    make_importable(Path.cwd())  # the modules of the user's own artifact types
+    make_importable(Path.cwd())  # the modules of the user's own components and artifact types
     with quiet_imports():
+        lineages = [reader.of(record) for record in records]
         written: Mapping[str, Any] = resolve(_WRITE)(made, lineages)
     notes = tuple(dict.fromkeys([*reader.notes, *written["notes"]]))
     return Exported(file, tuple(record.id for record in records), written["executions"], written["artifacts"], notes)
