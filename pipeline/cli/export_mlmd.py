@@ -131,6 +131,7 @@ def _copy(file: Path, new: Path, held: contextlib.ExitStack) -> None:
         raise ConfigError(f"{file} is a directory: name a file in it")
     resolve(_CHECK)(file)
     writer = held.enter_context(contextlib.closing(sqlite3.connect(file, timeout=_PATIENCE_S, isolation_level=None)))
+    _leave_wal(writer, file)
     try:
         writer.execute("BEGIN IMMEDIATE")
         with contextlib.closing(sqlite3.connect(file)) as database, contextlib.closing(sqlite3.connect(new)) as copy:
@@ -140,3 +141,19 @@ def _copy(file: Path, new: Path, held: contextlib.ExitStack) -> None:
             f"{file}: {error}. Does a TFX pipeline write to it now? Export again when it has ended"
         ) from error
     shutil.copymode(file, new)
+
+
+def _leave_wal(writer: sqlite3.Connection, file: Path) -> None:
+    """Have all of a database in its one file, where part of it lies in a write-ahead log that outlives a rename of the file.
+
+    ML Metadata makes none such; its client reads and writes them all the same. Raises StoreError while another process has it open.
+    """
+    try:
+        (mode,) = writer.execute("PRAGMA journal_mode").fetchone()
+        if mode == "wal":
+            (mode,) = writer.execute("PRAGMA journal_mode = DELETE").fetchone()
+    except sqlite3.OperationalError as error:
+        raise StoreError(
+            f"{file}: {error}: another process has it open, and it is in SQLite's WAL mode, in which what is open must not be replaced. "
+            f"Close it there, a notebook's kernel for one, and export again"
+        ) from error
