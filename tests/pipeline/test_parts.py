@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,9 @@ def found(parts: StoredParts, name: str = NAME) -> str | None:
     return None if directory is None else (directory / "below" / "counts").read_text()
 
 
-def publish(store: Store, parts: StoredParts) -> Execution:
+def publish(store: Store, parts: StoredParts, fill: Callable[[Path], None] = lambda _: None) -> Execution:
     with store.stage("statistics_gen", KEY) as staging:
-        staging.output("statistics")
+        fill(staging.output("statistics"))
         return staging.publish(
             component="StatisticsGen",
             pipeline="taxi",
@@ -298,18 +299,9 @@ class TestCollecting:
         parts = parts_of(store)
         with parts.keep(NAME) as directory:
             (directory / "data").write_bytes(bytes(1_000_000))
-        with store.stage("statistics_gen", KEY) as staging:
-            os.link(parts.find(NAME) / "data", staging.output("statistics") / "data")  # type: ignore[operator]
-            staging.publish(
-                component="StatisticsGen",
-                pipeline="taxi",
-                run="run-1",
-                seconds=1.5,
-                key_parts={},
-                inputs={},
-                outputs={"statistics": ("ExampleStatistics", {})},
-                parts=parts.used,
-            )
+        kept = parts.find(NAME)
+        assert kept is not None
+        publish(store, parts, lambda output: os.link(kept / "data", output / "data"))
         (part,) = directories(store)
 
         (alone,) = find_garbage(store, set())
