@@ -17,6 +17,7 @@ from components.data.schema_gen import ImportSchema
 from components.features.transform import Transform
 from components.model.trainer import Trainer
 from pipeline.contract import build_component, read_contract
+from schemas.artifact import Artifact
 from schemas.artifacts import Examples, FeatureSchema, Model, TransformedExamples, TransformGraph
 from schemas.component import Baseline, BeamOptions, Lineage, PartCache, PlannedFiles, Progress, Scratch, Seed
 from schemas.dotted_path import resolve
@@ -148,32 +149,49 @@ def shared_user_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cal
 
 
 @pytest.fixture(scope="session")
+def run_in(outputs_of: Callable[[type, Path], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """(directory, dotted path, settings, inputs) -> the outputs by name, under the directory like the scratch space.
+
+    The component runs as in a step's process, but for the store. What it asks of the framework may be given by position.
+    """
+
+    def run(
+        place: Path, dotted: str, settings: Mapping[str, Any] | None = None, *told: Any, **given: Artifact | Any
+    ) -> dict[str, Any]:
+        kind = resolve(dotted)
+        component = build_component(kind, settings or {})
+        outputs = outputs_of(kind, place / "outputs")
+        (place / "scratch").mkdir()
+        asked: dict[type, Any] = {
+            BeamOptions: BeamOptions(),
+            Scratch: Scratch(place / "scratch"),
+            Lineage: Lineage(),
+            PlannedFiles: PlannedFiles(),
+            Progress: Progress(),
+            Seed: Seed(1),
+            Baseline: Baseline(),
+            PartCache: PartCache(),
+            **{type(one): one for one in told},
+        }
+        asks = {name: asked[ask] for name, ask in read_contract(kind).asks.items() if ask in asked}
+        component.run(**{**asks, **outputs, **given})
+        return outputs
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def both_ways(
-    outputs_of: Callable[[type, Path], dict[str, Any]],
+    run_in: Callable[..., dict[str, Any]],
 ) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
     """(directory, step of TFX's as in YAML, what each wire brings) -> (outputs of ours in its place, TFX's own outputs).
 
     `baseline` is the model that ours is given to compare with.
     """
 
-    def made(
-        directory: Path, step: Mapping[str, Any], wires: Mapping[str, Any], baseline: Baseline | None = None
-    ) -> dict[str, Any]:
-        contract = read_contract(resolve(step["uses"]))
-        outputs = outputs_of(contract.component, directory)
-        asked = {BeamOptions: BeamOptions(), Scratch: Scratch(directory / "scratch"), Progress: Progress()}
-        asked |= {
-            Baseline: baseline or Baseline(),
-            Lineage: Lineage(),
-            PlannedFiles: PlannedFiles(),
-            PartCache: PartCache(),
-        }
-        (directory / "scratch").mkdir()
+    def made(directory: Path, step: Mapping[str, Any], wires: Mapping[str, Any], *told: Any) -> dict[str, Any]:
         inputs = {port: wires[wire] for port, wire in step["inputs"].items() if wire is not None}
-        build_component(contract.component, step["with"]).run(
-            **inputs, **outputs, **{name: asked[kind] for name, kind in contract.asks.items()}
-        )
-        return outputs
+        return run_in(directory, step["uses"], step["with"], *told, **inputs)
 
     def run(
         directory: Path,
@@ -190,7 +208,8 @@ def both_ways(
         ours = {wire.partition(".")[0]: example_gen for wire in wires}
         steps, said = swapped({**ours, **others, "step": whole})
         assert said["step"].startswith("ours for TFX's")
-        return made(directory / "ours", steps["step"], wires, baseline), made(directory / "theirs", whole, wires)
+        by_ours = made(directory / "ours", steps["step"], wires, baseline or Baseline())
+        return by_ours, made(directory / "theirs", whole, wires)
 
     return run
 

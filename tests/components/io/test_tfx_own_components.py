@@ -108,17 +108,6 @@ def model(
     return made
 
 
-@pytest.fixture
-def run(tmp_path: Path, run_in: Callable[..., Any]) -> Callable[..., Any]:
-    """(dotted path, settings, inputs) -> outputs by name."""
-
-    def run_(dotted: str, settings: dict[str, Any] | None = None, **given: Any) -> Any:
-        place = tmp_path / f"{dotted.rpartition('.')[2]}-{len(list(tmp_path.iterdir()))}"
-        return run_in(place, dotted, settings, **given)
-
-    return run_
-
-
 def records(examples: Examples, split: str) -> int:
     return sum(1 for file in examples.files(split) for _ in tfrecord.read(file))
 
