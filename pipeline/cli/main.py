@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pipeline.cli import kubeflow, schedule
 from pipeline.cli.answer import Answer, Fast, Json, Target, overridden
+from pipeline.cli.ending import answer_of, say, stdout_kept_for_the_answer
 from pipeline.interrupts import like_ctrl_c
-from schemas.errors import ConfigError, Interrupted, PenstockError
+from schemas.errors import ConfigError
 from schemas.location import parse
 
 app = typer.Typer(
@@ -442,9 +439,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
-    with _stdout_kept_for_the_answer() if as_json else contextlib.nullcontext(), like_ctrl_c():
-        answer = _answer(lambda: app(arguments, standalone_mode=False))
-    code = _say(answer, as_json)
+    with stdout_kept_for_the_answer() if as_json else contextlib.nullcontext(), like_ctrl_c():
+        answer = answer_of(lambda: app(arguments, standalone_mode=False))
+    code = say(answer, as_json)
     is_task = arguments[:1] == ["step"] and any(option.startswith("--executor-input") for option in arguments)
     if is_task or (arguments[:1] == ["step"] and not {"tensorflow", "apache_beam"}.isdisjoint(sys.modules)):
         from pipeline.execute import exit_now
@@ -453,88 +450,12 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _answer(command: Callable[[], Any]) -> Answer:
-    """What the command says, or how it ended without saying anything."""
-    stopped = Interrupted("stopped; what had finished is kept, and the next run goes on from there")
-    try:
-        answer = command()
-        if isinstance(answer, Answer):
-            return answer
-        # Typer turns Ctrl-C into the exit code 130; other numbers come from its own --help and --version.
-        return _refused(stopped) if answer == stopped.exit_code else Answer({"outcome": "done"}, None, answer or 0)
-    except (KeyboardInterrupt, typer.Abort):
-        return _refused(stopped)
-    except PenstockError as error:
-        return _refused(error)
-    except BrokenPipeError:
-        _drop_output()  # the reader (head, less) had enough
-        return Answer({"outcome": "done"})
-    except _WRONG_USAGE as error:
-        error.show()
-        return Answer(_error("UsageError", [error.format_message()]), None, ConfigError.exit_code)
-    except Exception as error:  # noqa: BLE001 a mistake of ours; a script that reads --json must hear of it too
-        traceback.print_exc()
-        return _refused(
-            PenstockError(f"{type(error).__name__}: {error}. This is a mistake in Penstock: please report it")
-        )
-
-
-# Typer carries its own copy of click and names only its subclasses: this is click's ClickException.
-_WRONG_USAGE: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
-
-
-def _refused(error: PenstockError) -> Answer:
-    problems = error.problems if isinstance(error, ConfigError) else (str(error),)
-    for problem in problems:
-        typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(problem, err=True)
-    return Answer(_error(type(error).__name__, problems), None, error.exit_code)
-
-
-def _error(name: str, problems: Sequence[str]) -> dict[str, Any]:
-    outcome = "interrupted" if name == Interrupted.__name__ else "error"
-    return {"outcome": outcome, "error": name, "problems": list(problems)}
-
-
-def _say(answer: Answer, as_json: bool) -> int:
-    try:
-        if as_json:
-            print(json.dumps(answer.data, indent=1, default=str), flush=True)
-        elif answer.text is not None:
-            print(answer.text, file=sys.stderr if answer.exit_code in (1, 130) else sys.stdout, flush=True)
-    except BrokenPipeError:
-        _drop_output()
-    return answer.exit_code
-
-
 def _version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
         print(f"penstock {version('penstock')}")
         raise typer.Exit
-
-
-@contextlib.contextmanager
-def _stdout_kept_for_the_answer() -> Iterator[None]:
-    """Send to stderr what engines and users' modules print, also from C++ and from processes started here."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
-def _drop_output() -> None:
-    """Let nothing more fail for want of a reader, the interpreter's own flush at exit included."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
 
 
 if __name__ == "__main__":
