@@ -10,7 +10,9 @@ from typing import Any
 
 from components.io.beam_options import IN_MEMORY, check, parsed
 from components.io.keras import spare_libraries_autograph
+from components.io.links import link
 from components.io.tfx_artifacts import empty_tfx, finish, location, to_tfx
+from components.io.tfx_nodes import link_tree
 from components.io.tfx_outside import Surroundings, is_tfx_s, raise_together
 from schemas.artifact import ABSENT, Artifact
 from schemas.artifacts import ModelRun
@@ -78,7 +80,10 @@ def execute(
             found.properties[ABSENT] = True
             continue
         artifact = said[0]
-        _check_place(name, artifact, location(spec.OUTPUTS[name].type, places[name]))
+        expected = location(spec.OUTPUTS[name].type, places[name])
+        if any(artifact.uri == one.uri for several in input_dict.values() for one in several):
+            _hand_on(artifact, expected)
+        _check_place(name, artifact, expected)
         made[name] = found, artifact
         if places[name] != found.path:
             shutil.copytree(places[name], found.path, dirs_exist_ok=True)
@@ -185,6 +190,16 @@ def _several(name: str, number: int) -> str:
         f"output '{name}' is {number} artifacts, and a step makes one of each output. Write them into directories of one "
         f"artifact, or make an output of each"
     )
+
+
+def _hand_on(artifact: Any, to: Path) -> None:
+    """Give files of an input, which an executor hands on under other properties, as DataViewBinder does, a second name in the output."""
+    source = Path(artifact.uri)
+    if source.is_dir():
+        link_tree(source, to)
+    else:
+        link(source, to)
+    artifact.uri = str(to)
 
 
 def _check_place(name: str, artifact: Any, expected: Path) -> None:

@@ -281,6 +281,49 @@ def test_statistics_and_schemas_of_TFX_s_validators_and_importers(run, tfx_testd
     assert {path.parent.name for path in differing.path.rglob("*stats*")} == {"SplitPair-train_eval"}
 
 
+DECODER = """
+import tensorflow as tf
+from tfx_bsl.coders import tf_graph_record_decoder
+
+
+class Lengths(tf_graph_record_decoder.TFGraphRecordDecoder):
+    def decode_record(self, record):
+        row = tf.range(tf.size(record), dtype=tf.int64)
+        indices = tf.stack([row, tf.zeros_like(row)], axis=1)
+        shape = [tf.size(record, out_type=tf.int64), 1]
+        return {"bytes": tf.SparseTensor(indices, tf.cast(tf.strings.length(record), tf.int64), shape)}
+
+
+def create_decoder():
+    return Lengths()
+"""
+
+
+def test_examples_that_a_data_view_is_bound_to_are_read_through_it(run, tmp_path):
+    (tmp_path / "decoding.py").write_text(DECODER)
+    (tmp_path / "records").mkdir()
+    tfrecord.write(tmp_path / "records/some.tfrecord", [b"one", b"three", b"eleven"])
+    protos = {"payload_format": 11, "output_config": ONE_SPLIT}  # FORMAT_PROTO
+    examples = run("tfx.v1.components.ImportExampleGen", {"input_base": str(tmp_path / "records"), **protos})[
+        "examples"
+    ]
+    where = "tfx.components.experimental.data_view"
+
+    view = run(
+        f"{where}.provider_component.TfGraphDataViewProvider",
+        {"module_file": str(tmp_path / "decoding.py"), "create_decoder_func": "create_decoder"},
+    )["data_view"]
+    bound = run(f"{where}.binder_component.DataViewBinder", input_examples=examples, data_view=view)["output_examples"]
+    statistics = run("tfx.v1.components.StatisticsGen", examples=bound)["statistics"]
+
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    assert [file.stat().st_nlink for file in bound.files("all")] == [2]
+    found = statistics_pb2.DatasetFeatureStatisticsList.FromString(statistics.file("all").read_bytes())
+    (feature,) = found.datasets[0].features
+    assert (feature.path.step, feature.num_stats.min, feature.num_stats.max) == (["bytes"], 3, 6)
+
+
 @pytest.mark.slow
 def test_Transform_makes_what_it_is_asked_for_and_takes_the_cache_of_the_last_time(
     run, module, penguins, penguin_schema
@@ -317,6 +360,7 @@ def test_Transform_makes_what_it_is_asked_for_and_takes_the_cache_of_the_last_ti
     assert caches[0] == caches[1] != set()
 
 
+ONE_SPLIT = {"split_config": {"splits": [{"name": "all", "hash_buckets": 1}]}}
 EVAL_CONFIG = {
     "model_specs": [{"label_key": "species", "signature_name": "serving_default"}],
     "slicing_specs": [{}],
