@@ -23,6 +23,7 @@ def hold(paths: Iterable[str]) -> frozenset[str]:
     is loaded pass through unchanged.
     """
     names: set[str] = set()
+    _HELD.forget_beside()
     for path in dict.fromkeys(paths):
         if path.endswith(".py"):
             data = Path(path).read_bytes()
@@ -59,7 +60,7 @@ def _keep_beside(file: Path) -> Iterator[str]:
             with contextlib.suppress(
                 OSError, SyntaxError, UnicodeDecodeError
             ):  # whoever imports it is told what is wrong with it
-                _HELD.keep(spec, other.read_bytes())
+                _HELD.keep(spec, other.read_bytes(), beside=True)
                 yield other.stem
 
 
@@ -69,15 +70,24 @@ class _Held(importlib.abc.MetaPathFinder):
     def __init__(self) -> None:
         self._loaders: dict[str, _AsRead] = {}
         self._places: dict[str, list[str] | None] = {}
+        self._beside: set[str] = set()
 
-    def keep(self, spec: Any, data: bytes) -> None:
+    def keep(self, spec: Any, data: bytes, *, beside: bool = False) -> None:
         file = str(spec.origin)
         lines = importlib.util.decode_source(data).splitlines(keepends=True)
         self._loaders[spec.name] = _AsRead(spec.name, file, data)
         self._places[spec.name] = spec.submodule_search_locations
+        if beside:
+            self._beside.add(spec.name)
         linecache.cache[file] = (len(data), None, lines, file)  # without a time of change it is not looked at again
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
+
+    def forget_beside(self) -> None:
+        """Have what was kept beside module files for an earlier step of this process be found where it is."""
+        for name in self._beside:
+            linecache.cache.pop(self._loaders.pop(name).path, None)
+        self._beside.clear()
 
     def renew(self, file: str, data: bytes) -> None:
         """Have a file that is held for an earlier step of this process be what it says now."""
