@@ -42,6 +42,12 @@ class Definition:
     fast: Mapping[str, str] = field(default_factory=dict)  # what --fast made of each step of TFX's, in words
     source: Source | None = None  # where each value was written; None for a pipeline in Python
 
+    @property
+    def idle_fast(self) -> tuple[str, ...]:
+        """A sentence where --fast is asked for and nothing is TFX's; else none."""
+        asked = self.tfx is not None and self.tfx.fast
+        return () if self.fast or not asked else ("--fast has nothing to swap: no step is a component of TFX's",)
+
     def place(self, *path: str | int) -> str:
         """Where a value was written, for messages: 'pipeline.yaml:12: kubeflow.root', or the path alone of one in Python."""
         return self.source.at(path) if self.source else ".".join(map(str, path))

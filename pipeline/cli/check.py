@@ -60,7 +60,11 @@ def check_pipeline(target: str, *, overrides: Iterable[str] = ()) -> CheckResult
     graph = definition.graph
     findings = lint(graph, definition.source)
     errors = [str(finding) for finding in findings if finding.level == "error"]
-    warnings = [*definition.notes, *(str(finding) for finding in findings if finding.level == "warning")]
+    warnings = [
+        *definition.notes,
+        *definition.idle_fast,
+        *(str(finding) for finding in findings if finding.level == "warning"),
+    ]
     if definition.kubeflow is not None:
         from pipeline.runners.kubeflow.checks import check_on_cluster
 

@@ -56,8 +56,9 @@ def plan_definition(
 
 
 def first_notes(definition: Definition) -> tuple[str, ...]:
-    """What of another framework's pipeline is not followed, as long as nothing of it ever ran."""
-    return definition.notes if definition.notes and never_ran(definition.graph, Store(definition.root)) else ()
+    """What of another framework's pipeline is not followed, as long as nothing of it ever ran; and always a --fast without effect."""
+    first = definition.notes if definition.notes and never_ran(definition.graph, Store(definition.root)) else ()
+    return (*first, *definition.idle_fast)
 
 
 def plan_text(steps: Iterable[PlannedStep], first: Iterable[str] = ()) -> str:

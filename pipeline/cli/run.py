@@ -149,7 +149,8 @@ def _run(
     reach_destinations(graph)
     store = Store(definition.root).open()
     store.remove_dead_staging()
-    notes = definition.notes if definition.notes and never_ran(graph, store) else ()
+    first = definition.notes if definition.notes and never_ran(graph, store) else ()
+    notes = (*first, *definition.idle_fast)
     index = Ledger(store, resolve_ledger_url(definition.ledger, asked=ledger))
     record = index.start_run(graph.name, definition.graph.digest, definition.parameters, names=definition.names)
     notification.record = record

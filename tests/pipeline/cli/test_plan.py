@@ -29,6 +29,17 @@ def test_the_text_has_a_line_per_step_and_explains_what_is_open(project: Path) -
     ]
 
 
+def test_fast_without_a_step_of_TFX_s_is_said_to_swap_nothing_by_every_verb_that_takes_it(
+    ran: Path, command: Callable[..., Any]
+) -> None:
+    said = "--fast has nothing to swap: no step is a component of TFX's"
+
+    for verb in ("plan", "check", "run"):
+        done = command(verb, "pipeline.yaml", "--fast")
+        assert (done.code, (done.out + done.err).count(said)) == (0, 1), verb
+        assert said not in command(verb, "pipeline.yaml").out
+
+
 def test_a_plan_up_to_a_step_has_what_that_needs(ran: Path) -> None:
     steps = plan_pipeline("pipeline.yaml", to="fit", force=["apply"])
 
