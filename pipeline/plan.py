@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -199,7 +200,23 @@ def _find_earlier(
     if contract.ask(Earlier) is None:
         return None
     whole = graph.whole or graph
-    return find_earlier(whole, step, contract, store, digest_of_run(whole, RememberedDigests(store.root)), run)
+    # On a cluster the pod of this step may see none of the files that another's reads.
+    found = _files_of_run(store, run) if run is not None else None
+    digest = digest_of_run(whole, RememberedDigests(store.root), found)
+    return find_earlier(whole, step, contract, store, digest, run)
+
+
+def _files_of_run(store: Store, run: str) -> Callable[[str], Mapping[str, Any]]:
+    """Gives the input files of each step by setting, as the run has found them so far; none of one that it has not come to."""
+
+    def of(step: str) -> Mapping[str, Any]:
+        record = store.run_records({run}).get(run, {})
+        keys = [str(one.get("key") or "") for one in record.get("steps", ()) if one.get("step") == step]
+        execution = store.find(step, keys[0]) if keys and keys[0] else None
+        found: Mapping[str, Any] = execution.manifest.key_parts.get("files", {}) if execution else {}
+        return found
+
+    return of
 
 
 def parts_of(
@@ -214,8 +231,9 @@ def parts_of(
     anyway: Mapping[str, str] | None = None,
     earlier: Mapping[str, Any] | None = None,
     digest: Callable[[Path], str] = file_digest,
+    files: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The parts of a key: what is given, and code, libraries and input files as they are now.
+    """The parts of a key: what is given, and code, libraries and input files as they are now, or the `files` that were found.
 
     `inputs` maps each wired port to its digest, `properties` some to what else of the artifact decides. Settings that name files or
     the user's code count by content, not by name; those that choose among the files count by what they chose. What is not written
@@ -237,7 +255,7 @@ def parts_of(
         "libraries": {**ours.libraries, **theirs.libraries},
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "inputs": dict(inputs),
-        "files": files_of(contract, settings, digest),
+        "files": dict(files) if files is not None else files_of(contract, settings, digest),
     }
     if properties:
         parts["properties"] = dict(properties)
@@ -252,18 +270,29 @@ def parts_of(
     return parts
 
 
-def digest_of_run(graph: Graph, digest: Callable[[Path], str] = file_digest) -> str:
+def digest_of_run(
+    graph: Graph,
+    digest: Callable[[Path], str] = file_digest,
+    found: Callable[[str], Mapping[str, Any]] | None = None,
+) -> str:
     """sha256, in hex, of everything that a run begun now would be made of.
 
     That is each step's code, that of its conditions, the user's code, settings, libraries, seed and files, but not the settings that
-    only choose files, nor the model that is served. Raises ConfigError and DataError as a plan does.
+    only choose files, nor the model that is served. `found` gives the files of a step where they cannot be read from here. Raises
+    ConfigError and DataError as a plan does.
     """
     of_steps = {}
     for step in graph.steps:
         contract = read_contract(resolve(step.component))
-        parts = parts_of(
-            contract, step.component, step.settings, inputs={}, seed=graph.seed, baseline=None, digest=digest
+        as_now = functools.partial(
+            parts_of, contract, step.component, step.settings, inputs={}, seed=graph.seed, baseline=None
         )
+        try:
+            parts = as_now(digest=digest)
+        except DataError:
+            if found is None:
+                raise
+            parts = as_now(files=found(step.id))
         of_steps[step.id] = [
             key_of(parts),
             sorted((port, str(wire)) for port, wire in step.inputs.items()),

@@ -40,6 +40,7 @@ from schemas.artifacts import (
     Statistics,
     TransformStatistics,
 )
+from schemas.component import Earlier
 from schemas.config import KubeflowConfig
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError
@@ -156,6 +157,22 @@ def _add_steps(it: _Compilation, parameters: Mapping[str, Any]) -> None:
     groups = sorted(set(waits.values()), key=len)
     add(None)
     add_group(0, ())
+    for step in it.graph.steps:
+        for other in _looked_at(it, step):
+            if waits.get(other) in (None, waits.get(step.id)):  # what is in another group cannot be waited for
+                it.tasks[step.id].after(it.tasks[other])
+
+
+def _looked_at(it: _Compilation, step: Step) -> list[str]:
+    """The steps with input files, which a step that looks back asks what they have found: its pod may see none of those.
+
+    Not those below one that looks back: each could come to wait for the other.
+    """
+    if it.contract(step.id).ask(Earlier) is None:
+        return []
+    looking = [one.id for one in it.graph.steps if it.contract(one.id).ask(Earlier)]
+    below = set(looking).union(*(it.graph.descendants(one) for one in looking))
+    return [one.id for one in it.graph.steps if one.id not in below and it.contract(one.id).input_files]
 
 
 def _add_step(it: _Compilation, step: Step, parameters: Mapping[str, Any]) -> None:
