@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def collect_garbage(
     """Find, and with `remove` delete, what is not needed under `root`.
 
     Needed are the executions and the scratch of the newest `keep_runs` runs of each pipeline, of every run that is going on,
-    what the passports name in every serving directory that was pushed to, the parts that these executions used, and all parts
+    what the passports name in every serving directory that was pushed to, what steps of these that look back were given of earlier runs, the parts that these executions used, and all parts
     that were used within a day. Of a run whose process is on another machine, or that has none of its own, as on a cluster, nobody here can tell whether it goes on: it does until its record is ended, or
     until nothing was written to its record, orders and logs for `lost_after_days`, when none of its steps is locked. With `remove` such a run is recorded as
     interrupted, and what a process of another machine left half made as long ago is removed. Raises ArtifactError when a passport cannot be
@@ -95,6 +96,7 @@ def collect_garbage(
             keep.update((step.step, step.key) for step in record.steps if step.key)
             keep |= _ordered(store, record.id)
     keep |= _needed_by_passports(store)
+    keep |= set(_given_again(store, keep))
     # The logs and orders of the runs that made what is kept say how it was made.
     runs |= {e.manifest.run for e in store.executions() if (e.step, e.key) in keep}
     lost = [run for run in lost if run in runs]
@@ -134,6 +136,14 @@ def _ordered(store: Store, run: str) -> set[tuple[str, str]]:
 def _destination(place: Location) -> Any:
     """The components.release.destinations.Destination there."""
     return resolve("components.release.destinations.at")(place)
+
+
+def _given_again(store: Store, keep: Collection[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """What earlier runs made for steps in `keep` that look back: the next run goes on from it, also where none has come further since."""
+    for execution in store.executions():
+        earlier = execution.manifest.key_parts.get("earlier") or {}
+        if (execution.step, execution.key) in keep and "key" in earlier:
+            yield str(earlier["step"]), str(earlier["key"])
 
 
 def _needed_by_passports(store: Store) -> set[tuple[str, str]]:
