@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +24,40 @@ _State = dict[str, tuple[int, int] | None]  # by relative path, (bytes, mtime); 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What lay around an executor before it ran. No file is read: what changes has another size or time. Inodes are not stable on every mount."""
+    """What lay around an executor before it ran. No file is read: what changes has another size or time. Inodes are not stable on every mount.
+
+    Each input is locked, shared, until `restore`, which tells whether other steps took it at the same time; where locks do not hold, as
+    on some mounts, nobody can tell.
+    """
 
     inputs: Mapping[str, tuple[Path, _State]]
     beside: Mapping[Path, frozenset[str]]  # directory that outputs lie in: the names there
     working: frozenset[str]  # names in the working directory
+    locks: dict[Path, int] = field(default_factory=dict)  # by directory, the descriptor that holds the lock
 
     @classmethod
     def of(cls, inputs: Mapping[str, Artifact], outputs: Mapping[str, Artifact]) -> Surroundings:
+        locks = dict(_locked({found.path for found in inputs.values()}))
         return cls(
             {port: (found.path, _state(found.path)) for port, found in inputs.items()},
             {parent: _names(parent) for parent in {found.path.parent for found in outputs.values()}},
             _names(Path.cwd()),
+            locks,
         )
 
     def restore(self) -> list[str]:
-        """Take out of the inputs what is new there; one sentence for each input that is not as it was. What was kept there is not mended."""
+        """Take out of the inputs what is new there; one sentence for each input that is not as it was. What was kept there is not mended.
+
+        Who wrote it is not known where another step takes the same input meanwhile: the sentence says so of both.
+        """
         problems = []
         for port, (path, before) in self.inputs.items():
             now = _state(path)
             new = sorted(now.keys() - before.keys())
             harmed = sorted(name for name, was in before.items() if name not in now or now[name] != was)
+            during = "while this one ran"
+            if (new or harmed) and self._is_shared(path):
+                during += " and at least one other that takes it, any of which may have done it"
             for name in new:
                 place = path / name
                 if place.is_dir() and not place.is_symlink():
@@ -52,15 +67,30 @@ class Surroundings:
             if new:
                 problems.append(
                     f"input '{port}' belongs to an earlier step, and {_listed(path / name for name in new)} appeared in it "
-                    f"while this one ran; that was removed again. {_TODO}"
+                    f"{during}; that was removed again. {_TODO}"
                 )
             if harmed:
                 problems.append(
                     f"input '{port}' belongs to an earlier step, and {_listed(path / name for name in harmed)} was changed or "
-                    f"removed while this one ran, so that nobody can use it any more: run the earlier step again with --force. "
+                    f"removed {during}, so that nobody can use it any more: run the earlier step again with --force. "
                     f"{_TODO}"
                 )
+        for descriptor in self.locks.values():
+            os.close(descriptor)
+        self.locks.clear()
         return problems
+
+    def _is_shared(self, path: Path) -> bool:
+        """Whether another step takes the input now. One that has ended has taken out what it had put there."""
+        if path not in self.locks:
+            return False
+        try:
+            fcntl.flock(self.locks[path], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def strays(self) -> list[str]:
         """A sentence for each directory of outputs in which something lies that is no output."""
@@ -92,6 +122,19 @@ def raise_together(problems: Iterable[str]) -> None:
     found = list(problems)
     if found:
         raise ArtifactError("\n".join(found))
+
+
+def _locked(directories: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+    """(directory, the descriptor that holds a shared lock on it) of those that can be locked."""
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(directory, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+            except OSError:
+                os.close(descriptor)
+                raise
+            yield directory, descriptor
 
 
 def _state(path: Path) -> _State:
