@@ -8,8 +8,9 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline import disk, locks
 from schemas.owner import Owner
@@ -28,24 +29,30 @@ def make(root: Path, name: str, *, step: str = "", run: str = "") -> tuple[Path,
         # for as long as it is locked.
         locks_directory = root / "locks"
         locks_directory.mkdir(exist_ok=True)
-        new = locks_directory / f"owner-{directory.name}.json"
-        descriptor = locks.try_lock(new)
-        try:
-            if descriptor is None:
-                continue  # somebody who tidies locks/ is looking at it
-            os.pwrite(descriptor, json.dumps(owner).encode(), 0)
-            os.fsync(descriptor)
-            new.rename(directory / "owner.json")
-        except FileNotFoundError:
-            # A directory without an owner is empty, and anybody may remove it: take another.
-            if descriptor is not None:
-                os.close(descriptor)
-        except BaseException:
-            if descriptor is not None:
-                os.close(descriptor)
-            raise
-        else:
+        descriptor = claim(directory, locks_directory / f"owner-{directory.name}.json", owner)
+        if descriptor is not None:
             return directory, descriptor
+
+
+def claim(directory: Path, new: Path, owner: Mapping[str, Any]) -> int | None:
+    """Give a directory its owner.json, which is made as `new`, and the descriptor of the lock on it.
+
+    None when somebody tidies: looks at `new`, or has removed the directory, which anybody may while it has no owner and is empty.
+    """
+    descriptor = locks.try_lock(new)
+    if descriptor is None:
+        return None
+    try:
+        os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+        os.fsync(descriptor)
+        new.rename(directory / "owner.json")
+    except FileNotFoundError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline import log
+from pipeline import log, temporary_files
 from pipeline.conditions import kept_from_its_end
 from pipeline.contract import read_contract
 from pipeline.definition import Definition
@@ -149,6 +149,7 @@ def _run(
     reach_destinations(graph)
     store = Store(definition.root).open()
     store.remove_dead_staging()
+    temporary_files.remove_dead()
     first = definition.notes if definition.notes and never_ran(graph, store) else ()
     notes = (*first, *definition.idle_fast)
     index = Ledger(store, resolve_ledger_url(definition.ledger, asked=ledger))

@@ -15,6 +15,7 @@ from pipeline.execute import Outcome, prepare_process, run_order
 from pipeline.fingerprint import is_ours
 from pipeline.order import Order
 from pipeline.store import Store
+from pipeline.temporary_files import own_directory
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def run_step(order: Path, *, force: bool = False) -> StepRun:
         prepare_process(ordered)
         # A run that asked for the step anew (--force) has done so; by hand it is repeated only when that is said again.
         current = replace(ordered.as_of_now(), replace=force, forced=force)
-        outcome = run_order(current, on_wait=print)
+        with own_directory():
+            outcome = run_order(current, on_wait=print)
     execution = Store(current.root).find(current.step, current.key) if outcome.published else None
     outputs = {name: execution.output(name) for name in execution.manifest.outputs} if execution else {}
     return StepRun(current, replace(outcome, seconds=time.monotonic() - started), outputs)

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline import log
+from pipeline import log, temporary_files
 from pipeline.conditions import needs_of, with_what_is_there, without
 from pipeline.contract import read_contract
 from pipeline.execute import Outcome, exit_now, open_output, run_order
@@ -64,6 +64,7 @@ class _Running:
     process: Any  # multiprocessing's Process classes share no type
     connection: Connection
     started: float
+    temporary: contextlib.ExitStack  # the directory of its temporary files
     outcome: Outcome | None = None
 
 
@@ -186,16 +187,20 @@ class LocalRun:
         )
         path = self.store.order_path(self.run, step.id)
         order.write(path)
+        temporary = contextlib.ExitStack()
+        place = temporary.enter_context(temporary_files.directory())
         ours, theirs = multiprocessing.Pipe()
-        self.listener(log.StepStarted(step.id))
+        arguments = theirs, str(path), str(self.store.log_path(self.run, step.id)), str(place)
         try:
-            process = self._start_process(step, (theirs, str(path), str(self.store.log_path(self.run, step.id))))
+            self.listener(log.StepStarted(step.id))
+            process = self._start_process(step, arguments)
         except BaseException:
             ours.close()  # a process that comes to life all the same ends on seeing this
+            temporary.close()
             raise
         finally:
             theirs.close()
-        self.running[step.id] = _Running(step, plan, process, ours, time.monotonic())
+        self.running[step.id] = _Running(step, plan, process, ours, time.monotonic(), temporary)
 
     def _warm_modules(self) -> tuple[str, ...]:
         """What the warm process imports: TFX, half of whose time is its own, only where a step is of TFX's."""
@@ -249,6 +254,7 @@ class LocalRun:
             _signal_group(running.process, signal.SIGKILL)  # what it had started has nobody to work for
         running.process.join()
         running.connection.close()
+        running.temporary.close()
         step, plan, outcome = running.step, running.plan, running.outcome
         del self.running[step.id]
         seconds = time.monotonic() - running.started
@@ -354,6 +360,7 @@ class LocalRun:
             _signal_group(running.process, signal.SIGKILL)
             running.process.join(_GRACE_S)
             running.connection.close()
+            running.temporary.close()
         # The processes first: what follows may fail, and is not what the run ends for.
         with contextlib.suppress(PenstockError):
             self.store.remove_dead_staging()
@@ -378,6 +385,7 @@ def _is_heavy(step: Step) -> bool:
 
 _warm_users = 0  # runs in this process that share the warm process; two may go on in threads
 _warm_lock = threading.Lock()
+_warm_temporary = contextlib.ExitStack()  # the directory of its temporary files
 
 
 @contextlib.contextmanager
@@ -386,11 +394,13 @@ def _warm_process(chatter: Path, modules: Sequence[str]) -> Iterator[None]:
 
     What its imports print goes to `chatter`, not to the terminal.
     """
-    global _warm_users
+    global _warm_users, _warm_temporary
     with _warm_lock:
+        if _warm_users == 0:
+            with contextlib.ExitStack() as temporary:
+                _start_warm_process(chatter, modules, temporary.enter_context(temporary_files.directory()))
+                _warm_temporary = temporary.pop_all()
         _warm_users += 1
-        if _warm_users == 1:
-            _start_warm_process(chatter, modules)
     try:
         yield
     finally:
@@ -400,8 +410,9 @@ def _warm_process(chatter: Path, modules: Sequence[str]) -> Iterator[None]:
                 _end_warm_process()
 
 
-def _start_warm_process(chatter: Path, modules: Sequence[str]) -> None:
+def _start_warm_process(chatter: Path, modules: Sequence[str], temporary: Path) -> None:
     environment = {
+        **temporary_files.environment(temporary),
         "TF_USE_LEGACY_KERAS": "1",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1"),
         WARMED: " ".join([__name__, *modules]),  # the first: what a step's process runs
@@ -416,7 +427,7 @@ def _start_warm_process(chatter: Path, modules: Sequence[str]) -> None:
             os.environ.update(environment)
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-            with ctrl_c_blocked():
+            with ctrl_c_blocked(), temporary_files.sockets_in(temporary):
                 multiprocessing.forkserver.ensure_running()
         finally:
             for descriptor, standard in zip(saved, (1, 2), strict=True):
@@ -435,6 +446,7 @@ def _end_warm_process() -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(server._forkserver_pid, signal.SIGKILL)  # it may still import, and would end only after that
         server._stop()
+    _warm_temporary.close()
 
 
 _main_lock = threading.Lock()
@@ -473,7 +485,7 @@ class _Runner:
         return bool(multiprocessing.connection.wait([self._connection], timeout_s))
 
 
-def _step_process(connection: Connection, order: str, log_file: str) -> None:
+def _step_process(connection: Connection, order: str, log_file: str, temporary: str) -> None:
     """What a step's process does: its own output into its log, its outcome to the runner, then out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner decides what ends
     unblock_ctrl_c()
@@ -487,6 +499,7 @@ def _step_process(connection: Connection, order: str, log_file: str) -> None:
     runner = _Runner(connection)
     if runner.is_gone():
         os._exit(1)
+    temporary_files.put_into(Path(temporary))
     threading.Thread(target=_end_with_runner, args=(runner,), daemon=True).start()
     progress = SpacedProgress(lambda *how: runner.tell("progress", *how), _PROGRESS_S)
     outcome = run_order(Order.read(Path(order)), progress, on_wait=lambda who: runner.tell("waiting", who))

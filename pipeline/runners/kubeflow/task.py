@@ -33,6 +33,7 @@ from pipeline.runners.kubeflow.expectation import Expectation, problems
 from pipeline.runners.kubeflow.on_cluster import load_on_cluster
 from pipeline.runners.kubeflow.pod_log import copied_to
 from pipeline.store import Execution, Store
+from pipeline.temporary_files import own_directory
 from schemas.artifacts import Verdict
 from schemas.dotted_path import resolve
 from schemas.errors import ConfigError, PenstockError, StepFailed, StoreError
@@ -279,7 +280,7 @@ def _run(task: _Task, step: Step, plan: StepPlan, executions: Mapping[str, Execu
     )
     order.write(task.store.order_path(task.run, step.id))
     task.listener(log.StepStarted(step.id))
-    with task.signals.allowed():
+    with own_directory(), task.signals.allowed():
         outcome = run_order(
             order,
             SpacedProgress(lambda *how: task.listener(log.StepProgress(step.id, *how)), _PROGRESS_S),
