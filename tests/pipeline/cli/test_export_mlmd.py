@@ -371,11 +371,16 @@ def create_pipeline(root, metadata):
     )
 """
 
-LOCAL_RUNNER = """
+# One process for both runners, which import TFX once then; the steps of ours are in processes of their own all the same.
+BOTH = """
 import tiny_pipeline_of_tfx as tiny
+from pipeline.cli.run import run_pipeline
 from tfx import v1 as tfx
 
-tfx.orchestration.LocalDagRunner().run(tiny.create_pipeline("root", "theirs.db"))
+if __name__ == "__main__":
+    tfx.orchestration.LocalDagRunner().run(tiny.create_pipeline("root", "theirs.db"))
+    values = ["parameters.root=root", "parameters.metadata=theirs.db"]
+    assert run_pipeline("tiny_pipeline_of_tfx:create_pipeline", overrides=values).outcome == "done"
 """
 
 
@@ -387,13 +392,9 @@ def test_a_TFX_pipeline_is_written_as_TFX_s_own_runner_writes_it(
     (tmp_path / "tiny_pipeline_of_tfx.py").write_text(TFX_PIPELINE)
     (tmp_path / "curated").mkdir()
     (tmp_path / "curated" / "schema.pbtxt").write_text("")
+    (tmp_path / "both.py").write_text(BOTH)
     pipeline = Path(sys.executable).parent / "pipeline"
-    values = [word for name in ("root=root", "metadata=theirs.db") for word in ("--set", f"parameters.{name}")]
-    for command in (
-        [sys.executable, "-c", LOCAL_RUNNER],
-        [pipeline, "run", "tiny_pipeline_of_tfx:create_pipeline", *values],
-        [pipeline, "export-mlmd", "ours.db"],
-    ):
+    for command in ([sys.executable, "both.py"], [pipeline, "export-mlmd", "ours.db"]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
