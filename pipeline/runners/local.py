@@ -204,8 +204,7 @@ class LocalRun:
 
     def _warm_modules(self) -> tuple[str, ...]:
         """What the warm process imports: TFX, half of whose time is its own, only where a step is of TFX's."""
-        of_tfx = any(read_contract(resolve(step.component)).run_by for step in self.graph.steps)
-        return (*self.warm, *((_WARM_TFX,) if of_tfx else ()))
+        return (*self.warm, *((_WARM_TFX,) if any(map(_is_of_tfx, self.graph.steps)) else ()))
 
     def _start_process(self, step: Step, arguments: tuple[Any, ...]) -> Any:
         if _is_heavy(step):
@@ -376,11 +375,18 @@ def _is_verdict(graph: Graph, wire: Wire) -> bool:
 
 
 def _is_heavy(step: Step) -> bool:
-    """Whether the step is better forked from the warm process: it takes data, and its code imports a heavy library.
+    """Whether the step is better forked from the warm process: it takes data, or is TFX's, and its code imports a heavy library.
 
-    A step without inputs reads files, which takes little but Beam: it is under way while the warm process still imports.
+    A step of ours without inputs reads files, which takes little but Beam: it is under way while the warm process still imports.
+    One of TFX's would import all of TFX beside the warm process, to begin no sooner.
     """
-    return bool(step.inputs) and bool(_HEAVY & set(code_closure([step.component]).libraries))
+    if not step.inputs and not _is_of_tfx(step):
+        return False
+    return bool(_HEAVY & set(code_closure([step.component]).libraries))
+
+
+def _is_of_tfx(step: Step) -> bool:
+    return bool(read_contract(resolve(step.component)).run_by)
 
 
 _warm_users = 0  # runs in this process that share the warm process; two may go on in threads

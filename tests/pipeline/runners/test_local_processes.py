@@ -112,6 +112,22 @@ def processes(project: Path) -> Path:
     return project
 
 
+# What it tells is more than nothing where the process that it runs in was forked from one that keeps what it imported out of its garbage.
+TFX_COMPONENT = """
+import gc
+import os
+
+from tfx import v1 as tfx
+from tfx.types import standard_artifacts
+
+
+@tfx.dsl.components.component
+def Tell(told: tfx.dsl.components.OutputArtifact[standard_artifacts.Schema]):
+    with open(os.path.join(told.uri, "exempt"), "w") as file:
+        file.write(str(gc.get_freeze_count()))
+"""
+
+
 def define(project: Path, *steps: str) -> None:
     (project / "pipeline.yaml").write_text(
         "\n".join(
@@ -243,19 +259,22 @@ class TestTheWarmProcess:
         # KerasTuner least of all: it comes with Keras 3 unless it is told otherwise, and our Tuner then refuses it.
         assert not {"tfx", "ml_metadata", "keras_tuner"} & found["tops"]
 
-    def test_imports_TFX_where_a_step_is_TFX_s_with_a_KerasTuner_of_tf_keras(self, processes: Path) -> None:
-        (processes / "curated").mkdir()
-        (processes / "curated/schema.pbtxt").write_text("")
+    def test_imports_TFX_with_a_KerasTuner_of_tf_keras_for_steps_of_TFX_s_whatever_they_take(
+        self, processes: Path
+    ) -> None:
+        (processes / "project_of_tfx.py").write_text(TFX_COMPONENT)
         define(
             processes,
-            "  schema: {uses: tfx.types.standard_artifacts.Schema, with: {source_uri: curated}}",
+            "  tell: {uses: project_of_tfx.Tell}",
             "  imported: {uses: project_processes.Imported}",
         )
 
-        found = self.imported(run())
+        local = run()
 
+        found = self.imported(local)
         assert {"tfx", "keras_tuner"} <= found["tops"]
         assert found["keras_3"] is False
+        assert int((local.executions["tell"].output("told") / "exempt").read_text()) > 1000
 
     def test_keeps_what_it_imported_out_of_the_garbage_of_steps(self, processes: Path) -> None:
         define(processes, "  garbage: {uses: project_processes.Garbage}")
