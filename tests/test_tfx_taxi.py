@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,11 +18,14 @@ from typing import Any
 import pytest
 
 from components.io import tfrecord
+from pipeline.cli.plan import PlannedStep, plan_pipeline
+from pipeline.cli.run import run_pipeline
 from schemas.passport import Passport
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 EXAMPLE = "tfx.examples.chicago_taxi_pipeline.taxi_pipeline_native_keras:_create_pipeline"
+PIPELINE = str(Path(sys.executable).parent / "pipeline")
 MODULE = "taxi_utils_native_keras.py"
 BEFORE_TRANSFORM = ("csv_example_gen", "statistics_gen", "schema_gen", "example_validator")
 AFTER_TRAINER = ("latest_blessed_model_resolver", "evaluator", "pusher")
@@ -67,7 +71,8 @@ class Project:
     fast: bool = False
     seen: dict[str, Any] = field(default_factory=dict)
 
-    def arguments(self, verb: str, *more: str) -> list[str]:
+    def overrides(self) -> list[str]:
+        """The arguments of the example's function, as `--set` has them."""
         values = {
             "pipeline_name": "chicago_taxi_native_keras",
             "pipeline_root": "nowhere",
@@ -77,10 +82,13 @@ class Project:
             "serving_model_dir": str(self.serving.relative_to(self.directory)),
             "beam_pipeline_args": "[]",
         }
-        overrides = [word for name, value in values.items() for word in ("--set", f"parameters.{name}={value}")]
+        return [f"parameters.{name}={value}" for name, value in values.items()]
+
+    def arguments(self, verb: str) -> list[str]:
+        """The words of `pipeline VERB ...` about the example."""
         fast = ["--fast"] if self.fast else []
-        command = str(Path(sys.executable).parent / "pipeline")
-        return [command, verb, EXAMPLE, "--json", "--root", str(self.root), *fast, *more, *overrides]
+        sets = [word for override in self.overrides() for word in ("--set", override)]
+        return [PIPELINE, verb, EXAMPLE, "--json", "--root", str(self.root), *fast, *sets]
 
     @property
     def root(self) -> Path:
@@ -90,13 +98,20 @@ class Project:
     def serving(self) -> Path:
         return self.directory / ("serving-fast" if self.fast else "serving")
 
-    def pipeline(self, verb: str, *more: str) -> Any:
+    def pipeline(self, verb: str) -> Any:
         """What `pipeline VERB ... --json` answers about the example."""
-        answer = subprocess.run(
-            self.arguments(verb, *more), cwd=self.directory, capture_output=True, text=True, check=False
-        )
+        answer = subprocess.run(self.arguments(verb), cwd=self.directory, capture_output=True, text=True, check=False)
         assert answer.returncode == 0, answer.stdout + answer.stderr
         return json.loads(answer.stdout)
+
+    def plan(self) -> dict[str, PlannedStep]:
+        """What `pipeline plan` says of each step, in this process, which has TFX in memory already."""
+        more = ["tfx.fast=true"] if self.fast else []
+        with contextlib.chdir(self.directory):
+            return {
+                step.step: step
+                for step in plan_pipeline(EXAMPLE, overrides=[*self.overrides(), *more], root=str(self.root))
+            }
 
     def kill(self, written: str) -> None:
         """Run, and SIGKILL the run's whole process group once a file that matches `written` is there below the root."""
@@ -143,6 +158,12 @@ class LocalDagRun:
 
     def versions(self) -> list[Path]:
         return list((self.directory / "tfx/serving").iterdir())
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`load` makes the working directory importable, which is nothing for the tests of other modules."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +219,9 @@ def theirs(directory: Path, theirs_started: subprocess.Popen[str], ours: Project
 
 @pytest.fixture(scope="module")
 def fast(ours: Project) -> Project:
-    """The run with `--fast`, and no further than Transform: with the records in another order, another model is trained."""
+    """The run with `--fast`, whose data is compared and not its model: of the records in another order another is trained."""
     project = Project(ours.directory, fast=True)
-    project.pipeline("run", "--to", "transform")
+    project.seen["run to its end"] = project.pipeline("run")
     return project
 
 
@@ -228,8 +249,7 @@ def test_steps_that_had_finished_when_the_run_was_killed_are_reused_and_nothing_
     assert actions == dict.fromkeys(second, "reuse") | dict.fromkeys(("trainer", *AFTER_TRAINER), "run")
     assert all((found / "manifest.json").is_file() for found in (ours.root / "store").glob("*/*"))
     assert list((ours.root / "staging").iterdir()) == []
-    verify = [ours.arguments("verify")[0], "verify", str(ours.serving)]
-    verified = subprocess.run(verify, capture_output=True, text=True, check=False)
+    verified = subprocess.run([PIPELINE, "verify", str(ours.serving)], capture_output=True, text=True, check=False)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert len(ours.versions()) == 1
 
@@ -249,7 +269,10 @@ def test_the_pushed_model_has_a_passport_with_the_code_and_the_gates(ours: Proje
 def test_an_unchanged_run_changes_nothing(ours: Project) -> None:
     before = ours.versions()
 
-    assert ours.pipeline("run")["outcome"] == "nothing new"
+    with contextlib.chdir(ours.directory):
+        again = run_pipeline(EXAMPLE, overrides=ours.overrides(), root=str(ours.root))
+
+    assert again.outcome == "nothing new"
     assert ours.versions() == before
 
 
@@ -258,12 +281,12 @@ def test_a_change_in_a_helper_of_the_module_file_runs_what_depends_on_it(ours: P
     before = helper.read_text()
     try:
         helper.write_text(before.replace("_FEATURE_BUCKET_COUNT = 10", "_FEATURE_BUCKET_COUNT = 9"))
-        plan = {step["step"]: step for step in ours.pipeline("plan")["steps"]}
+        plan = ours.plan()
     finally:
         helper.write_text(before)
 
-    assert {name for name, step in plan.items() if step["action"] == "reuse"} == set(BEFORE_TRANSFORM)
-    assert plan["transform"]["reasons"] == [f"{MODULE}: _FEATURE_BUCKET_COUNT changed"]
+    assert {name for name, step in plan.items() if step.action == "reuse"} == set(BEFORE_TRANSFORM)
+    assert plan["transform"].reasons == (f"{MODULE}: _FEATURE_BUCKET_COUNT changed",)
 
 
 def test_fast_has_our_components_where_they_make_the_same(fast: Project) -> None:
@@ -279,7 +302,7 @@ def test_fast_has_our_components_where_they_make_the_same(fast: Project) -> None
 
 
 def test_fast_pushes_a_model_and_says_what_became_of_each_step(fast: Project) -> None:
-    pushed = fast.pipeline("run")
+    pushed = fast.seen["run to its end"]
 
     ours = {"csv_example_gen", "statistics_gen", "transform", "evaluator", "pusher"}
     assert {name for name, what in pushed["fast"].items() if what.startswith("ours for TFX's ")} == ours
@@ -289,10 +312,10 @@ def test_fast_pushes_a_model_and_says_what_became_of_each_step(fast: Project) ->
     assert passport is not None
     assert 0.6 <= passport.metrics["binary_accuracy"] <= 1
 
-    plan = fast.pipeline("plan")["steps"]
+    plan = fast.plan()
 
-    assert {step["action"] for step in plan} == {"reuse"}
-    assert {step["step"]: step["fast"] for step in plan} == pushed["fast"]
+    assert {step.action for step in plan.values()} == {"reuse"}
+    assert {name: step.fast for name, step in plan.items()} == pushed["fast"]
 
 
 def examples(artifact: Path, split: str) -> list[bytes]:
