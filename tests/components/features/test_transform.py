@@ -25,7 +25,6 @@ from schemas.component import BeamOptions, Progress
 from schemas.errors import ConfigError, DataError, UnknownSplit, UserCodeError
 
 TAXI = "configs.taxi.features.preprocessing_fn"
-TFX_TAXI = "tfx.examples.chicago_taxi_pipeline.taxi_utils_native_keras.preprocessing_fn"
 
 
 @pytest.fixture(scope="session")
@@ -137,10 +136,12 @@ def test_statistics_schemas_and_anomalies_are_those_of_TFX(xf_outputs, tfx_of_ou
 
 
 @pytest.mark.slow
-def test_in_the_place_of_TFX_s_it_makes_all_the_same_of_a_module_file(
-    xf_examples, both_ways, assert_equal_statistics, tmp_path, tfx_testdata
+def test_in_the_place_of_TFX_s_it_makes_all_the_same_of_a_module_file_and_TFX_s_own_artifacts(
+    both_ways, assert_equal_statistics, tmp_path, tfx_testdata
 ):
-    schema = FeatureSchema(tfx_testdata / "schema_gen")
+    examples, schema = Examples(tmp_path / "examples"), FeatureSchema(tfx_testdata / "schema_gen")
+    for split in ("train", "eval"):
+        shutil.copytree(tfx_testdata / "csv_example_gen" / f"Split-{split}", examples.split_path(split))
     module_file = tfx_testdata.parents[1] / "examples/chicago_taxi_pipeline/taxi_utils_native_keras.py"
     step = {
         "uses": "tfx.v1.components.Transform",
@@ -148,21 +149,8 @@ def test_in_the_place_of_TFX_s_it_makes_all_the_same_of_a_module_file(
         "inputs": {"examples": "example_gen.examples", "schema": "schema_gen.schema"},
     }
 
-    ours, theirs = both_ways(tmp_path, step, {"example_gen.examples": xf_examples, "schema_gen.schema": schema})
+    ours, theirs = both_ways(tmp_path, step, {"example_gen.examples": examples, "schema_gen.schema": schema})
 
-    assert_equal(ours, theirs)
-    assert_equal_reports(ours, theirs, assert_equal_statistics)
-
-
-@pytest.mark.slow
-def test_everything_is_that_of_TFX_on_its_own_artifacts(transform, assert_equal_statistics, tmp_path, tfx_testdata):
-    examples, schema = Examples(tmp_path / "examples"), FeatureSchema(tfx_testdata / "schema_gen")
-    for split in ("train", "eval"):
-        shutil.copytree(tfx_testdata / "csv_example_gen" / f"Split-{split}", examples.split_path(split))
-
-    ours = transform(tmp_path, examples, schema, TFX_TAXI)
-
-    theirs = tfx_transform(tmp_path, examples, schema, TFX_TAXI)
     assert_equal(ours, theirs)
     assert_equal_reports(ours, theirs, assert_equal_statistics)
 
