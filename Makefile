@@ -1,5 +1,5 @@
 # Two commands set everything up: `make demo` and `make test`. Python 3.11, make and git are all they need.
-.PHONY: setup demo test check bench format clean
+.PHONY: setup demo test coverage check bench format clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # uv is brought into the checkout, so that a machine needs none; a version that is known to read uv.lock.
@@ -32,8 +32,14 @@ demo: setup ## a real pipeline, from trips to a served model
 	@$(RUN)/python -m configs.taxi.ask serving/taxi 2>/dev/null
 	@echo "ask it yourself: $(RUN)/python -m configs.taxi.ask serving/taxi"
 
-test: setup ## every test, with coverage
-	$(RUN)/python -m pytest -n $(WORKERS) --dist loadscope --cov --cov-report=term:skip-covered
+# Modules go to the workers in the order of tests/conftest.py: the longest first.
+PYTEST := $(RUN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
+
+test: setup ## every test
+	$(PYTEST)
+
+coverage: setup ## every test, and the lines that none of them runs; in Python's own work half as long again
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 check: setup ## what CI looks at besides the tests
 	$(RUN)/ruff format --check .

@@ -9,6 +9,7 @@ os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import importlib.util
+import itertools
 import logging
 import signal
 import sys
@@ -41,6 +42,23 @@ os.environ.pop("PENSTOCK_LEDGER", None)  # where the ledger is: each test says t
 
 # As every step's process does: whoever imports KerasTuner later (tfx among others) gets one that works with tf_keras.
 arrange()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long modules first, where workers share them out: one that begins last is what the whole run then waits for.
+
+    Long is a module with most tests marked slow, then one with most tests. Its tests stay together, and in their order.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    modules: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.path, []).append(item)
+
+    def length(tests: list[pytest.Item]) -> tuple[int, int]:
+        return sum(test.get_closest_marker("slow") is not None for test in tests), len(tests)
+
+    items[:] = itertools.chain.from_iterable(sorted(modules.values(), key=length, reverse=True))
 
 
 def installed_data(path: str) -> Path:
