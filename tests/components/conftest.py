@@ -181,6 +181,17 @@ def run_in(outputs_of: Callable[[type, Path], dict[str, Any]]) -> Callable[..., 
 
 
 @pytest.fixture(scope="session")
+def beam_in_memory() -> Callable[[], Any]:
+    """() -> a Beam pipeline in this process, for an executor of TFX's: given Beam's arguments, each first packs up TFX's source."""
+    import apache_beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+    # Named outright: DirectRunner first tries to download the Prism binary.
+    return lambda: apache_beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(["--no_pipeline_type_check"]))
+
+
+@pytest.fixture(scope="session")
 def both_ways(
     run_in: Callable[..., dict[str, Any]],
 ) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:

@@ -23,6 +23,9 @@ SPLITS = {"train": 2, "eval": 1}
 class Tfx:
     """TFX's executors, run on artifacts of ours."""
 
+    def __init__(self, pipeline: Callable[[], Any]) -> None:
+        self._pipeline = pipeline
+
     def do(
         self,
         executor: str,
@@ -32,9 +35,9 @@ class Tfx:
     ) -> None:
         """`executor` is the module below tfx.components whose Executor is run."""
         cls = importlib.import_module(f"tfx.components.{executor}").Executor
-        args = {"tmp_dir": str(next(iter(outputs.values())).path.parent), "unique_id": "1"}
+        args: dict[str, Any] = {"tmp_dir": str(next(iter(outputs.values())).path.parent), "unique_id": "1"}
         if hasattr(cls, "_make_beam_pipeline"):
-            args["beam_pipeline_args"] = ["--runner=DirectRunner", "--direct_running_mode=in_memory"]
+            args["make_beam_pipeline_fn"] = self._pipeline
         cls(cls.Context(**args)).Do(
             {key: [self._artifact(artifact)] for key, artifact in (inputs or {}).items()},
             {key: [self._artifact(artifact)] for key, artifact in outputs.items()},
@@ -79,8 +82,8 @@ class Tfx:
 
 
 @pytest.fixture(scope="session")
-def tfx() -> Tfx:
-    return Tfx()
+def tfx(beam_in_memory: Callable[[], Any]) -> Tfx:
+    return Tfx(beam_in_memory)
 
 
 @pytest.fixture(scope="session")

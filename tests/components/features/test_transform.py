@@ -41,7 +41,9 @@ def transform(outputs_of: Callable[[type, Path], dict[str, Any]]) -> Callable[..
     return make
 
 
-def tfx_transform(directory: Path, examples: Examples, schema: FeatureSchema, function: str) -> dict[str, Any]:
+def tfx_transform(
+    directory: Path, examples: Examples, schema: FeatureSchema, function: str, pipeline: Callable[[], Any]
+) -> dict[str, Any]:
     """What TFX's Transform executor makes of the same artifacts, with its defaults."""
     from tfx.components.transform.executor import Executor
     from tfx.types import standard_artifacts, standard_component_specs
@@ -52,13 +54,8 @@ def tfx_transform(directory: Path, examples: Examples, schema: FeatureSchema, fu
         artifact.uri = str(ours[name].path)
     their_schema = standard_artifacts.Schema()
     their_schema.uri = str(schema.path)
-    runner = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
     executor = Executor(
-        Executor.Context(
-            beam_pipeline_args=[f"--runner={runner}", "--no_pipeline_type_check"],
-            tmp_dir=str(directory / "tfx_tmp"),
-            unique_id="1",
-        )
+        Executor.Context(make_beam_pipeline_fn=pipeline, tmp_dir=str(directory / "tfx_tmp"), unique_id="1")
     )
     executor.Do(
         {"examples": [tfx_io.tfx_examples(examples)], "schema": [their_schema]},
@@ -107,10 +104,13 @@ def assert_equal(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def tfx_of_ours(
-    tmp_path_factory: pytest.TempPathFactory, xf_examples: Examples, xf_schema: FeatureSchema
+    tmp_path_factory: pytest.TempPathFactory,
+    xf_examples: Examples,
+    xf_schema: FeatureSchema,
+    beam_in_memory: Callable[[], Any],
 ) -> dict[str, Any]:
     """TFX's Transform on 300 trips of ours."""
-    return tfx_transform(tmp_path_factory.mktemp("tfx"), xf_examples, xf_schema, TAXI)
+    return tfx_transform(tmp_path_factory.mktemp("tfx"), xf_examples, xf_schema, TAXI, beam_in_memory)
 
 
 @pytest.mark.slow
