@@ -86,7 +86,13 @@ def failures(directory: Path) -> dict[bytes, list[bytes]]:
 
 
 def tfx_evaluates(
-    directory: Path, config: Path, examples: Path, split: str, model: Path, baseline: Path | None = None
+    pipeline: Callable[[], Any],
+    directory: Path,
+    config: Path,
+    examples: Path,
+    split: str,
+    model: Path,
+    baseline: Path | None = None,
 ) -> Path:
     """Run TFX's own Evaluator executor with the EvalConfig in `config`; gives the directory of its two outputs."""
     from google.protobuf import json_format
@@ -107,15 +113,7 @@ def tfx_evaluates(
     from tensorflow_model_analysis.proto import config_pb2
 
     asked = json_format.Parse(config.read_text(), config_pb2.EvalRun()).eval_config
-    # In-memory, named outright: Beam's default tries to download a binary.
-    beam = Executor.Context(
-        beam_pipeline_args=[
-            "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-            "--no_pipeline_type_check",
-        ],
-        tmp_dir=str(directory / "tmp"),
-        unique_id="1",
-    )
+    beam = Executor.Context(make_beam_pipeline_fn=pipeline, tmp_dir=str(directory / "tmp"), unique_id="1")
     Executor(beam).Do(
         given,
         made,
@@ -365,13 +363,13 @@ def test_the_label_may_be_a_raw_feature(
 
 @pytest.mark.slow
 def test_tfxs_executor_computes_the_same_on_our_artifacts(
-    compared: tuple[Result, Path], trips: Examples, good: Model, poor: Model, tmp_path: Path
+    compared: tuple[Result, Path], trips: Examples, good: Model, poor: Model, beam_in_memory: Any, tmp_path: Path
 ) -> None:
     result, _ = compared
     assert result.evaluation.properties["computed_by"] == "sums over batches"
 
     theirs = tfx_evaluates(
-        tmp_path, result.evaluation.path / "eval_config.json", trips.path, "eval", poor.path, good.path
+        beam_in_memory, tmp_path, result.evaluation.path / "eval_config.json", trips.path, "eval", poor.path, good.path
     )
 
     assert {file.name for file in (theirs / "evaluation").iterdir()} == {
@@ -389,7 +387,9 @@ def test_tfxs_executor_computes_the_same_on_our_artifacts(
 
 
 @pytest.mark.slow
-def test_we_compute_the_same_as_tfx_on_its_own_examples_and_model(taxi_csv: Path, tmp_path: Path) -> None:
+def test_we_compute_the_same_as_tfx_on_its_own_examples_and_model(
+    taxi_csv: Path, beam_in_memory: Any, tmp_path: Path
+) -> None:
     testdata = taxi_csv.parents[4] / "components" / "testdata"
     examples, model = Examples(testdata / "penguin" / "data"), Model(testdata / "trainer" / "keras")
     evaluator = Evaluator(
@@ -401,7 +401,12 @@ def test_we_compute_the_same_as_tfx_on_its_own_examples_and_model(taxi_csv: Path
 
     ours = evaluate(tmp_path / "ours", evaluator, examples, model)
     theirs = tfx_evaluates(
-        tmp_path / "theirs", ours.evaluation.path / "eval_config.json", examples.path, "eval", model.path
+        beam_in_memory,
+        tmp_path / "theirs",
+        ours.evaluation.path / "eval_config.json",
+        examples.path,
+        "eval",
+        model.path,
     )
 
     assert ours.evaluation.properties["examples"] == 100
