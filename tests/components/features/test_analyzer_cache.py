@@ -149,6 +149,7 @@ def tft_cache(examples, schema, tmp_path, user_module) -> Callable[..., tuple[An
     def make(source: str, *names: str, known: Path | None = None) -> tuple[AnalyzerCache, Path]:
         import apache_beam as beam
         import tensorflow_transform.beam as tft_beam
+        from apache_beam.options.pipeline_options import PipelineOptions
         from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
         from tensorflow_transform.beam import analyzer_cache as theirs
         from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
@@ -160,7 +161,8 @@ def tft_cache(examples, schema, tmp_path, user_module) -> Callable[..., tuple[An
         batches = [decoder.DecodeBatch(list(tfrecord.read(file))) for file in examples.files("train")]
         cache, graph = AnalyzerCache(tmp_path / "tft_cache"), tmp_path / "tft_graph"
         function = Preprocessing(user_module(source, "preprocessing_fn"))
-        with beam.Pipeline(FnApiRunner()) as pipeline, tft_beam.Context(temp_dir=str(tmp_path / "tft")):
+        options = PipelineOptions(["--no_pipeline_type_check"])
+        with beam.Pipeline(FnApiRunner(), options) as pipeline, tft_beam.Context(temp_dir=str(tmp_path / "tft")):
             data = None if known else pipeline | beam.Create(batches, reshuffle=False)
             read = pipeline | theirs.ReadAnalysisCacheFromFS(str(known), keys) if known else {}
             given = (dict.fromkeys(keys, data), read, tfxio.TensorAdapterConfig())
