@@ -200,7 +200,6 @@ def find_component(uses: str, place: str) -> tuple[type[Any], Contract]:
 
 _TFX_PIPELINE = "tfx.orchestration.pipeline.Pipeline"
 _AS_DEFINITION = "components.io.tfx_pipelines.as_definition"
-_NAMES_OF = "components.io.tfx_pipelines.names_of"
 _SWAPPED = "components.io.tfx_fast.swapped"
 _FAST = "tfx.fast"
 
@@ -300,7 +299,7 @@ def _from_tfx(
     found: Any, target: str, parameters: Mapping[str, Any], runtime: Mapping[str, Any], fast: bool
 ) -> Definition:
     """The definition of a TFX pipeline. `runtime` are values for its RuntimeParameters."""
-    config, notes = _tfx_config(found, target, runtime)
+    config, notes, names = _tfx_config(found, target, runtime)
     source = Source(target)
     config, swapped = _with_twins(config, source.at) if fast else (config, {})
     definition = definition_of(config, source)
@@ -310,7 +309,7 @@ def _from_tfx(
         parameters={**parameters, **runtime},
         notes=notes,
         fast=swapped,
-        names=resolve(_NAMES_OF)(found),
+        names=names,
     )
 
 
@@ -327,14 +326,16 @@ def _with_twins(
     return made, fast
 
 
-def _tfx_config(found: Any, target: str, runtime: Mapping[str, Any]) -> tuple[PipelineConfig, tuple[str, ...]]:
-    """(a TFX pipeline as a definition has it, what of it is not followed, in sentences)."""
-    raw, notes = resolve(_AS_DEFINITION)(found, runtime)
+def _tfx_config(
+    found: Any, target: str, runtime: Mapping[str, Any]
+) -> tuple[PipelineConfig, tuple[str, ...], dict[str, str]]:
+    """(a TFX pipeline as a definition has it, what of it is not followed, in sentences, TFX's names for its steps)."""
+    raw, notes, names = resolve(_AS_DEFINITION)(found, runtime)
     problems: list[str] = []
     config = check_shape(PipelineConfig, raw, lambda path: f"{target}: {'.'.join(map(str, path))}", problems)
     if config is None:
         raise ConfigError(*problems)
-    return config, notes
+    return config, notes, names
 
 
 def _with_tfx(config: PipelineConfig, source: Source) -> tuple[PipelineConfig, tuple[str, ...], Mapping[str, str]]:
@@ -352,7 +353,7 @@ def _with_tfx(config: PipelineConfig, source: Source) -> tuple[PipelineConfig, t
             raise ConfigError(
                 f"{asked.pipeline} is {type(found).__name__}; expected a tfx.v1.dsl.Pipeline or what makes one"
             )
-        theirs, notes = _tfx_config(found, asked.pipeline, left)
+        theirs, notes, names = _tfx_config(found, asked.pipeline, left)
     except ConfigError as error:
         raise ConfigError(*(f"{place}: {problem}" for problem in error.problems)) from error
     both = [name for name in config.steps if name in theirs.steps]
@@ -363,9 +364,7 @@ def _with_tfx(config: PipelineConfig, source: Source) -> tuple[PipelineConfig, t
                 for name in both
             )
         )
-    names = {
-        step: name for step, name in resolve(_NAMES_OF)(found).items() if step
-    }  # the pipeline's is the definition's
+    del names[""]  # the definition has one of its own
     return config.model_copy(update={"steps": {**theirs.steps, **config.steps}}), notes, names
 
 

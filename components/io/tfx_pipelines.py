@@ -20,10 +20,10 @@ TO_GO_ON_FROM = "components.io.tfx_nodes.LatestBlessedModelToGoOnFrom"
 _CANDIDATE = "candidate"
 
 
-def as_definition(pipeline: Any, runtime: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """(the definition as pipeline.yaml would have it, what of the pipeline is not followed, in sentences).
+def as_definition(pipeline: Any, runtime: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...], dict[str, str]]:
+    """(the definition as pipeline.yaml would have it, what of the pipeline is not followed, in sentences, TFX's names).
 
-    `runtime` are values for the pipeline's RuntimeParameters. Raises ConfigError with every problem found.
+    The names are what TFX calls each step, its node's id, by what it is called here; and under '' the pipeline's. `runtime` are values for the pipeline's RuntimeParameters. Raises ConfigError with every problem found.
     """
     nodes = _nodes(pipeline)
     problems: list[str] = []
@@ -51,13 +51,8 @@ def as_definition(pipeline: Any, runtime: Mapping[str, Any]) -> tuple[dict[str, 
         raise ConfigError(*problems)
     steps = _in_order(steps, {ids[node.id] for node in nodes if _publishes(node)})
     name = re.sub(r"[^a-z0-9]+", "-", pipeline.pipeline_name.lower()).strip("-")
-    return {"name": name if name[:1].isalpha() else f"tfx-{name}", "steps": steps}, _notes(pipeline)
-
-
-def names_of(pipeline: Any) -> dict[str, str]:
-    """What TFX calls each step, its node's id, by what it is called here; and under '' the pipeline's name."""
-    ids, _ = _step_ids(_nodes(pipeline))
-    return {"": str(pipeline.pipeline_name)} | {step: node for node, step in ids.items()}
+    names = {"": str(pipeline.pipeline_name)} | {step: node for node, step in ids.items()}
+    return {"name": name if name[:1].isalpha() else f"tfx-{name}", "steps": steps}, _notes(pipeline), names
 
 
 def _nodes(pipeline: Any) -> list[Any]:
