@@ -1,4 +1,4 @@
-"""A user's module with TFX components of every kind, and what runs them."""
+"""A user's module with TFX components of every kind, and module files of a user's of TFX."""
 
 from __future__ import annotations
 
@@ -265,3 +265,23 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield "tfx_parts"
     sys.path.remove(str(directory))
     sys.modules.pop("tfx_parts", None)
+
+
+@pytest.fixture(scope="module")
+def module_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """(source by module name) -> the path of the first, beside the others. What loads them is undone after a file of tests."""
+    before, loaded = list(sys.path), set(sys.modules)
+    written: set[str] = set()
+
+    def write(**sources: str) -> str:
+        directory = tmp_path_factory.mktemp(next(iter(sources)))
+        for name, source in sources.items():
+            (directory / f"{name}.py").write_text(source)
+        written.update(sources)
+        return str(directory / f"{next(iter(sources))}.py")
+
+    yield write
+    sys.path[:] = before
+    for name in set(sys.modules) - loaded:
+        if name in written:
+            del sys.modules[name]

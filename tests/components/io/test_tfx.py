@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -163,17 +162,9 @@ def test_a_split_that_is_not_there_is_refused(tmp_path, xf_transformed):
 
 
 @pytest.fixture(scope="module")
-def telling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def telling(module_files: Callable[..., str]) -> str:
     """A module file of TFX's with a helper beside it; its functions write down what they are told and read."""
-    directory = tmp_path_factory.mktemp("telling")
-    (directory / "telling_module.py").write_text(TELLING)
-    (directory / "telling_beside.py").write_text(BESIDE)
-    before, loaded = list(sys.path), set(sys.modules)
-    yield str(directory / "telling_module.py")
-    sys.path[:] = before
-    for name in set(sys.modules) - loaded:
-        if name.startswith("telling_"):
-            del sys.modules[name]
+    return module_files(telling_module=TELLING, telling_beside=BESIDE)
 
 
 @pytest.fixture(scope="module")

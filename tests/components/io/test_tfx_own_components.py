@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +64,9 @@ TUNER_MODULE = "tfx.components.testdata.module_file.tuner_module"
 
 
 @pytest.fixture(scope="module")
-def module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def module(module_files: Callable[..., str]) -> str:
     """A module file of a user's of TFX, which imports a helper that lies beside it."""
-    directory = tmp_path_factory.mktemp("penguin")
-    (directory / "penguin_module.py").write_text(MODULE)
-    (directory / "penguin_beside.py").write_text(BESIDE)
-    before, loaded = list(sys.path), set(sys.modules)
-    yield str(directory / "penguin_module.py")
-    sys.path[:] = before
-    for name in set(sys.modules) - loaded:
-        if name.startswith("penguin_"):
-            del sys.modules[name]
+    return module_files(penguin_module=MODULE, penguin_beside=BESIDE)
 
 
 @pytest.fixture(scope="session")
