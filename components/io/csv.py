@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 21  # bytes of CSV text per batch
 _PART = 1 << 26  # bytes of CSV text per part
 _LARGEST_BLOCK = 1 << 30
+_PACKED = {b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"} | {
+    b"BZh%d1AY&SY" % level: "bzip2" for level in range(1, 10)
+}  # what such files begin with
 _SHOWN = 60  # characters of a bad row that a message quotes
 
 
@@ -314,6 +317,12 @@ class _Source:
         if self._pending[:2] in (b"\xff\xfe", b"\xfe\xff"):
             self.close()
             raise DataError(f"{path}: this is UTF-16. Convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
+        packed = next((name for first, name in _PACKED.items() if self._pending.startswith(first)), None)
+        if packed is not None:
+            self.close()
+            raise DataError(
+                f"{path}: this is compressed with {packed}. Unpack it, or compress it with gzip, which is read as it is"
+            )
 
     def readline(self) -> bytes:
         """The next line with its end, be it \\n, \\r or both; b'' at the end of the file."""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import bz2
 import csv as python_csv
 import gzip
 import io
+import lzma
 from pathlib import Path
 
 import pytest
@@ -239,6 +241,8 @@ def test_types_of_several_files_are_the_widest(file, tmp_path) -> None:
         ("\na,b\n", "line 1: no names of columns, the line is blank.*skip_rows"),
         ("", "the file is empty"),
         ("a,b\n1,2\n".encode("utf-16"), "this is UTF-16"),
+        (bz2.compress(b"a,b\n1,2\n"), "this is compressed with bzip2. Unpack it"),
+        (lzma.compress(b"a,b\n1,2\n"), "this is compressed with xz. Unpack it"),
         (gzip.compress(b"a,b\n" + b"1,2\n" * 1000, mtime=0)[:-10], "compressed data cannot be read"),  # names the test
     ],
 )
