@@ -13,6 +13,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from schemas.exit_code import how_its_process_died
+
 
 class ProcessDied(Exception):
     """The process ended before the function did; the message says how."""
@@ -43,7 +45,7 @@ class Call:
             value, error, trace = self.connection.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            raise ProcessDied(_how_it_died(self._process.exitcode)) from None
+            raise ProcessDied(how_its_process_died(self._process.exitcode, "a result")) from None
         finally:
             self.connection.close()
         self._process.join()
@@ -96,11 +98,3 @@ def _portable(error: Exception) -> Exception:
     except Exception:  # noqa: BLE001 a class of the user's may fail in its own way
         pass
     return RuntimeError(f"{type(error).__name__}: {error}")
-
-
-def _how_it_died(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        name = signal.Signals(-exitcode).name
-        memory = " (out of memory is the usual cause)" if name == "SIGKILL" else ""
-        return f"its process was killed by {name}{memory}"
-    return f"its process ended with exit code {exitcode} before it had a result"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import PenstockError
+from schemas.exit_code import how_it_ended
 
 _LAST_LINES = 5
 _LAST_CHARACTERS = 1000
@@ -37,8 +37,7 @@ class ServerProcess:
         """Raise NotServed when the process has ended, or does so within `wait_s`."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self.process.wait(wait_s)
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            raise NotServed(f"{self.name} {how}. Its last words: {self.last_words()}")
+            raise NotServed(f"{self.name} {how_it_ended(code)}. Its last words: {self.last_words()}")
 
     def raise_if_dying(self) -> None:
         """The same for a server that has just failed to answer."""

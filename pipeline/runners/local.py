@@ -35,6 +35,7 @@ from schemas.artifacts import Verdict
 from schemas.component import BeamOptions
 from schemas.dotted_path import resolve
 from schemas.errors import PenstockError
+from schemas.exit_code import how_its_process_died
 from schemas.location import nearest, parse
 from schemas.owner import is_at_work
 
@@ -258,7 +259,7 @@ class LocalRun:
         del self.running[step.id]
         seconds = time.monotonic() - running.started
         if outcome is None:
-            self._failed(step, plan, _how_it_died(running.process.exitcode), seconds)
+            self._failed(step, plan, how_its_process_died(running.process.exitcode, "an outcome"), seconds)
             self.store.remove_dead_staging()
         elif outcome.action == "failed":
             self._failed(step, plan, outcome.message, seconds)
@@ -534,14 +535,6 @@ def _signal_group(process: Any, number: int) -> None:
 def _is_gone(process: Any) -> bool:
     """Whether a process has ended. Not by its exit code alone: that of a forked one is lost when the warm process dies."""
     return process.exitcode is not None and not is_at_work(process.pid)
-
-
-def _how_it_died(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        name = signal.Signals(-exitcode).name
-        memory = " (out of memory is the usual cause)" if name == "SIGKILL" else ""
-        return f"its process was killed by {name}{memory}"
-    return f"its process ended with exit code {exitcode} before it had an outcome"
 
 
 def summary(graph: Graph, executions: Mapping[str, Execution]) -> tuple[dict[str, float | None], dict[str, str]]:

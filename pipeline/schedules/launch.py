@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.schedules.reading import Schedule
+from schemas.exit_code import how_it_ended
 from schemas.owner import Owner
 
 OUTCOMES = ("done", "nothing new", "skipped", "refused", "failed", "interrupted", "busy")
@@ -128,7 +129,7 @@ class _Child:
         code = self.popen.poll()
         if code is None:
             return None
-        return _answer(self.firing) or Ended("failed", f"it {_death(code)} and said nothing", said=False)
+        return _answer(self.firing) or Ended("failed", f"it {how_it_ended(code)} and said nothing", said=False)
 
     def stop(self) -> None:
         self.popen.terminate()
@@ -208,12 +209,3 @@ def _answer(firing: Firing) -> Ended | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return None
-
-
-def _death(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
