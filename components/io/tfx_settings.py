@@ -55,7 +55,7 @@ def settings_of_node(node: Any, runtime: Mapping[str, Any] | None = None) -> dic
 
 
 def _user_code(settings: Mapping[str, Any], own: bool) -> list[str]:
-    """The user's functions and Python files that parameters name: `module_file`, and any `..._fn` that is a dotted path.
+    """The user's functions and Python files that parameters name: `module_file`, and any `..._fn` or `..._func` that is a dotted path.
 
     In a component of the user's `own` these may be names of something else: there, what is not found is none.
     """
@@ -68,7 +68,7 @@ def _user_code(settings: Mapping[str, Any], own: bool) -> list[str]:
     functions = [
         value
         for name, value in texts.items()
-        if name.endswith("_fn") and "." in value and not files and (not own or _is_users(value))
+        if name.endswith(("_fn", "_func")) and "." in value and not files and (not own or _is_users(value))
     ]
     # A module has no function that is always there, but always its name.
     modules = [f"{texts['module_path']}.__name__"] if texts.get("module_path") and not own else []

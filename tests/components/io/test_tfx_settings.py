@@ -66,6 +66,16 @@ def test_the_user_s_code_is_the_module_file_or_the_functions_that_settings_name(
     assert by_name["user_code"] == ["my.features.fn", "my.statistics.updater"]
 
 
+def test_the_function_of_a_DataViewProvider_is_the_user_s_code():
+    kind = resolve("tfx.components.experimental.data_view.provider_component.TfGraphDataViewProvider")
+
+    by_name = settings_of(build_component(kind, {"create_decoder_func": "my.graphs.create_decoder"}))
+    by_file = settings_of(build_component(kind, {"create_decoder_func": "create_decoder", "module_file": "graphs.py"}))
+
+    assert by_name["user_code"] == ["my.graphs.create_decoder"]
+    assert by_file["user_code"] == ["graphs.py"]
+
+
 def test_what_a_component_of_the_user_s_is_told_the_names_of_counts_where_it_is_there(parts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
