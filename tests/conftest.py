@@ -24,6 +24,7 @@ import hypothesis
 import pytest
 
 from components.io.keras import arrange
+from pipeline import temporary_files
 from pipeline.contract import read_contract
 from schemas.location import ObjectUrl
 
@@ -63,6 +64,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return sum(test.get_closest_marker("slow") is not None for test in tests), len(tests)
 
     items[:] = itertools.chain.from_iterable(sorted(modules.values(), key=length, reverse=True))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What TFX, Beam and TensorFlow leave that run in the tests' own process goes with the session.
+
+    Not below pytest's directories, in which a socket's path would be too long, and nor do those, which stay for a look, lie in this one.
+    """
+    tmp_path_factory.getbasetemp()
+    temporary_files.remove_dead()
+    with temporary_files.own_directory() as place:
+        place.chmod(0o711)  # tests that become another user pass through it
+        yield
 
 
 def installed_data(path: str) -> Path:
