@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys
@@ -50,6 +51,8 @@ WARM_MODULES = (
 """What the process that steps are forked from has imported. It runs no TensorFlow operation, which makes forking safe."""
 _WARM_TFX = "components.io.tfx_warm"  # besides, where components run that are written for TFX
 
+_WARM_ALWAYS = ("pydantic.type_adapter",)  # what a light step needs of others' code: it checks the settings
+
 _HEAVY = {"tensorflow", "tensorflow-data-validation", "tensorflow-transform", "tensorflow-model-analysis", "tfx"}
 _GRACE_S = 5.0  # between asking a step's process to end and ending it
 _PROGRESS_S = 0.1  # at most one report of progress in this time
@@ -91,7 +94,7 @@ class LocalRun:
         self.aside: set[str] = set()  # steps that a condition keeps from running: what does not need them does run
         self.running: dict[str, _Running] = {}
         self.stopping = False  # a step failed, was refused or found no need to go on: start nothing more
-        self._warm = False
+        self._forked: frozenset[str] | None = None  # steps whose processes are forked; None: nothing has run yet
         self._commit = git_commit(Path.cwd())
         self._held = contextlib.ExitStack()
         self._signals = KeptBack()
@@ -169,12 +172,8 @@ class LocalRun:
             self.listener(log.StepFinished(step.id, "skipped", reason=why))
 
     def _start(self, step: Step, plan: StepPlan) -> None:
-        if not self._warm and any(_is_heavy(later) for later in self.graph.steps if later.id not in self.executions):
-            # At the first step that runs, so that the imports go on beside it when it is a light one.
-            self._held.enter_context(
-                _warm_process(self.store.run_directory(self.run) / "warm-process.log", self._warm_modules())
-            )
-            self._warm = True
+        if self._forked is None:
+            self._forked = self._warm_up()
         order = make_order(
             self.graph,
             step,
@@ -203,12 +202,27 @@ class LocalRun:
             theirs.close()
         self.running[step.id] = _Running(step, plan, process, ours, time.monotonic(), temporary)
 
+    def _warm_up(self) -> frozenset[str]:
+        """Start the process that steps are forked from, and say which steps are.
+
+        Those that import much, where there are any: a light one need not wait until that is imported. Else all, since a fork
+        takes a third of what a new interpreter does; a single step alone would win nothing.
+        """
+        left = [step for step in self.graph.steps if step.id not in self.executions]
+        heavy = frozenset(step.id for step in left if _is_heavy(step))
+        forked = heavy or (frozenset(step.id for step in left) if len(left) > 1 else frozenset())
+        if forked:
+            # At the first step that runs, so that the imports go on beside it when it is a light one.
+            chatter = self.store.run_directory(self.run) / "warm-process.log"
+            self._held.enter_context(_warm_process(chatter, self._warm_modules() if heavy else _WARM_ALWAYS))
+        return forked
+
     def _warm_modules(self) -> tuple[str, ...]:
         """What the warm process imports: TFX, half of whose time is its own, only where a step is of TFX's."""
         return (*self.warm, *((_WARM_TFX,) if any(map(_is_of_tfx, self.graph.steps)) else ()))
 
     def _start_process(self, step: Step, arguments: tuple[Any, ...]) -> Any:
-        if _is_heavy(step):
+        if self._forked and step.id in self._forked:
             process = multiprocessing.get_context("forkserver").Process(
                 target=_step_process, args=arguments, name=step.id
             )
@@ -426,6 +440,9 @@ def _start_warm_process(chatter: Path, modules: Sequence[str], temporary: Path) 
     }
     before = {name: os.environ.get(name) for name in environment}
     multiprocessing.get_context("forkserver").set_forkserver_preload(["pipeline.runners.warm"])
+    with ctrl_c_blocked():
+        # On this process's standard error, as multiprocessing means it: whoever reads that to its end has seen its end too.
+        multiprocessing.resource_tracker.ensure_running()
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)

@@ -164,6 +164,39 @@ def is_there(pid: int) -> bool:
         return False
 
 
+LIGHT = """
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from schemas.artifacts import Examples, Statistics
+from schemas.component import Out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    '''Examples -> Statistics: whose child the step's process is.'''
+
+    def run(self, examples: Examples, statistics: Out[Statistics]) -> None:
+        (statistics.path / "parent").write_text(str(os.getppid()))
+"""
+
+
+def test_light_steps_are_forked_from_one_process_and_one_that_is_alone_is_started_by_the_run(project: Path) -> None:
+    (project / "project_light.py").write_text(LIGHT)
+    define(project, "  one: {uses: project_light.Parent}", "  two: {uses: project_light.Parent}")
+
+    def parents(made: LocalRun) -> list[int]:
+        return [int((made.executions[step].output("statistics") / "parent").read_text()) for step in ("one", "two")]
+
+    first, second = parents(run())
+    assert first == second != os.getpid()
+    assert not is_there(first)
+
+    assert parents(run(force=["two"])) == [first, os.getpid()]
+
+
 def children() -> set[int]:
     """The processes that this one started and that still are there, but multiprocessing's tracker, which stays."""
     found = set()
