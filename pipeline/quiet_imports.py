@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -28,6 +29,7 @@ def quiet_imports() -> Iterator[None]:
     with _quiet_lock:
         _quiet_users += 1
         if _quiet_users == 1:
+            _quiet.enter_context(_without_collections())
             _quiet.enter_context(_without_warnings())
     try:
         yield
@@ -36,6 +38,18 @@ def quiet_imports() -> Iterator[None]:
             _quiet_users -= 1
             if _quiet_users == 0:
                 _quiet.close()
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """What is imported stays, so that nothing is found by looking through it, which takes a sixth of importing TFX."""
+    collecting = gc.isenabled()  # the user's own program may have said no
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @contextlib.contextmanager

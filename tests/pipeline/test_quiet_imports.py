@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import os
@@ -21,6 +22,23 @@ def test_what_a_program_does_not_log_stays_so(project: Path) -> None:
         assert logging.root.manager.disable == logging.ERROR
     finally:
         logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_garbage_is_not_looked_for_while_a_module_is_imported(
+    collecting: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = f"looks_at_gc_{collecting}"
+    (tmp_path / f"{module}.py").write_text("import gc\n\nraise ValueError(f'collecting: {gc.isenabled()}')\n")
+    if not collecting:
+        gc.disable()
+    try:
+        with pytest.raises(ConfigError, match="collecting: False"):
+            find_component(f"{module}.Anything", "here")
+        assert gc.isenabled() == collecting
+    finally:
+        gc.enable()
 
 
 def test_what_imports_warn_of_is_kept_away_until_the_last_of_several_threads_is_done(
