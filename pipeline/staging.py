@@ -96,7 +96,7 @@ def remove(directory: Path) -> None:
             # At once, so that nobody who is taken for dead by mistake can publish what is half removed.
             (directory / "execution").rename(directory / f"removed-{secrets.token_hex(4)}")
         for path in directory.iterdir():
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != "owner.json":
                 path.unlink()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def own_directory() -> Iterator[Path]:
         finally:
             for name, value in before.items():
                 if value is None:
-                    del os.environ[name]
+                    os.environ.pop(name, None)  # the step may have done so itself
                 else:
                     os.environ[name] = value
             tempfile.tempdir = remembered
@@ -112,7 +113,11 @@ def _made() -> tuple[Path, int]:
     try:
         while True:
             path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            lock = staging.claim(path, path / "owner.json.new", Owner.current().to_json())
+            try:
+                lock = staging.claim(path, path / "owner.json.new", Owner.current().to_json())
+            except BaseException:
+                shutil.rmtree(path, ignore_errors=True)  # nobody would know whose it is
+                raise
             if lock is not None:
                 return path, lock
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import tempfile
 import time
@@ -197,6 +198,42 @@ def test_a_step_that_is_run_by_hand_leaves_none_and_the_process_as_it_was(
     assert again.outcome.action == "run"
     assert temporary() == []
     assert (dict(os.environ), tempfile.gettempdir()) == before
+
+
+def test_links_to_directories_go_with_the_rest_and_what_they_lead_to_stays(
+    temporary: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "kept").write_text("a user's")
+    with temporary_files.directory() as place:
+        (place / "attempt-1").mkdir()
+        (place / "latest").symlink_to(place / "attempt-1")
+        (place / "data").symlink_to(tmp_path)
+        (place / "nowhere").symlink_to(place / "gone")
+
+    assert temporary() == []
+    assert (tmp_path / "kept").read_text() == "a user's"
+
+
+def test_a_step_may_drop_the_variables_that_say_where_they_are(temporary: Callable[[], list[str]]) -> None:
+    before = dict(os.environ), tempfile.gettempdir()
+
+    with temporary_files.own_directory():
+        del os.environ["TMPDIR"], os.environ["TFHUB_CACHE_DIR"]
+
+    assert (dict(os.environ), tempfile.gettempdir()) == before
+
+
+def test_a_directory_that_cannot_say_whose_it_is_is_not_left(
+    temporary: Callable[[], list[str]], children: Children
+) -> None:
+    def fill() -> None:
+        tempfile.gettempdir()  # found while there was room
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        with pytest.raises(StoreError, match="File too large"), temporary_files.directory():
+            pass
+
+    assert children.status(children.start(fill)) == 0
+    assert temporary() == []
 
 
 class TestRemovingWhatIsDead:
