@@ -81,7 +81,7 @@ time.sleep(600)
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     log = tmp_path_factory.mktemp("node") / "log.txt"
-    node = Node(Image.environment_of(CHECKOUT), ["pyarrow"], log)
+    node = Node(Image.environment_of(CHECKOUT), ["numpy", "pyarrow"], log)
     yield node
     node.close()
     assert log.read_text() == ""
@@ -147,6 +147,17 @@ def test_a_pod_that_is_forked_is_killed_with_all_it_started_and_nothing_else_is(
     os.killpg(other.pid, signal.SIGKILL)
     assert other.wait() == -9
     wait_until(lambda: asleep(tmp_path) == [])
+
+
+def test_what_is_forked_draws_random_numbers_of_its_own(tmp_path: Path, image: Image, node: Node) -> None:
+    (image.app / "draw").write_text(
+        "import numpy, random, uuid\nprint(numpy.random.random(), random.random(), uuid.uuid4())"
+    )
+
+    first, second = (node.run([str(image.app / "draw")], image.environment, tmp_path).stdout.split() for _ in range(2))
+
+    assert len(first) == 3
+    assert not set(first) & set(second)
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

@@ -2,8 +2,9 @@
 
 Importing them takes seconds of processor time in each process, many times what a step that is reused takes. What is forked has the
 working directory, variables, `sys.path`, standard streams, session and namespaces of a process that was started, and is ended like
-one. It differs in what was imported before: libraries, and none of the user's modules. What is told of a start in an
-empty process (which library is imported first, what of the environment it reads then) is told by pods that are not forked.
+one. It differs in what was imported before, libraries and none of the user's modules, and in its seed of str's hashes, which all that
+one node forks share. What is told of a start in an empty process (which library is imported first, what of the environment it
+reads then), and of an order of sets that another process does not have, is told by pods that are not forked.
 """
 
 from __future__ import annotations
@@ -204,6 +205,8 @@ def become(command: Sequence[str], environment: Mapping[str, str], search: Seque
     sys.path[:] = [str(Path(command[0]).parent), *search]
     sys.path_importer_cache.clear()
     importlib.invalidate_caches()
+    if numpy := sys.modules.get("numpy"):  # has drawn its seed, which all that is forked would share
+        numpy.random.seed()
     sys.argv = list(command)
     runpy.run_path(command[0], run_name="__main__")
     raise SystemExit(0)
