@@ -50,7 +50,8 @@ def test_two_workers_and_a_parameter_server_train_and_go_on_after_an_end(tmp_pat
     step_process.send("Trainer", settings, hours[1], hours[0], **given)
     told = step_process.answer()
 
-    assert ended["error"] == "Ended"
+    assert ended.get("error") == "Ended", ended
+    assert "error" not in told, told
     assert ended["left"] == told["left"] == 0
     model.properties.update(told["properties"])
     assert told["progress"][0][0] >= 20

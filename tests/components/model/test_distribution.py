@@ -109,6 +109,7 @@ def together(
     directory = tmp_path_factory.mktemp("together")
     model = order(step_process, directory, directory / "scratch")
     told |= step_process.answer()
+    assert "error" not in told, told
     model.properties.update(told["properties"])
     return model
 
@@ -135,7 +136,8 @@ def test_workers_of_a_step_that_is_killed_go_on_from_its_checkpoint_to_the_same_
     assert 0 < max(steps) < 24
 
     resumed = order(step_process, tmp_path / "run", scratch)
-    assert "error" not in step_process.answer()
+    answer = step_process.answer()
+    assert "error" not in answer, answer
 
     found, whole = ([array.tobytes() for array in load_keras(one).get_weights()] for one in (resumed, together))
     assert found == whole
@@ -144,7 +146,6 @@ def test_workers_of_a_step_that_is_killed_go_on_from_its_checkpoint_to_the_same_
 
 PROCESS = """
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from components.model.trainer import Trainer
 from schemas.artifacts import Model, TransformedExamples, TransformGraph
