@@ -39,8 +39,9 @@ def directory() -> Iterator[Path]:
         yield path
     finally:
         if os.getpid() == pid:  # a forked child that leaves its parent's block removes nothing
-            with contextlib.suppress(StoreError):  # something still writes there
-                staging.remove(path)
+            with contextlib.suppress(OSError, StoreError):
+                # Under another name, so that what outlives the step puts nothing there while it is removed.
+                staging.remove(path.rename(path.with_name(f"{path.name}-ended")))
             os.close(lock)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import resource
 import signal
@@ -212,6 +214,25 @@ def test_links_to_directories_go_with_the_rest_and_what_they_lead_to_stays(
 
     assert temporary() == []
     assert (tmp_path / "kept").read_text() == "a user's"
+
+
+def test_a_process_that_outlives_the_step_and_still_writes_there_has_nothing_left(
+    temporary: Callable[[], list[str]], children: Children
+) -> None:
+    for _ in range(8):  # it depends on the moment
+        with temporary_files.directory() as place:
+            writers = [children.start(functools.partial(write_until_it_is_gone, place)) for _ in range(4)]
+            wait_for(lambda there=place: len(list(there.iterdir())) > 1)
+
+        assert temporary() == []
+        assert [children.status(writer) for writer in writers] == [0, 0, 0, 0]
+
+
+def write_until_it_is_gone(place: Path) -> None:
+    until = time.monotonic() + 10.0
+    with contextlib.suppress(FileNotFoundError):
+        while time.monotonic() < until:
+            (place / str(time.monotonic_ns() % 7)).write_text("late")
 
 
 def test_a_step_may_drop_the_variables_that_say_where_they_are(temporary: Callable[[], list[str]]) -> None:
