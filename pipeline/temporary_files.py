@@ -25,6 +25,7 @@ from schemas.errors import StoreError
 from schemas.owner import Owner
 
 _PREFIX = "penstock-"  # short: a socket's path has at most 107 bytes
+_ATTEMPTS = 3  # at removing a directory
 
 
 @contextlib.contextmanager
@@ -39,9 +40,14 @@ def directory() -> Iterator[Path]:
         yield path
     finally:
         if os.getpid() == pid:  # a forked child that leaves its parent's block removes nothing
-            with contextlib.suppress(OSError, StoreError):
-                # Under another name, so that what outlives the step puts nothing there while it is removed.
-                staging.remove(path.rename(path.with_name(f"{path.name}-ended")))
+            with contextlib.suppress(OSError):
+                # Under another name, so that what outlives the step finds it no more. What it was just about to make is there after
+                # the first attempt.
+                ended = path.rename(path.with_name(f"{path.name}-ended"))
+                for _ in range(_ATTEMPTS):
+                    with contextlib.suppress(StoreError):
+                        staging.remove(ended)
+                        break
             os.close(lock)
 
 
