@@ -48,7 +48,8 @@ class Surroundings:
     def restore(self) -> list[str]:
         """Take out of the inputs what is new there; one sentence for each input that is not as it was. What was kept there is not mended.
 
-        Who wrote it is not known where another step takes the same input meanwhile: the sentence says so of both.
+        Who wrote it is not known where another step takes the same input meanwhile: the sentence says so, but not of what a step
+        that has ended by now may have changed.
         """
         problems = []
         for port, (path, before) in self.inputs.items():
@@ -87,6 +88,9 @@ class Surroundings:
         try:
             fcntl.flock(self.locks[path], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            with contextlib.suppress(OSError):
+                # The attempt has cost us our own lock, which tells the others that they are not alone while we clear up.
+                fcntl.flock(self.locks[path], fcntl.LOCK_SH | fcntl.LOCK_NB)
             return True
         except OSError:
             return False

@@ -47,6 +47,15 @@ def test_of_two_steps_that_take_an_input_neither_is_said_to_have_written_into_it
     assert not (examples.path / "cache").exists()
 
 
+def test_of_two_steps_that_end_at_once_each_sees_the_other(examples: Examples) -> None:
+    one, other = (Surroundings.of({"examples": examples}, {}) for _ in range(2))
+
+    assert one._is_shared(examples.path)
+    assert other._is_shared(examples.path)
+
+    assert one.restore() == other.restore() == []
+
+
 def test_the_other_one_passes_when_what_was_written_is_gone(examples: Examples) -> None:
     guilty, innocent = (Surroundings.of({"examples": examples}, {}) for _ in range(2))
     (examples.path / "cache").write_text("of the first")
