@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
+import threading
+from collections.abc import Iterator
 
 from components.io.tfx_components import TfxComponent, Work
 from components.release.tfx_serving_platform import check_reachable, is_platforms
@@ -28,7 +32,8 @@ class TfxInfraValidator(TfxComponent):
         absl = logging.getLogger("absl")
         absl.addHandler(failures)
         try:
-            super()._execute(work)
+            with _own_handler_of_sigterm():
+                super()._execute(work)
         finally:
             absl.removeHandler(failures)
         blessing = work.outputs["blessing"]
@@ -41,6 +46,17 @@ class TfxInfraValidator(TfxComponent):
                 "the model server did not serve it; the step's log says more"
             ]
             blessing.write(tuple(said), servable=False)
+
+
+@contextlib.contextmanager
+def _own_handler_of_sigterm() -> Iterator[None]:
+    """TFX's executor sets a handler that raises, and does not put back the one before where that was the default."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 class _Failures(logging.Handler):

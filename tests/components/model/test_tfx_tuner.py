@@ -70,7 +70,7 @@ if not first:
     os._exit(0)
 _, ended = os.waitpid(first, 0)
 properties = tune(place / "second").properties
-print(json.dumps([os.waitstatus_to_exitcode(ended), properties]), file=sys.stderr)
+(place / "found.json").write_text(json.dumps([os.waitstatus_to_exitcode(ended), properties]))
 """
 
 
@@ -87,7 +87,7 @@ def test_a_killed_search_goes_on_with_the_trial_that_it_was_killed_in(tfx_testda
     )
 
     assert done.returncode == 0, done.stderr[-2000:]
-    ended, properties = json.loads(done.stderr.splitlines()[-1])
+    ended, properties = json.loads((tmp_path / "found.json").read_text())
     assert ended == -9
     assert (tmp_path / "tried.txt").read_text().split() == ["1/0.1", "1/0.2", "2/0.1", "2/0.1", "2/0.2"]
     assert properties == {"values": {"units": 2, "rate": 0.1}, "trials": 4, "score": 0.1}

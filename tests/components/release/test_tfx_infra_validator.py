@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -198,6 +199,17 @@ def test_an_image_that_is_not_there_says_nothing_of_the_model(
         StepFailed, match="no model server was started, so the model was not judged: .*pull access denied"
     ):
         validate(local(engine[1]), tag="nightly", model=model)
+
+
+def test_what_was_to_happen_at_SIGTERM_is_so_again_afterwards(
+    engine: tuple[Engine, str], validate: Callable[..., InfraBlessing], model: Model
+) -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    with pytest.raises(StepFailed, match="no model server was started"):
+        validate(local(engine[1]), tag="nightly", model=model)
+
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_without_an_engine_or_a_cluster_our_InfraValidator_is_named(
